@@ -1,0 +1,23 @@
+# syntax=docker/dockerfile:1
+FROM rust:1.95.0-bookworm AS build
+# The toolchain file also asks for components that a build does not use.
+ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_TERM_COLOR=never
+# librdkafka is built from source.
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends cmake \
+    && rm -rf /var/lib/apt/lists/*
+WORKDIR /src
+COPY . .
+RUN --mount=type=cache,target=/usr/local/cargo/registry \
+    --mount=type=cache,target=/src/target \
+    cargo build --release --locked --bin evp \
+    && install -D target/release/evp /out/evp
+
+# The C library and the CA certificates, without a shell; its default user is not root.
+FROM gcr.io/distroless/cc-debian12:nonroot
+COPY --from=build /out/evp /usr/local/bin/evp
+WORKDIR /home/nonroot
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+ENTRYPOINT ["/usr/local/bin/evp"]
+CMD ["--help"]

@@ -1,0 +1,34 @@
+# shellcheck shell=bash
+# MongoDB, as a replica set of one unless a standalone server is asked for.
+
+mongo_remember() {
+    remember EVP_MONGO_REPLSET 1
+    remember EVP_MONGO_DATABASE activity_read
+    remember_port EVP_MONGO_PORT
+}
+
+mongo_is_replica_set() { [[ $(setting EVP_MONGO_REPLSET) == 1 ]]; }
+
+mongo_start() {
+    local -a replica_set=()
+    if mongo_is_replica_set; then replica_set=(--replSet rs0); fi
+    mkdir -p "$STACK/data/mongo"
+    launch mongo "$(mongo_home)/mongod" --dbpath "$STACK/data/mongo" --bind_ip 127.0.0.1 --port "$(setting EVP_MONGO_PORT)" \
+        --wiredTigerCacheSizeGB 0.5 --nounixsocket "${replica_set[@]}"
+}
+
+mongo_ready() {
+    probe mongo-primary "$(mongo_where)" && return 0
+    # Repeating the call does no harm, and a first start interrupted before it is mended by the next.
+    if mongo_is_replica_set; then probe mongo-initiate "$(mongo_where)"; fi
+    return 1
+}
+
+mongo_where() { say "127.0.0.1:$(setting EVP_MONGO_PORT)"; }
+
+mongo_env() {
+    local options="directConnection=true"
+    if mongo_is_replica_set; then options="replicaSet=rs0"; fi
+    export_line MONGODB_URI "mongodb://$(mongo_where)/?$options"
+    export_line MONGODB_DATABASE "$(setting EVP_MONGO_DATABASE)"
+}

@@ -1,0 +1,175 @@
+//! Where the producer's thread and the pipeline meet: progress, what is in flight, and the first failure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::progress::{Progress, Ticket};
+use crate::error::Error;
+use crate::kafka::producer::DeliverySink;
+use crate::lsn::Lsn;
+use crate::telemetry::{Health, LatencyRecorder};
+
+/// Ticket of a heartbeat, which nothing waits for.
+pub(super) const HEARTBEAT_TICKET: usize = usize::MAX - 1;
+
+/// Ticket of a confirmation record.
+pub(super) const CONFIRMATION_TICKET: usize = usize::MAX - 2;
+
+/// How much may be unacknowledged; beyond it the pipeline stops reading, and so PostgreSQL stops sending.
+const IN_FLIGHT_RECORDS_MAX: usize = 20_000;
+const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Shared by the pipeline, the producer's thread and the confirmation task.
+pub(super) struct Acknowledgements {
+    progress: Mutex<Progress>,
+    in_flight_bytes: AtomicUsize,
+    confirmations: AtomicUsize,
+    failure: Mutex<Option<Error>>,
+    has_failed: AtomicBool,
+    is_awaited: AtomicBool,
+    changed: Notify,
+    is_kafka_away: AtomicBool,
+    latency: LatencyRecorder,
+    health: Arc<Health>,
+}
+
+impl Acknowledgements {
+    pub(super) fn new(health: Arc<Health>) -> Self {
+        Self {
+            progress: Mutex::new(Progress::default()),
+            in_flight_bytes: AtomicUsize::new(0),
+            confirmations: AtomicUsize::new(0),
+            failure: Mutex::new(None),
+            has_failed: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
+            changed: Notify::new(),
+            is_kafka_away: AtomicBool::new(false),
+            latency: LatencyRecorder::new("evp_capture_ack_latency_seconds"),
+            health,
+        }
+    }
+
+    /// Begins a session whose slot stands at `flushed`; everything of the last one is acknowledged or dropped.
+    pub(super) fn start_session(&self, flushed: Lsn) {
+        *self.progress.lock() = Progress::starting_at(flushed);
+        self.in_flight_bytes.store(0, Ordering::Relaxed);
+        *self.failure.lock() = None;
+        self.has_failed.store(false, Ordering::Relaxed);
+    }
+
+    pub(super) fn begin(&self, commit_time_us: i64) -> Ticket {
+        self.progress.lock().begin(commit_time_us)
+    }
+
+    /// Counts a record before it is queued, because its acknowledgement can come at once.
+    pub(super) fn sent(&self, payload_bytes: usize) {
+        self.in_flight_bytes.fetch_add(payload_bytes, Ordering::Relaxed);
+        self.progress.lock().sent();
+    }
+
+    pub(super) fn commit(&self, end: Lsn, records: u64) {
+        self.progress.lock().commit(end, records, |time| self.latency.record_since_epoch_us(time));
+    }
+
+    pub(super) fn keepalive(&self, sent: Lsn) {
+        self.progress.lock().keepalive(sent);
+    }
+
+    /// (received, flushed).
+    pub(super) fn positions(&self) -> (Lsn, Lsn) {
+        let progress = self.progress.lock();
+        (progress.received(), progress.flushed())
+    }
+
+    pub(super) fn in_flight(&self) -> usize {
+        self.progress.lock().in_flight()
+    }
+
+    pub(super) fn is_settled(&self) -> bool {
+        self.progress.lock().is_settled()
+    }
+
+    /// Whether another record may be queued.
+    pub(super) fn has_room(&self) -> bool {
+        self.in_flight_bytes.load(Ordering::Relaxed) < IN_FLIGHT_BYTES_MAX && self.in_flight() < IN_FLIGHT_RECORDS_MAX
+    }
+
+    /// How many confirmation records Kafka has acknowledged.
+    pub(super) fn confirmations(&self) -> usize {
+        self.confirmations.load(Ordering::Acquire)
+    }
+
+    /// Whether something has failed in this session.
+    pub(super) fn has_failed(&self) -> bool {
+        self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// The first failure, once.
+    pub(super) fn take_failure(&self) -> Option<Error> {
+        if self.has_failed.load(Ordering::Acquire) { self.failure.lock().take() } else { None }
+    }
+
+    /// Waits until `condition` holds or something has failed.
+    pub(super) async fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
+        loop {
+            let changed = self.changed.notified();
+            self.is_awaited.store(true, Ordering::SeqCst);
+            if condition(self) || self.has_failed.load(Ordering::Acquire) {
+                self.is_awaited.store(false, Ordering::Relaxed);
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    pub(super) fn latency(&self) -> &LatencyRecorder {
+        &self.latency
+    }
+
+    fn notify(&self) {
+        if self.is_awaited.load(Ordering::SeqCst) {
+            self.changed.notify_waiters();
+        }
+    }
+}
+
+impl DeliverySink for Acknowledgements {
+    fn delivered(&self, ticket: usize, payload_bytes: usize) {
+        if self.is_kafka_away.swap(false, Ordering::Relaxed) {
+            tracing::info!(event = "kafka_reachable", "Kafka answers again");
+            self.health.set_ready();
+        }
+        match ticket {
+            HEARTBEAT_TICKET => {}
+            CONFIRMATION_TICKET => {
+                self.confirmations.fetch_add(1, Ordering::AcqRel);
+            }
+            _ => {
+                self.in_flight_bytes.fetch_sub(payload_bytes, Ordering::Relaxed);
+                let mut progress = self.progress.lock();
+                progress.acknowledged(Ticket(ticket as u64), |time| self.latency.record_since_epoch_us(time));
+            }
+        }
+        self.notify();
+    }
+
+    fn failed(&self, _: usize, error: Error) {
+        self.failure.lock().get_or_insert(error);
+        self.has_failed.store(true, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    fn unreachable(&self, problem: &str) {
+        if !self.is_kafka_away.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                event = "kafka_unreachable",
+                problem,
+                "Kafka does not answer; nothing is lost, capture waits and goes on by itself"
+            );
+            self.health.set_not_ready(format!("Kafka does not answer: {problem}"));
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Capture's metrics, with handles that are looked up once.
+
+use metrics::{Counter, Gauge};
+
+use crate::envelope::Operation;
+use crate::lsn::Lsn;
+
+/// The handles.
+pub(super) struct Meter {
+    creates: Counter,
+    updates: Counter,
+    deletes: Counter,
+    pub(super) transactions: Counter,
+    pub(super) dropped_duplicates: Counter,
+    pub(super) reconnects: Counter,
+    pub(super) connected: Gauge,
+    received: Gauge,
+    confirmed: Gauge,
+    lag: Gauge,
+    in_flight: Gauge,
+    last_event: Gauge,
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        let events = |letter| metrics::counter!("evp_capture_events_total", "op" => letter);
+        Self {
+            creates: events("c"),
+            updates: events("u"),
+            deletes: events("d"),
+            transactions: metrics::counter!("evp_capture_transactions_total"),
+            dropped_duplicates: metrics::counter!("evp_capture_dropped_duplicates_total"),
+            reconnects: metrics::counter!("evp_capture_reconnects_total"),
+            connected: metrics::gauge!("evp_capture_connected"),
+            received: metrics::gauge!("evp_capture_received_lsn"),
+            confirmed: metrics::gauge!("evp_capture_flushed_lsn"),
+            lag: metrics::gauge!("evp_capture_lag_bytes"),
+            in_flight: metrics::gauge!("evp_capture_in_flight_records"),
+            last_event: metrics::gauge!("evp_capture_last_event_timestamp_seconds"),
+        }
+    }
+
+    pub(super) fn event(&self, operation: Operation) {
+        match operation {
+            Operation::Create => self.creates.increment(1),
+            Operation::Update => self.updates.increment(1),
+            Operation::Delete => self.deletes.increment(1),
+        }
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn last_commit_time(&self, commit_time_us: i64) {
+        self.last_event.set(commit_time_us as f64 / 1_000_000.0);
+    }
+
+    #[allow(clippy::cast_precision_loss)]
+    pub(super) fn positions(&self, received: Lsn, confirmed: Lsn, in_flight: usize) {
+        self.received.set(received.get() as f64);
+        self.confirmed.set(confirmed.get() as f64);
+        self.lag.set(received.bytes_since(confirmed) as f64);
+        self.in_flight.set(in_flight as f64);
+    }
+}

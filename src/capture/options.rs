@@ -1,0 +1,110 @@
+//! What capture is told, and what it tells at its end.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::{KafkaConfig, PostgresConfig, Variables, shutdown_timeout};
+use crate::connector::{Connector, ConnectorSettings};
+use crate::envelope::Profile;
+use crate::error::Result;
+use crate::shutdown::Until;
+use crate::telemetry::LatencySummary;
+
+/// Everything that `evp capture` needs, resolved and validated.
+#[derive(Debug, Clone)]
+pub struct CaptureOptions {
+    pub(super) postgres: PostgresConfig,
+    pub(super) kafka: KafkaConfig,
+    pub(super) settings: ConnectorSettings,
+    pub(super) without_effect: Vec<String>,
+    pub(super) until: Until,
+    pub(super) accept_gap: bool,
+    pub(super) with_position_header: bool,
+    pub(super) shutdown_timeout: Duration,
+}
+
+/// The choices of the command line.
+#[derive(Debug, Clone, Copy)]
+pub struct CaptureChoices<'a> {
+    /// The connector file; the shipped one if none is given.
+    pub connector: Option<&'a Path>,
+    /// `property=value` pairs over it.
+    pub sets: &'a [String],
+    /// `NAME=VALUE` pairs for librdkafka.
+    pub kafka: &'a [String],
+    /// `3.6` or `2.4`.
+    pub compat: &'a str,
+    /// When to stop.
+    pub until: Until,
+    /// Go on although changes are lost.
+    pub accept_gap: bool,
+    /// Write `evp.position`.
+    pub with_position_header: bool,
+}
+
+impl CaptureOptions {
+    /// Resolves the choices; mistakes are noted in `variables`.
+    pub fn load(variables: &mut Variables, choices: CaptureChoices<'_>) -> Result<Self> {
+        let connector = Connector::load(variables, choices.connector, choices.sets)?;
+        let profile = Profile::from_name(choices.compat).unwrap_or_else(|| {
+            variables.mistake(format!("--compat is `{}`: give 3.6 or 2.4", choices.compat));
+            Profile::V3_6
+        });
+        Ok(Self {
+            postgres: connector.postgres(variables),
+            kafka: KafkaConfig::from_variables(variables, choices.kafka),
+            settings: connector.settings(variables, profile),
+            without_effect: connector.without_effect().into_iter().map(str::to_owned).collect(),
+            until: choices.until,
+            accept_gap: choices.accept_gap,
+            with_position_header: choices.with_position_header,
+            shutdown_timeout: shutdown_timeout(variables),
+        })
+    }
+
+    /// One line with everything that a reader of the log wants to know first.
+    pub(super) fn log_start(&self) {
+        tracing::info!(
+            event = "application_starting",
+            version = env!("CARGO_PKG_VERSION"),
+            compat = self.settings.profile.version(),
+            postgres = self.postgres.address(),
+            kafka = self.kafka.bootstrap_servers,
+            slot = self.settings.slot_name,
+            publication = self.settings.publication_name,
+            topic_prefix = self.settings.topic_prefix,
+            "evp capture"
+        );
+        if !self.without_effect.is_empty() {
+            let properties = self.without_effect.join(", ");
+            tracing::info!(event = "properties_without_effect", properties, "accepted, of no effect in evp");
+        }
+    }
+}
+
+/// What a run of capture did.
+#[derive(Debug, Clone, Copy)]
+pub struct CaptureSummary {
+    /// How long it ran.
+    pub uptime: Duration,
+    /// Whether everything received is in Kafka and confirmed.
+    pub is_drained: bool,
+    /// From commit to acknowledgement.
+    pub latency: LatencySummary,
+}
+
+impl CaptureSummary {
+    pub(super) fn log(&self) {
+        let latency = &self.latency;
+        tracing::info!(
+            event = "capture_stopped",
+            drained = self.is_drained,
+            transactions = latency.count,
+            uptime_seconds = self.uptime.as_secs_f64(),
+            commit_to_kafka_p50_ms = latency.p50_ms,
+            commit_to_kafka_p99_ms = latency.p99_ms,
+            commit_to_kafka_max_ms = latency.max_ms,
+            "evp capture stopped"
+        );
+    }
+}

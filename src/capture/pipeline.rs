@@ -1,0 +1,309 @@
+//! The loop: frames in, records out, until told to stop or something breaks.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use rdkafka::message::{Header, OwnedHeaders};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use super::acknowledgements::{Acknowledgements, HEARTBEAT_TICKET};
+use super::confirmation::Confirmed;
+use super::meter::Meter;
+use super::progress::Ticket;
+use super::relations::Relations;
+use super::resume::{Candidate, Tails};
+use super::transaction::TransactionState;
+use crate::connector::{ConnectorSettings, routed};
+use crate::envelope::{
+    ChangeEncoder, EncodeError, POSITION_HEADER, Position, Record, RowContext, TableEncoder, heartbeat_key,
+    heartbeat_value,
+};
+use crate::error::{Error, Result};
+use crate::kafka::partition::partition_of;
+use crate::kafka::producer::Producer;
+use crate::lsn::Lsn;
+use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
+use crate::postgres::{Frame, ReplicationReader};
+
+/// How often positions are published and the end of `--until caught-up` is looked for.
+const TICK: Duration = Duration::from_millis(20);
+
+/// Ends a session that hears nothing for this many status intervals, each of which asks for an answer.
+const SILENT_INTERVALS_MAX: u32 = 4;
+
+/// Everything that one session works with.
+pub(super) struct Pipeline<'a> {
+    pub(super) settings: &'a ConnectorSettings,
+    pub(super) relations: Relations<'a>,
+    pub(super) acknowledgements: Arc<Acknowledgements>,
+    pub(super) confirmed: Arc<Confirmed>,
+    pub(super) producer: Arc<Producer>,
+    pub(super) meter: &'a Meter,
+    pub(super) tails: Tails,
+    pub(super) partition_counts: HashMap<String, u32>,
+    pub(super) transaction: TransactionState,
+    pub(super) system_identifier: u64,
+    /// Headers that every record has.
+    pub(super) context_headers: Option<OwnedHeaders>,
+    pub(super) with_position_header: bool,
+    pub(super) status_interval: Duration,
+    /// Stop once everything before this is durable.
+    pub(super) target: Option<Lsn>,
+}
+
+/// Why a session ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Told to stop.
+    Stopped,
+    /// The target is reached.
+    CaughtUp,
+}
+
+/// What a session holds of the stream besides its parts.
+struct Stream {
+    tables: RelationCache<Option<TableEncoder>>,
+    encoder: ChangeEncoder,
+    ticket: Ticket,
+    position: Vec<u8>,
+    heard_at: Instant,
+}
+
+impl Pipeline<'_> {
+    /// Runs until `token` is cancelled, the target is reached, or something breaks.
+    pub(super) async fn run(&mut self, reader: &mut ReplicationReader, token: &CancellationToken) -> Result<Ending> {
+        let mut stream = Stream {
+            tables: RelationCache::default(),
+            encoder: ChangeEncoder::default(),
+            ticket: Ticket(0),
+            position: Vec::new(),
+            heard_at: Instant::now(),
+        };
+        let mut heartbeat = self.settings.heartbeat_interval.map(tokio::time::interval);
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            if let Some(ending) = self.drain_buffer(&mut stream, reader, token).await? {
+                return Ok(ending);
+            }
+            let next_heartbeat = async {
+                match heartbeat.as_mut() {
+                    Some(interval) => interval.tick().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = token.cancelled() => return Ok(Ending::Stopped),
+                read = reader.fill() => {
+                    read?;
+                    stream.heard_at = Instant::now();
+                }
+                _ = next_heartbeat => self.send_heartbeat()?,
+                _ = tick.tick() => {
+                    if self.look_around(&stream)? {
+                        return Ok(Ending::CaughtUp);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles every frame that has arrived.
+    async fn drain_buffer(
+        &mut self,
+        stream: &mut Stream,
+        reader: &mut ReplicationReader,
+        token: &CancellationToken,
+    ) -> Result<Option<Ending>> {
+        loop {
+            if !self.acknowledgements.has_room() {
+                // Not reading is what makes PostgreSQL wait; status updates go on from their own task.
+                let room = self.acknowledgements.wait_for(Acknowledgements::has_room);
+                if token.run_until_cancelled(room).await.is_none() {
+                    return Ok(Some(Ending::Stopped));
+                }
+                stream.heard_at = Instant::now();
+            }
+            if let Some(error) = self.acknowledgements.take_failure() {
+                return Err(error);
+            }
+            match reader.buffered()? {
+                None => return Ok(None),
+                Some(Frame::LogData { lsn, message }) => {
+                    if let Some(relation) = self.handle_message(stream, lsn, message)? {
+                        if !stream.tables.is_current(&relation) {
+                            let encoder = self.relations.encoder(&relation).await?;
+                            stream.tables.insert(relation, encoder);
+                        }
+                    }
+                }
+                Some(Frame::Keepalive { sent_lsn, is_reply_requested }) => {
+                    self.acknowledgements.keepalive(sent_lsn);
+                    if is_reply_requested {
+                        self.confirmed.changed.notify_one();
+                    }
+                }
+            }
+        }
+    }
+
+    /// Handles one message; a relation is given back, because it needs the catalog.
+    fn handle_message(&mut self, stream: &mut Stream, lsn: Lsn, message: Bytes) -> Result<Option<Relation>> {
+        let violation = |error: super::transaction::TransactionViolation| Error::protocol(error.to_string());
+        match decode(message).map_err(|error| Error::protocol(error.to_string()))? {
+            Message::Begin(begin) => {
+                self.transaction.begin(&begin).map_err(violation)?;
+                let open = self.transaction.open("begin").map_err(violation)?;
+                stream.ticket = self.acknowledgements.begin(open.context.commit_time_us);
+            }
+            Message::Commit(commit) => {
+                let done = self.transaction.commit(&commit).map_err(violation)?;
+                self.acknowledgements.commit(commit.end_lsn, done.sent_count);
+                self.confirmed.note_commit_end(commit.end_lsn);
+                self.meter.transactions.increment(1);
+            }
+            Message::Origin { origin_lsn, name } => {
+                let open = self.transaction.open("origin").map_err(violation)?;
+                open.context.origin = Some((String::from_utf8_lossy(&name).into_owned(), origin_lsn));
+            }
+            Message::Relation(relation) => return Ok(Some(relation)),
+            Message::Change(change) => self.write_change(stream, lsn, &change)?,
+            // The connector's `skipped.operations` leaves truncates out, and logical messages are not asked for.
+            Message::Truncate(_) | Message::Logical(_) | Message::Type => {}
+        }
+        Ok(None)
+    }
+
+    fn write_change(&mut self, stream: &mut Stream, lsn: Lsn, change: &Change) -> Result<()> {
+        let open = self.transaction.open("row").map_err(|error| Error::protocol(error.to_string()))?;
+        let table = stream.tables.get(change.relation()).map_err(|error| Error::protocol(error.to_string()))?;
+        let Some(table) = table else { return Ok(()) };
+        if self.settings.skipped_operations.contains(&operation_letter(change)) {
+            return Ok(());
+        }
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
+        let partition_count = self.partition_counts.get(table.topic()).copied();
+        let can_be_written = self.tails.can_hold(open.commit_lsn);
+        let (commit_lsn, record_count, sent_count) =
+            (open.commit_lsn, &mut open.record_count, &mut open.sent_count);
+        let context = &open.context;
+        let row = RowContext { transaction: context, lsn, now_ns };
+        let with_tombstones = self.settings.tombstones_on_delete;
+        stream.encoder.encode(table, change, row, with_tombstones, |record: Record<'_>| -> Result<(), WriteError> {
+            let index = *record_count;
+            *record_count = index.saturating_add(1);
+            let partition = partition(&record, partition_count, commit_lsn, index);
+            if can_be_written {
+                let candidate =
+                    Candidate { commit_lsn, index, lsn, xid: context.xid, commit_time_us: context.commit_time_us };
+                if partition.is_some_and(|partition| self.tails.holds(record.topic, partition, &candidate)) {
+                    self.meter.dropped_duplicates.increment(1);
+                    return Ok(());
+                }
+            }
+            let mut headers = self.context_headers.clone();
+            if let Some(link) = record.key_change {
+                let (key, value) = link.name_and_value();
+                let linked = OwnedHeaders::new_with_capacity(6).insert(Header { key, value: Some(value) });
+                headers = Some(append(linked, headers.as_ref()));
+            }
+            if self.with_position_header {
+                Position { system_identifier: self.system_identifier, commit_lsn, index }.write(&mut stream.position);
+                let header = Header { key: POSITION_HEADER, value: Some(stream.position.as_slice()) };
+                headers = Some(headers.unwrap_or_default().insert(header));
+            }
+            *sent_count = sent_count.saturating_add(1);
+            self.acknowledgements.sent(record.value.map_or(0, <[u8]>::len));
+            let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
+            self.producer.send(record.topic, partition, record.key, record.value, headers, ticket)?;
+            self.meter.event(record.operation);
+            Ok(())
+        })?;
+        self.meter.last_commit_time(context.commit_time_us);
+        Ok(())
+    }
+
+    fn send_heartbeat(&self) -> Result<()> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
+        let topic = routed(&self.settings.heartbeat_topic, &self.settings.routes);
+        let key = heartbeat_key(&self.settings.topic_prefix);
+        self.producer.send(&topic, Some(0), Some(&key), Some(&heartbeat_value(now_ms)), None, HEARTBEAT_TICKET)
+    }
+
+    /// Publishes the positions, notices a silent server, and says whether the target is reached.
+    fn look_around(&self, stream: &Stream) -> Result<bool> {
+        let (received, flushed) = self.acknowledgements.positions();
+        self.meter.positions(received, self.confirmed.get(), self.acknowledgements.in_flight());
+        if stream.heard_at.elapsed() > (self.status_interval * SILENT_INTERVALS_MAX).max(Duration::from_secs(5)) {
+            return Err(Error::unavailable(format!(
+                "PostgreSQL at {} has gone silent",
+                self.relations.postgres.address()
+            )));
+        }
+        let is_settled = !self.transaction.is_open() && self.acknowledgements.is_settled();
+        Ok(is_settled && self.target.is_some_and(|target| flushed >= target))
+    }
+}
+
+/// The partition of a record, or `None` while nothing is known of its topic.
+///
+/// Records without a key are spread by their position, so that a resumed run puts them where they were.
+fn partition(record: &Record<'_>, partition_count: Option<u32>, commit_lsn: Lsn, index: u64) -> Option<i32> {
+    let count = partition_count?;
+    match record.key {
+        Some(key) => partition_of(key, count),
+        None => {
+            let place = commit_lsn.get().wrapping_add(index).checked_rem(u64::from(count))?;
+            i32::try_from(place).ok()
+        }
+    }
+}
+
+fn operation_letter(change: &Change) -> char {
+    match change {
+        Change::Insert { .. } => 'c',
+        Change::Update { .. } => 'u',
+        Change::Delete { .. } => 'd',
+    }
+}
+
+fn append(mut headers: OwnedHeaders, more: Option<&OwnedHeaders>) -> OwnedHeaders {
+    use rdkafka::message::Headers as _;
+    for header in more.into_iter().flat_map(|more| more.iter()) {
+        headers = headers.insert(Header { key: header.key, value: header.value });
+    }
+    headers
+}
+
+/// What can stop a record between the encoder and the producer's queue.
+enum WriteError {
+    Encode(EncodeError),
+    Send(Error),
+}
+
+impl From<EncodeError> for WriteError {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl From<Error> for WriteError {
+    fn from(error: Error) -> Self {
+        Self::Send(error)
+    }
+}
+
+impl From<WriteError> for Error {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Encode(error) => Error::protocol(error.to_string()),
+            WriteError::Send(error) => error,
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! From a relation message and the catalog to a table that can be written.
+
+use tokio_postgres::Client;
+
+use crate::config::PostgresConfig;
+use crate::connector::{ConnectorSettings, topic_name};
+use crate::envelope::{ColumnFacts, TableEncoder, TableOptions};
+use crate::error::{Error, ErrorKind, Result};
+use crate::pgoutput::{Relation, RelationColumn, RelationId, ReplicaIdentity};
+use crate::postgres::{CatalogTable, table_facts};
+
+/// Makes encoders for the tables that the connector includes.
+pub(super) struct Relations<'a> {
+    pub(super) settings: &'a ConnectorSettings,
+    pub(super) postgres: &'a PostgresConfig,
+    pub(super) catalog: &'a Client,
+}
+
+impl Relations<'_> {
+    /// The encoder of a table, or `None` if the connector leaves the table out.
+    pub(super) async fn encoder(&self, relation: &Relation) -> Result<Option<TableEncoder>> {
+        if !self.settings.tables.accepts(&relation.schema, &relation.table) {
+            return Ok(None);
+        }
+        let facts = table_facts(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
+        self.prepare(relation, &facts).map(Some)
+    }
+
+    /// Refuses before anything is streamed what could not be written once it comes.
+    pub(super) async fn check(&self, schema: &str, table: &str) -> Result<()> {
+        let facts = table_facts(self.catalog, self.postgres, schema, table).await?;
+        let columns = facts.columns.iter().map(|column| RelationColumn {
+            is_key: false,
+            name: column.name.clone(),
+            type_oid: column.type_oid,
+            type_modifier: column.type_modifier,
+        });
+        let relation = Relation {
+            id: RelationId(0),
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            replica_identity: ReplicaIdentity::Default,
+            columns: columns.collect(),
+        };
+        self.prepare(&relation, &facts).map(|_| ())
+    }
+
+    fn prepare(&self, relation: &Relation, facts: &CatalogTable) -> Result<TableEncoder> {
+        let settings = self.settings;
+        let (schema, table) = (&relation.schema, &relation.table);
+        let chosen = settings.message_keys.iter().find(|key| key.applies_to(schema, table));
+        let key_columns = chosen.map_or_else(|| facts.primary_key.clone(), |key| key.columns.clone());
+        if key_columns.is_empty() {
+            return Err(Error::new(
+                ErrorKind::Unsupported,
+                format!("table {schema}.{table} has no primary key; name its key in message.key.columns"),
+            ));
+        }
+        if let Some(missing) = key_columns.iter().find(|name| !relation.columns.iter().any(|c| c.name == **name)) {
+            return Err(Error::configuration(format!(
+                "message.key.columns names column {missing}, which {schema}.{table} does not have or does not publish"
+            )));
+        }
+        let options = TableOptions {
+            profile: settings.profile,
+            topic_prefix: settings.topic_prefix.clone(),
+            database: self.postgres.database.clone(),
+            topic: topic_name(&settings.topic_prefix, schema, table, &settings.routes),
+            key_columns,
+            unavailable_placeholder: settings.unavailable_placeholder.clone(),
+        };
+        let columns: Vec<ColumnFacts> = facts
+            .columns
+            .iter()
+            .map(|column| ColumnFacts {
+                name: column.name.clone(),
+                type_name: column.type_name.clone(),
+                is_not_null: column.is_not_null,
+                default_expression: column.default_expression.clone(),
+            })
+            .collect();
+        TableEncoder::new(relation, &columns, &options)
+            .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
+    }
+}

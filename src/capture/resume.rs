@@ -1,0 +1,302 @@
+//! Where to go on: what the topic already holds, and whether the slot still leads up to it.
+//!
+//! Three witnesses are compared at each start. The *slot* says from where PostgreSQL will send. The
+//! *confirmation record*, written to Kafka before each confirmation to PostgreSQL, says how far the slot
+//! can have come by us. The *tails* of the topics say what is written. A slot that is further than
+//! ever confirmed was moved by somebody else, and what lies between is nowhere: that is refused.
+
+use std::collections::HashMap;
+
+use crate::envelope::Position;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lsn::Lsn;
+use crate::pgoutput::Xid;
+
+/// The last record of a partition, as far as it can be understood.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Tail {
+    /// evp wrote it.
+    Ours(Position),
+    /// Debezium wrote it.
+    Debezium(DebeziumTail),
+}
+
+/// What Debezium's `source` block tells of the last record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct DebeziumTail {
+    /// Transaction id.
+    pub(crate) xid: Xid,
+    /// Position of the change.
+    pub(crate) lsn: Lsn,
+    /// End of the commit before the transaction, from `sequence`.
+    pub(crate) previous_commit_end: Option<Lsn>,
+    /// Commit time, microseconds since 1970.
+    pub(crate) commit_time_us: i64,
+    /// How many of the partition's last records share this position, as rows of one COPY do.
+    pub(crate) rows_at_lsn: u64,
+}
+
+/// What was last written about confirmations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Confirmation {
+    /// The cluster.
+    pub(crate) system_identifier: u64,
+    /// The slot was never confirmed beyond this by evp.
+    pub(crate) confirmed_lsn: Lsn,
+    /// End of the last commit seen until then.
+    pub(crate) last_commit_end: Option<Lsn>,
+}
+
+/// The three witnesses.
+#[derive(Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) slot_name: &'a str,
+    pub(crate) system_identifier: u64,
+    /// End of the server's log.
+    pub(crate) server_lsn: Lsn,
+    /// The slot's `confirmed_flush_lsn`; `None` if there is no such slot.
+    pub(crate) slot_lsn: Option<Lsn>,
+    pub(crate) is_slot_lost: bool,
+    pub(crate) confirmation: Option<&'a Confirmation>,
+    pub(crate) tails: &'a Tails,
+}
+
+/// Refuses to go on where changes would be skipped.
+pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
+    let slot_name = evidence.slot_name;
+    let ours = evidence.tails.last_of_ours();
+    let known_system = evidence.confirmation.map(|record| record.system_identifier).or(ours.map(|p| p.system_identifier));
+    if let Some(known) = known_system.filter(|known| *known != evidence.system_identifier) {
+        return Err(refused(format!(
+            "the topic was written from cluster {known}, but this server is cluster {}",
+            evidence.system_identifier
+        )));
+    }
+    let written = ours.map_or(Lsn::ZERO, |position| position.commit_lsn);
+    let confirmed = evidence.confirmation.map(|record| record.confirmed_lsn);
+    let Some(slot_lsn) = evidence.slot_lsn else {
+        return match confirmed.or(ours.map(|position| position.commit_lsn)) {
+            Some(known) => Err(refused(format!(
+                "replication slot {slot_name} is gone; changes after {} are not in Kafka",
+                known.max(written)
+            ))),
+            None => Err(Error::new(
+                ErrorKind::Missing,
+                format!("replication slot {slot_name} does not exist; run `evp init`"),
+            )),
+        };
+    };
+    if evidence.is_slot_lost {
+        return Err(refused(format!(
+            "PostgreSQL has removed log that replication slot {slot_name} needed (wal_status is lost; see \
+             max_slot_wal_keep_size); changes after {slot_lsn} are not in Kafka"
+        )));
+    }
+    if evidence.server_lsn < written {
+        return Err(refused(format!(
+            "the topic reaches to {written}, but the server's log ends at {}: it was restored from a backup",
+            evidence.server_lsn
+        )));
+    }
+    match confirmed {
+        Some(confirmed) if slot_lsn > confirmed && !evidence.tails.debezium_reached(slot_lsn) => Err(refused(format!(
+            "replication slot {slot_name} stands at {slot_lsn}, beyond {confirmed} where evp left it: it was advanced, \
+             re-created or read by somebody else; changes between the two may not be in Kafka"
+        ))),
+        None if ours.is_some() => Err(refused(format!(
+            "the record of what was confirmed for replication slot {slot_name} is missing from Kafka, so a gap between \
+             {written} and {slot_lsn} cannot be ruled out"
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn refused(what: String) -> Error {
+    Error::refused(format!("{what}; if that is acceptable, start once with --accept-gap"))
+}
+
+/// The tails of every partition that capture writes to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Tails {
+    partitions: HashMap<(String, i32), Tail>,
+    /// Transactions that commit after this were never written, so that most rows need no look-up.
+    last_commit_lsn: Option<Lsn>,
+    has_debezium: bool,
+}
+
+/// A record about to be written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Candidate {
+    pub(crate) commit_lsn: Lsn,
+    pub(crate) index: u64,
+    pub(crate) lsn: Lsn,
+    pub(crate) xid: Xid,
+    pub(crate) commit_time_us: i64,
+}
+
+impl Tails {
+    /// Adds the last record of a partition.
+    pub(crate) fn insert(&mut self, topic: String, partition: i32, tail: Tail) {
+        match &tail {
+            Tail::Ours(position) => {
+                self.last_commit_lsn = self.last_commit_lsn.max(Some(position.commit_lsn));
+            }
+            Tail::Debezium(_) => self.has_debezium = true,
+        }
+        self.partitions.insert((topic, partition), tail);
+    }
+
+    /// Whether rows of this commit can be there already; once false it stays false in commit order.
+    pub(crate) fn can_hold(&self, commit_lsn: Lsn) -> bool {
+        self.has_debezium || self.last_commit_lsn.is_some_and(|last| commit_lsn <= last)
+    }
+
+    /// Whether the record is in its partition already.
+    ///
+    /// Each partition holds a prefix of its own sub-stream, so that comparing with its last record is enough.
+    pub(crate) fn holds(&mut self, topic: &str, partition: i32, candidate: &Candidate) -> bool {
+        match self.partitions.get_mut(&(topic.to_owned(), partition)) {
+            Some(Tail::Ours(position)) => (candidate.commit_lsn, candidate.index) <= position.order(),
+            Some(Tail::Debezium(tail)) => tail.holds(candidate),
+            None => false,
+        }
+    }
+
+    fn last_of_ours(&self) -> Option<&Position> {
+        let ours = self.partitions.values().filter_map(|tail| match tail {
+            Tail::Ours(position) => Some(position),
+            Tail::Debezium(_) => None,
+        });
+        ours.max_by_key(|position| position.order())
+    }
+
+    /// Whether Debezium wrote up to the slot's position, so that it was the one to move it there.
+    fn debezium_reached(&self, slot_lsn: Lsn) -> bool {
+        self.partitions.values().any(|tail| match tail {
+            Tail::Debezium(tail) => tail.lsn.max(tail.previous_commit_end.unwrap_or_default()) >= slot_lsn,
+            Tail::Ours(_) => false,
+        })
+    }
+}
+
+impl DebeziumTail {
+    /// Debezium does not say where its transaction commits, but which commit came before it.
+    fn holds(&mut self, candidate: &Candidate) -> bool {
+        if candidate.xid == self.xid {
+            if candidate.lsn != self.lsn {
+                return candidate.lsn < self.lsn;
+            }
+            let is_written = self.rows_at_lsn > 0;
+            self.rows_at_lsn = self.rows_at_lsn.saturating_sub(1);
+            return is_written;
+        }
+        match self.previous_commit_end {
+            Some(end) => candidate.commit_lsn < end,
+            None => candidate.commit_time_us < self.commit_time_us,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYSTEM: u64 = 7;
+
+    fn ours(lsn: u64, index: u64) -> Tail {
+        Tail::Ours(Position { system_identifier: SYSTEM, commit_lsn: Lsn::new(lsn), index })
+    }
+
+    fn tails(tail: Option<Tail>) -> Tails {
+        let mut tails = Tails::default();
+        if let Some(tail) = tail {
+            tails.insert("t".to_owned(), 0, tail);
+        }
+        tails
+    }
+
+    fn confirmed(lsn: u64) -> Confirmation {
+        Confirmation { system_identifier: SYSTEM, confirmed_lsn: Lsn::new(lsn), last_commit_end: None }
+    }
+
+    fn check(slot: Option<u64>, confirmation: Option<&Confirmation>, tail: Option<Tail>) -> Result<()> {
+        check_for_gap(&Evidence {
+            slot_name: "s",
+            system_identifier: SYSTEM,
+            server_lsn: Lsn::new(1_000),
+            slot_lsn: slot.map(Lsn::new),
+            is_slot_lost: false,
+            confirmation,
+            tails: &tails(tail),
+        })
+    }
+
+    #[test]
+    fn a_slot_at_or_before_what_was_confirmed_is_fine() {
+        assert!(check(Some(100), Some(&confirmed(100)), Some(ours(90, 0))).is_ok());
+        assert!(check(Some(50), Some(&confirmed(100)), Some(ours(90, 0))).is_ok(), "the server crashed");
+        assert!(check(Some(100), None, None).is_ok(), "a first start trusts the slot");
+    }
+
+    #[test]
+    fn a_slot_beyond_what_was_confirmed_is_refused_with_the_range() {
+        let error = check(Some(101), Some(&confirmed(100)), Some(ours(90, 0))).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Refused);
+        assert!(error.message().contains("0/65") && error.message().contains("0/64"), "{error}");
+        assert!(error.message().contains("--accept-gap"));
+    }
+
+    #[test]
+    fn a_dropped_slot_is_refused_once_something_was_written_and_missing_before() {
+        assert_eq!(check(None, Some(&confirmed(100)), None).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(check(None, None, Some(ours(90, 0))).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(check(None, None, None).unwrap_err().kind(), ErrorKind::Missing);
+    }
+
+    #[test]
+    fn another_cluster_and_a_restored_backup_are_refused() {
+        let other = Confirmation { system_identifier: 8, ..confirmed(100) };
+        assert_eq!(check(Some(100), Some(&other), None).unwrap_err().kind(), ErrorKind::Refused);
+        let ahead = check(Some(100), Some(&confirmed(100)), Some(ours(2_000, 0)));
+        assert_eq!(ahead.unwrap_err().kind(), ErrorKind::Refused);
+    }
+
+    #[test]
+    fn records_without_a_confirmation_are_refused() {
+        assert_eq!(check(Some(100), None, Some(ours(90, 0))).unwrap_err().kind(), ErrorKind::Refused);
+    }
+
+    fn candidate(commit: u64, index: u64) -> Candidate {
+        Candidate { commit_lsn: Lsn::new(commit), index, lsn: Lsn::new(commit - 5), xid: Xid(1), commit_time_us: 0 }
+    }
+
+    #[test]
+    fn exactly_what_is_written_is_dropped() {
+        let mut tails = tails(Some(ours(100, 3)));
+        assert!(tails.holds("t", 0, &candidate(90, 9)));
+        assert!(tails.holds("t", 0, &candidate(100, 3)));
+        assert!(!tails.holds("t", 0, &candidate(100, 4)));
+        assert!(!tails.holds("t", 1, &candidate(90, 0)), "another partition has its own end");
+        assert!(tails.can_hold(Lsn::new(100)) && !tails.can_hold(Lsn::new(101)));
+    }
+
+    #[test]
+    fn a_slot_that_debezium_moved_is_taken_over_where_debezium_stopped() {
+        let debezium = Tail::Debezium(DebeziumTail {
+            xid: Xid(9),
+            lsn: Lsn::new(200),
+            previous_commit_end: Some(Lsn::new(150)),
+            commit_time_us: 50,
+            rows_at_lsn: 2,
+        });
+        assert!(check(Some(150), Some(&confirmed(100)), Some(debezium.clone())).is_ok());
+        assert!(check(Some(300), Some(&confirmed(100)), Some(debezium.clone())).is_err());
+        let mut tails = tails(Some(debezium));
+        assert!(tails.holds("t", 0, &candidate(140, 0)), "committed before Debezium's last transaction");
+        assert!(!tails.holds("t", 0, &candidate(230, 0)), "committed after it");
+        let same = |lsn: u64| Candidate { xid: Xid(9), lsn: Lsn::new(lsn), ..candidate(210, 0) };
+        assert!(tails.holds("t", 0, &same(199)) && !tails.holds("t", 0, &same(201)));
+        let rows_of_one_copy: Vec<bool> = (0..3).map(|_| tails.holds("t", 0, &same(200))).collect();
+        assert_eq!(rows_of_one_copy, [true, true, false], "two of them were written");
+    }
+}

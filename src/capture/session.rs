@@ -1,0 +1,348 @@
+//! One session: from the first connection to the last status update.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::message::{Header, OwnedHeaders};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::acknowledgements::Acknowledgements;
+use super::confirmation::{Confirmed, Confirmer, position_topic};
+use super::meter::Meter;
+use super::pipeline::{Ending, Pipeline};
+use super::preparation::{SourceState, TopicState, inspect_source, inspect_topics};
+use super::relations::Relations;
+use super::resume::{Evidence, check_for_gap};
+use super::transaction::TransactionState;
+use super::{CaptureOptions, CaptureSummary, Obstacle, feedback};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::admin::create_compacted_topic;
+use crate::kafka::producer::Producer;
+use crate::lsn::Lsn;
+use crate::postgres::{self, ReplicationReader, Session, StartPoint, SystemIdentity};
+use crate::shutdown::Until;
+use crate::telemetry::Health;
+
+/// How long the server may take to end the stream after we did.
+const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What outlives a session.
+pub(super) struct Capture {
+    options: Arc<CaptureOptions>,
+    health: Arc<Health>,
+    pub(super) meter: Meter,
+    acknowledgements: Arc<Acknowledgements>,
+    producer: Option<Arc<Producer>>,
+    context_headers: Option<OwnedHeaders>,
+    /// The target of `--until caught-up`, fixed at the first session.
+    target: Option<Lsn>,
+    /// `--accept-gap` holds for one session.
+    accepts_gap: bool,
+    is_drained: bool,
+}
+
+/// The tasks beside the pipeline.
+struct Companions {
+    token: CancellationToken,
+    feedback: JoinHandle<Result<()>>,
+    confirmation: JoinHandle<Result<()>>,
+}
+
+impl Capture {
+    pub(super) fn new(options: CaptureOptions, health: Arc<Health>) -> Self {
+        Self {
+            context_headers: context_headers(&options),
+            accepts_gap: options.accept_gap,
+            acknowledgements: Arc::new(Acknowledgements::new(Arc::clone(&health))),
+            meter: Meter::new(),
+            producer: None,
+            target: None,
+            is_drained: false,
+            options: Arc::new(options),
+            health,
+        }
+    }
+
+    /// Runs one session to its end.
+    pub(super) async fn run_session(
+        &mut self,
+        shutdown: &CancellationToken,
+        obstacle: &mut Obstacle,
+    ) -> Result<Ending> {
+        let prepared = shutdown.run_until_cancelled(self.prepare()).await;
+        let Some(prepared) = prepared else { return Ok(Ending::Stopped) };
+        let (source, topics, identity, session) = prepared?;
+        let slot_lsn = source.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn).unwrap_or_default();
+        self.acknowledgements.start_session(slot_lsn);
+        let producer = self.producer()?;
+        let confirmed = Arc::new(Confirmed::default());
+        let confirmer = Arc::new(Confirmer {
+            acknowledgements: Arc::clone(&self.acknowledgements),
+            producer: Arc::clone(&producer),
+            topic: position_topic(&self.options.settings.topic_prefix),
+            slot_name: self.options.settings.slot_name.clone(),
+            system_identifier: identity.system_identifier,
+            confirmed: Arc::clone(&confirmed),
+        });
+        self.establish(&confirmer, &topics, &identity, slot_lsn, shutdown).await?;
+        if self.options.until == Until::CaughtUp {
+            self.target.get_or_insert(source.facts.flushed_lsn);
+        }
+        let mut streaming = Streaming { confirmer, confirmed, producer, identity };
+        let outcome = self.stream(&mut streaming, &source, topics, session, shutdown, obstacle).await;
+        if outcome.is_err() {
+            self.settle_or_drop_producer(shutdown).await;
+        }
+        outcome
+    }
+
+    /// Inspects both sides at the same time and opens the replication session.
+    async fn prepare(&self) -> Result<(SourceState, TopicState, SystemIdentity, Session)> {
+        let source = inspect_source(&self.options).await?;
+        let inspection = tokio::task::spawn_blocking({
+            let (options, topics) = (Arc::clone(&self.options), source.topics.clone());
+            move || inspect_topics(&options, &topics)
+        });
+        let mut session = Session::open(&self.options.postgres).await?;
+        let identity = postgres::identify_system(&mut session).await?;
+        let topics = inspection
+            .await
+            .map_err(|error| Error::with_source(ErrorKind::System, "reading the topics was interrupted", error))??;
+        Ok((source, topics, identity, session))
+            .and_then(|(source, topics, identity, session)| {
+                self.check(&source, &topics, &identity).map(|()| (source, topics, identity, session))
+            })
+    }
+
+    fn check(&self, source: &SourceState, topics: &TopicState, identity: &SystemIdentity) -> Result<()> {
+        let slot = source.slot.as_ref();
+        let evidence = Evidence {
+            slot_name: &self.options.settings.slot_name,
+            system_identifier: identity.system_identifier,
+            server_lsn: source.facts.flushed_lsn,
+            slot_lsn: slot.map(|slot| slot.confirmed_flush_lsn.unwrap_or_default()),
+            is_slot_lost: slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost")),
+            confirmation: topics.confirmation.as_ref(),
+            tails: &topics.tails,
+        };
+        match check_for_gap(&evidence) {
+            // Without a slot there is nothing to go on with, whatever is accepted.
+            Err(error) if self.accepts_gap && slot.is_some() => {
+                tracing::warn!(event = "gap_accepted", %error, "going on as --accept-gap asks");
+                Ok(())
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// Makes sure that the slot's position is on record before anything is streamed.
+    async fn establish(
+        &mut self,
+        confirmer: &Confirmer,
+        topics: &TopicState,
+        identity: &SystemIdentity,
+        slot_lsn: Lsn,
+        shutdown: &CancellationToken,
+    ) -> Result<()> {
+        let known = topics
+            .confirmation
+            .as_ref()
+            .filter(|record| record.system_identifier == identity.system_identifier && record.confirmed_lsn >= slot_lsn);
+        if let Some(known) = known {
+            if let Some(end) = known.last_commit_end {
+                confirmer.confirmed.note_commit_end(end);
+            }
+            confirmer.confirmed.set(slot_lsn);
+            return Ok(());
+        }
+        if !topics.has_position_topic {
+            create_compacted_topic(&self.options.kafka, &confirmer.topic).await?;
+        }
+        self.accepts_gap = false;
+        match shutdown.run_until_cancelled(confirmer.write(slot_lsn)).await {
+            Some(outcome) => outcome,
+            None => Err(Error::unavailable("stopped before streaming began")),
+        }
+    }
+
+    async fn stream(
+        &mut self,
+        streaming: &mut Streaming,
+        source: &SourceState,
+        topics: TopicState,
+        mut session: Session,
+        shutdown: &CancellationToken,
+        obstacle: &mut Obstacle,
+    ) -> Result<Ending> {
+        let settings = &self.options.settings;
+        let sender_timeout = postgres::wal_sender_timeout(&mut session).await?;
+        let start = StartPoint {
+            slot: settings.slot_name.clone(),
+            publications: settings.publication_name.clone(),
+        };
+        let (mut reader, writer) = postgres::start_replication(session, &start).await?;
+        let interval = feedback::status_interval(settings.status_interval, sender_timeout);
+        let mut companions = self.start_companions(streaming, writer, interval);
+        obstacle.gone();
+        self.health.set_ready();
+        self.meter.connected.set(1.0);
+        tracing::info!(
+            event = "streaming_started",
+            slot = settings.slot_name,
+            from = %self.acknowledgements.positions().1,
+            timeline = streaming.identity.timeline,
+            "streaming"
+        );
+        let last_commit_end = topics.confirmation.as_ref().and_then(|record| record.last_commit_end);
+        let mut pipeline = Pipeline {
+            settings,
+            relations: Relations { settings, postgres: &self.options.postgres, catalog: &source.catalog },
+            acknowledgements: Arc::clone(&self.acknowledgements),
+            confirmed: Arc::clone(&streaming.confirmed),
+            producer: Arc::clone(&streaming.producer),
+            meter: &self.meter,
+            tails: topics.tails,
+            partition_counts: topics.partition_counts,
+            transaction: TransactionState::resuming_after(last_commit_end),
+            system_identifier: streaming.identity.system_identifier,
+            context_headers: self.context_headers.clone(),
+            with_position_header: self.options.with_position_header,
+            status_interval: interval,
+            target: self.target,
+        };
+        let outcome = tokio::select! {
+            outcome = pipeline.run(&mut reader, shutdown) => outcome,
+            error = companions.failure() => Err(error),
+        };
+        match outcome {
+            Ok(ending) => {
+                self.is_drained = self.drain(streaming, companions, &mut reader).await;
+                Ok(ending)
+            }
+            Err(error) => {
+                companions.abort();
+                Err(error)
+            }
+        }
+    }
+
+    fn start_companions(
+        &self,
+        streaming: &Streaming,
+        writer: postgres::ReplicationWriter,
+        interval: Duration,
+    ) -> Companions {
+        let token = CancellationToken::new();
+        let acknowledgements = Arc::clone(&self.acknowledgements);
+        let confirmed = Arc::clone(&streaming.confirmed);
+        let confirmer = Arc::clone(&streaming.confirmer);
+        let confirming = token.child_token();
+        Companions {
+            feedback: tokio::spawn(feedback::run(writer, acknowledgements, confirmed, interval, token.clone())),
+            confirmation: tokio::spawn(async move { confirmer.run(confirming).await }),
+            token,
+        }
+    }
+
+    /// Waits for what is in flight, confirms it, tells PostgreSQL and says goodbye, all within the drain deadline.
+    async fn drain(&self, streaming: &Streaming, companions: Companions, reader: &mut ReplicationReader) -> bool {
+        let finishing = async {
+            self.acknowledgements.wait_for(|a| a.in_flight() == 0).await;
+            let (_, flushed) = self.acknowledgements.positions();
+            if flushed > streaming.confirmed.get() {
+                streaming.confirmer.write(flushed).await?;
+            }
+            Ok::<_, Error>(())
+        };
+        let outcome = tokio::time::timeout(self.options.shutdown_timeout, finishing).await;
+        companions.token.cancel();
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, companions.feedback).await;
+        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, reader.read_to_end()).await;
+        match outcome {
+            Ok(Ok(())) => true,
+            Ok(Err(error)) => {
+                tracing::warn!(event = "drain_failed", %error, "not everything is confirmed; the next start resumes exactly");
+                false
+            }
+            Err(_) => {
+                tracing::warn!(
+                    event = "drain_timeout",
+                    in_flight = self.acknowledgements.in_flight(),
+                    "Kafka did not acknowledge in time; the next start resumes exactly"
+                );
+                false
+            }
+        }
+    }
+
+    /// After a failure: what Kafka can still take it takes, so that the topic's tail is final when it is read again.
+    async fn settle_or_drop_producer(&mut self, shutdown: &CancellationToken) {
+        let settled = self.acknowledgements.wait_for(|acknowledgements| acknowledgements.in_flight() == 0);
+        let _ = shutdown.run_until_cancelled(settled).await;
+        if self.acknowledgements.in_flight() > 0 || self.acknowledgements.has_failed() {
+            self.producer = None;
+        }
+    }
+
+    fn producer(&mut self) -> Result<Arc<Producer>> {
+        if let Some(producer) = &self.producer {
+            return Ok(Arc::clone(producer));
+        }
+        let sink = Arc::clone(&self.acknowledgements);
+        let producer = Arc::new(Producer::new(&self.options.kafka, sink)?);
+        self.producer = Some(Arc::clone(&producer));
+        Ok(producer)
+    }
+
+    pub(super) fn summary(&self, uptime: Duration, is_caught_up: bool) -> CaptureSummary {
+        let latency = self.acknowledgements.latency().summary();
+        CaptureSummary { uptime, is_drained: self.is_drained || is_caught_up, latency }
+    }
+}
+
+/// What the parts of a running session share.
+struct Streaming {
+    confirmer: Arc<Confirmer>,
+    confirmed: Arc<Confirmed>,
+    producer: Arc<Producer>,
+    identity: SystemIdentity,
+}
+
+impl Companions {
+    /// Resolves when one of the tasks has failed.
+    async fn failure(&mut self) -> Error {
+        let ended = tokio::select! {
+            ended = &mut self.feedback => ended,
+            ended = &mut self.confirmation => ended,
+        };
+        match ended {
+            Ok(Err(error)) => error,
+            Ok(Ok(())) => Error::unavailable("a task of the session ended early"),
+            Err(error) => Error::with_source(ErrorKind::System, "a task of the session was interrupted", error),
+        }
+    }
+
+    fn abort(self) {
+        self.token.cancel();
+        self.feedback.abort();
+        self.confirmation.abort();
+    }
+}
+
+/// Debezium's context headers; the run's id tells restarts apart.
+fn context_headers(options: &CaptureOptions) -> Option<OwnedHeaders> {
+    if !options.settings.with_context_headers {
+        return None;
+    }
+    let run_id = Uuid::new_v4().to_string();
+    let pairs = [
+        ("__debezium.context.connectorLogicalName", options.settings.topic_prefix.as_str()),
+        ("__debezium.context.taskId", "0"),
+        ("__debezium.context.connectorName", "postgresql"),
+        ("__debezium.context.runId", run_id.as_str()),
+    ];
+    let headers = OwnedHeaders::new_with_capacity(pairs.len() + 1);
+    Some(pairs.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })))
+}

@@ -1,0 +1,129 @@
+//! Begin … Commit as a state machine: what stands outside of a transaction is a named violation.
+
+use crate::envelope::TransactionContext;
+use crate::lsn::Lsn;
+use crate::pgoutput::{Begin, Commit};
+
+/// Microseconds between 1970 and 2000, the epochs of Unix and of PostgreSQL.
+const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
+
+/// The server broke protocol 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub(crate) enum TransactionViolation {
+    #[error("a transaction begins within transaction {open_xid}")]
+    Nested { open_xid: u32 },
+    #[error("a {0} stands outside of a transaction")]
+    Outside(&'static str),
+    #[error("the transaction that began for commit {begun} commits at {committed}")]
+    OtherCommit { begun: Lsn, committed: Lsn },
+}
+
+/// The transaction that is being received, if any, and the last commit before it.
+#[derive(Debug, Default)]
+pub(crate) struct TransactionState {
+    open: Option<OpenTransaction>,
+    last_commit_end: Option<Lsn>,
+}
+
+/// A transaction between its Begin and its Commit.
+#[derive(Debug)]
+pub(crate) struct OpenTransaction {
+    /// Position of its commit record.
+    pub(crate) commit_lsn: Lsn,
+    /// How many records were made of it so far.
+    pub(crate) record_count: u64,
+    /// How many of them were sent, as the topic did not hold them yet.
+    pub(crate) sent_count: u64,
+    /// What its rows share.
+    pub(crate) context: TransactionContext,
+}
+
+impl TransactionState {
+    /// `last_commit_end` is the end of the last commit of an earlier run, if known.
+    pub(crate) fn resuming_after(last_commit_end: Option<Lsn>) -> Self {
+        Self { open: None, last_commit_end }
+    }
+
+    /// A transaction starts.
+    pub(crate) fn begin(&mut self, begin: &Begin) -> Result<(), TransactionViolation> {
+        if let Some(open) = &self.open {
+            return Err(TransactionViolation::Nested { open_xid: open.context.xid.0 });
+        }
+        self.open = Some(OpenTransaction {
+            commit_lsn: begin.commit_lsn,
+            record_count: 0,
+            sent_count: 0,
+            context: TransactionContext {
+                xid: begin.xid,
+                commit_time_us: begin.commit_time_us.saturating_add(POSTGRES_EPOCH_US),
+                previous_commit_end: self.last_commit_end,
+                origin: None,
+            },
+        });
+        Ok(())
+    }
+
+    /// The open transaction, for a message of kind `what`.
+    pub(crate) fn open(&mut self, what: &'static str) -> Result<&mut OpenTransaction, TransactionViolation> {
+        self.open.as_mut().ok_or(TransactionViolation::Outside(what))
+    }
+
+    /// Whether a transaction is being received.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// It ends.
+    pub(crate) fn commit(&mut self, commit: &Commit) -> Result<OpenTransaction, TransactionViolation> {
+        let open = self.open.take().ok_or(TransactionViolation::Outside("commit"))?;
+        if open.commit_lsn != commit.commit_lsn {
+            let (begun, committed) = (open.commit_lsn, commit.commit_lsn);
+            return Err(TransactionViolation::OtherCommit { begun, committed });
+        }
+        self.last_commit_end = Some(commit.end_lsn);
+        Ok(open)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pgoutput::Xid;
+
+    fn begin(lsn: u64) -> Begin {
+        Begin { commit_lsn: Lsn::new(lsn), commit_time_us: 1, xid: Xid(7) }
+    }
+
+    fn commit(lsn: u64) -> Commit {
+        Commit { commit_lsn: Lsn::new(lsn), end_lsn: Lsn::new(lsn + 40), commit_time_us: 1 }
+    }
+
+    #[test]
+    fn each_transaction_knows_the_end_of_the_one_before() {
+        let mut state = TransactionState::default();
+        state.begin(&begin(100)).unwrap();
+        assert_eq!(state.open("row").unwrap().context.previous_commit_end, None);
+        state.commit(&commit(100)).unwrap();
+        state.begin(&begin(200)).unwrap();
+        assert_eq!(state.open("row").unwrap().context.previous_commit_end, Some(Lsn::new(140)));
+    }
+
+    #[test]
+    fn commit_times_are_counted_from_1970() {
+        let mut state = TransactionState::default();
+        state.begin(&begin(100)).unwrap();
+        assert_eq!(state.open("row").unwrap().context.commit_time_us, 946_684_800_000_001);
+    }
+
+    #[test]
+    fn violations_are_named() {
+        let mut state = TransactionState::default();
+        assert_eq!(state.open("row").unwrap_err(), TransactionViolation::Outside("row"));
+        assert_eq!(state.commit(&commit(1)).unwrap_err(), TransactionViolation::Outside("commit"));
+        state.begin(&begin(100)).unwrap();
+        assert_eq!(state.begin(&begin(200)).unwrap_err(), TransactionViolation::Nested { open_xid: 7 });
+        let other = TransactionViolation::OtherCommit { begun: Lsn::new(100), committed: Lsn::new(300) };
+        assert_eq!(state.commit(&commit(300)).unwrap_err(), other);
+    }
+}

@@ -1,0 +1,284 @@
+//! What the user may type; nothing is resolved or looked up here.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::telemetry::LogFormat;
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "evp",
+    version,
+    about = "Moves rows of a PostgreSQL transactional outbox to MongoDB read models through Kafka",
+    long_about = "Moves rows of a PostgreSQL transactional outbox to MongoDB read models through Kafka, \
+                  in Debezium's own format, so that either half can be exchanged for Debezium or for any consumer of it.",
+    after_help = "A first run:  evp init && evp capture  and, beside it,  evp process\n\n\
+                  Settings come from flags, else environment variables, else .env in the working directory, else the \
+                  connector file, else defaults. Each password variable also has a …_FILE form.\n\n\
+                  Exit codes: 0 done · 1 failed · 2 refused, because data would be lost or skipped · \
+                  3 findings (verify) · 64 wrong usage or configuration",
+    propagate_version = true,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Arguments {
+    /// Flags of every command.
+    #[command(flatten)]
+    pub common: CommonArguments,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Flags of every command.
+#[derive(Debug, Args)]
+pub struct CommonArguments {
+    /// How logs are written to stderr [default: text on a terminal, else json]
+    #[arg(long, global = true, value_enum, value_name = "FORMAT", help_heading = "Logs and health")]
+    pub log_format: Option<LogFormat>,
+
+    /// Least level that is logged: error, warn, info, debug or trace [env: LOG_LEVEL] [default: info]
+    #[arg(long, global = true, value_name = "LEVEL", help_heading = "Logs and health")]
+    pub log_level: Option<String>,
+
+    /// Serve /livez, /readyz and /metrics at HOST:PORT; port 0 takes a free one and logs it
+    #[arg(long, global = true, value_name = "ADDR", help_heading = "Logs and health")]
+    pub http: Option<String>,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Stream the replication slot to Kafka until told to stop
+    #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD _SSLMODE _SSLROOTCERT, \
+        KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL")]
+    Capture(CaptureArguments),
+
+    /// Apply the topic's events to MongoDB until told to stop
+    #[command(
+        after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_GROUP_ID, KAFKA_AUTO_OFFSET_RESET, \
+        MONGODB_URI, MONGODB_DATABASE, PROCESSING_BATCH_SIZE, MAX_RETRIES, RETRY_DELAY_SECONDS, \
+        SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL"
+    )]
+    Process(ProcessArguments),
+
+    /// Set up tables, publication, slot, topics and collections; what exists is kept
+    #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS, \
+        MONGODB_URI, MONGODB_DATABASE, LOG_LEVEL\n\n\
+        Safe to run at every deployment: it never changes or drops what is there.")]
+    Init(InitArguments),
+
+    /// Write realistic outbox events at an exact rate
+    #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, with --watch also MONGODB_URI and \
+        MONGODB_DATABASE\n\n\
+        40 % of the events concern users, 30 % activities, 30 % participants. Event i is due at start + i/rate, \
+        however late an earlier one was, and every latency is counted from that moment.")]
+    Generate(GenerateArguments),
+
+    /// Compare the read models with what the outbox rows say they must be
+    #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, MONGODB_URI, MONGODB_DATABASE, \
+        KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC (for the dead letters)\n\n\
+        Exit codes: 0 equal · 3 differences found · 1 could not compare")]
+    Verify(VerifyArguments),
+}
+
+/// Where the connector's properties come from.
+#[derive(Debug, Args)]
+pub struct ConnectorArguments {
+    /// Debezium connector file (JSON), as posted to Kafka Connect [default: the built-in one]
+    #[arg(long, value_name = "FILE")]
+    pub connector: Option<PathBuf>,
+
+    /// Override one property of the connector file; may be repeated
+    #[arg(long = "set", value_name = "PROPERTY=VALUE")]
+    pub sets: Vec<String>,
+}
+
+/// Flags of `evp capture`.
+#[derive(Debug, Args)]
+pub struct CaptureArguments {
+    /// The connector's properties.
+    #[command(flatten)]
+    pub connector: ConnectorArguments,
+
+    /// The Debezium version whose bytes are written
+    #[arg(long, value_name = "VERSION", default_value = "3.6", value_parser = ["3.6", "2.4"])]
+    pub compat: String,
+
+    /// Set any librdkafka property; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+
+    /// Stop, with exit code 0, at the log's end as it is at start
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub until: Option<UntilArgument>,
+
+    /// Go on although changes between the topic's end and the slot's start are lost for good
+    #[arg(long)]
+    pub accept_gap: bool,
+
+    /// Do not write the evp.position header; a crash can then repeat events, as Debezium does
+    #[arg(long)]
+    pub no_position_header: bool,
+}
+
+/// Flags of `evp process`.
+#[derive(Debug, Args)]
+pub struct ProcessArguments {
+    /// Set any librdkafka property; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+
+    /// Stop, with exit code 0, at the topic's end as it is at start
+    #[arg(long, value_enum, value_name = "WHEN")]
+    pub until: Option<UntilArgument>,
+
+    /// Operations that are applied: c (insert), u (update), r (snapshot); others are skipped
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "c,u", value_parser = ["c", "u", "r"])]
+    pub ops: Vec<String>,
+
+    /// What happens to an event that no handler serves
+    #[arg(long, value_enum, value_name = "ACTION", default_value = "dead-letter")]
+    pub unknown_events: UnknownEventsArgument,
+}
+
+/// Flags of `evp init`.
+#[derive(Debug, Args)]
+pub struct InitArguments {
+    /// The connector's properties.
+    #[command(flatten)]
+    pub connector: ConnectorArguments,
+
+    /// Partitions of a new topic of events
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub partitions: i32,
+
+    /// Replicas of a new topic; -1 is the broker's default
+    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, value_parser = replication_factor)]
+    pub replication_factor: i32,
+
+    /// Only print what would be done
+    #[arg(long)]
+    pub dry_run: bool,
+
+    /// Set any librdkafka property; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
+/// Flags of `evp generate`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("length").required(true).args(["count", "duration"]))]
+pub struct GenerateArguments {
+    /// Events a second; 0 is as fast as the database takes them
+    #[arg(long, value_name = "RATE", default_value_t = 100.0, value_parser = rate)]
+    pub rate: f64,
+
+    /// Stop after so many events
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
+    pub count: Option<u64>,
+
+    /// Stop after so many seconds
+    #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
+    pub duration: Option<u64>,
+
+    /// Database connections that insert
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub connections: u16,
+
+    /// Rows of one transaction
+    #[arg(long, value_name = "ROWS", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub batch: u32,
+
+    /// Also wait until each new user and activity is visible in MongoDB, and show how long that took
+    #[arg(long)]
+    pub watch: bool,
+
+    /// Repeat the same data: number to start the random generator from [default: a random one]
+    #[arg(long, value_name = "NUMBER")]
+    pub seed: Option<u64>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Flags of `evp verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Set any librdkafka property; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
+/// Values of `--until`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UntilArgument {
+    /// At the end as it is at start.
+    CaughtUp,
+}
+
+/// Values of `--unknown-events`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnknownEventsArgument {
+    /// Put them into the dead-letter topic.
+    DeadLetter,
+    /// Pass over them.
+    Skip,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(rate) if rate.is_finite() && (0.0..=1_000_000.0).contains(&rate) => Ok(rate),
+        _ => Err("give events a second, from 0 to 1000000".to_owned()),
+    }
+}
+
+fn replication_factor(text: &str) -> Result<i32, String> {
+    match text.parse::<i32>() {
+        Ok(factor) if factor == -1 || (1..=100).contains(&factor) => Ok(factor),
+        _ => Err("give a number of replicas, or -1 for the broker's default".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_names_its_variables_in_the_help() {
+        for command in Arguments::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Variables: "), "{}", command.get_name());
+        }
+    }
+
+    #[test]
+    fn generate_wants_a_length_and_takes_only_one() {
+        assert!(Arguments::try_parse_from(["evp", "generate"]).is_err());
+        assert!(Arguments::try_parse_from(["evp", "generate", "--count", "1", "--duration", "1"]).is_err());
+        assert!(Arguments::try_parse_from(["evp", "generate", "--count", "1", "--rate", "-1"]).is_err());
+        assert!(Arguments::try_parse_from(["evp", "generate", "--count", "1", "--rate", "0"]).is_ok());
+    }
+
+    #[test]
+    fn operations_are_a_list_of_letters() {
+        let parsed = Arguments::try_parse_from(["evp", "process", "--ops", "c,r"]).unwrap();
+        let Command::Process(process) = parsed.command else { panic!("not process") };
+        assert_eq!(process.ops, ["c", "r"]);
+        assert!(Arguments::try_parse_from(["evp", "process", "--ops", "c,x"]).is_err());
+    }
+}

@@ -1,0 +1,175 @@
+//! Reading variables: environment over `.env` over default, every mistake reported together.
+
+use std::collections::HashMap;
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+
+use super::Secret;
+use crate::error::{Error, Result};
+
+/// The variables of the process and of `.env`, and the mistakes found in them so far.
+///
+/// Getters never fail: a wrong value is noted and the default returned, so that
+/// [`Variables::finish`] can name all mistakes at once.
+#[derive(Debug, Default)]
+pub struct Variables {
+    values: HashMap<String, String>,
+    mistakes: Vec<String>,
+}
+
+impl Variables {
+    /// Reads the environment and, where it exists, `.env` of the working directory.
+    pub fn load() -> Self {
+        Self::from_parts(std::env::vars_os().filter_map(text_pair), Path::new(".env"))
+    }
+
+    /// Reads the given environment over the given dotenv file.
+    fn from_parts(environment: impl Iterator<Item = (String, String)>, dotenv: &Path) -> Self {
+        let mut variables = Self::default();
+        match dotenvy::from_path_iter(dotenv) {
+            Ok(entries) => {
+                for entry in entries {
+                    match entry {
+                        Ok((name, value)) => {
+                            variables.values.insert(name, value);
+                        }
+                        Err(dotenvy::Error::LineParse(line, at)) => {
+                            let name = line.split('=').next().unwrap_or_default().trim();
+                            variables.mistake(format!(
+                                "{} has a line that cannot be read (`{name}=…`, character {at}): quote values that hold spaces, quotes or $",
+                                dotenv.display()
+                            ));
+                            break;
+                        }
+                        Err(error) => {
+                            variables.mistake(format!("{} cannot be read: {error}", dotenv.display()));
+                            break;
+                        }
+                    }
+                }
+            }
+            Err(error) if error.not_found() => {}
+            Err(error) => variables.mistake(format!("{} cannot be read: {error}", dotenv.display())),
+        }
+        variables.values.extend(environment);
+        variables
+    }
+
+    /// Variables given directly, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Self::from_parts(pairs, Path::new("/nonexistent/.env"))
+    }
+
+    /// Notes a mistake; `sentence` names the variable and the remedy.
+    pub fn mistake(&mut self, sentence: String) {
+        self.mistakes.push(sentence);
+    }
+
+    /// The text of `name`; an empty value counts as unset.
+    pub fn optional(&self, name: &str) -> Option<String> {
+        self.values.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// The text of `name` or the default.
+    pub fn text(&self, name: &str, default: &str) -> String {
+        self.optional(name).unwrap_or_else(|| default.to_owned())
+    }
+
+    /// A number within `bounds`.
+    pub fn number<N>(&mut self, name: &str, default: N, bounds: std::ops::RangeInclusive<N>) -> N
+    where
+        N: FromStr + PartialOrd + Display + Copy,
+    {
+        let Some(text) = self.optional(name) else { return default };
+        match text.trim().parse::<N>() {
+            Ok(number) if bounds.contains(&number) => number,
+            _ => {
+                let (low, high) = (bounds.start(), bounds.end());
+                self.mistake(format!("{name} is `{text}`: give a number from {low} to {high}"));
+                default
+            }
+        }
+    }
+
+    /// One of the `allowed` words.
+    pub fn choice(&mut self, name: &str, default: &str, allowed: &[&str]) -> String {
+        let value = self.text(name, default);
+        if !allowed.contains(&value.as_str()) {
+            self.mistake(format!("{name} is `{value}`: give one of {}", allowed.join(", ")));
+            return default.to_owned();
+        }
+        value
+    }
+
+    /// A secret: `name`, or the contents of the file that `name_FILE` names.
+    pub fn secret(&mut self, name: &str) -> Option<Secret> {
+        if let Some(value) = self.optional(name) {
+            return Some(Secret::new(value));
+        }
+        let file_variable = format!("{name}_FILE");
+        let path = self.optional(&file_variable)?;
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
+            Err(error) => {
+                self.mistake(format!("{file_variable} names `{path}`, which cannot be read: {error}"));
+                None
+            }
+        }
+    }
+
+    /// Fails with every mistake noted, each on a line of its own.
+    pub fn finish(self) -> Result<()> {
+        if self.mistakes.is_empty() {
+            return Ok(());
+        }
+        Err(Error::configuration(self.mistakes.join("\n")))
+    }
+}
+
+fn text_pair((name, value): (std::ffi::OsString, std::ffi::OsString)) -> Option<(String, String)> {
+    Some((name.into_string().ok()?, value.into_string().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn every_mistake_is_reported_in_one_error() {
+        let mut variables = Variables::of(&[("POSTGRES_PORT", "http"), ("KAFKA_AUTO_OFFSET_RESET", "sometimes")]);
+        assert_eq!(variables.number("POSTGRES_PORT", 5432_u16, 1..=65535), 5432);
+        variables.choice("KAFKA_AUTO_OFFSET_RESET", "earliest", &["earliest", "latest"]);
+        let text = variables.finish().unwrap_err().to_string();
+        assert!(text.contains("POSTGRES_PORT") && text.contains("KAFKA_AUTO_OFFSET_RESET"), "{text}");
+    }
+
+    #[test]
+    fn the_environment_overrides_dotenv() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "A=from-file\nB=from-file").unwrap();
+        let environment = [("A".to_owned(), "from-environment".to_owned())];
+        let variables = Variables::from_parts(environment.into_iter(), file.path());
+        assert_eq!(variables.text("A", ""), "from-environment");
+        assert_eq!(variables.text("B", ""), "from-file");
+    }
+
+    #[test]
+    fn a_broken_dotenv_is_named_without_its_value() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "POSTGRES_PASSWORD='hunter2").unwrap();
+        let text = Variables::from_parts(std::iter::empty(), file.path()).finish().unwrap_err().to_string();
+        assert!(text.contains("POSTGRES_PASSWORD") && !text.contains("hunter2"), "{text}");
+    }
+
+    #[test]
+    fn a_secret_is_read_from_its_file_without_the_line_end() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "hunter2").unwrap();
+        let mut variables = Variables::of(&[("POSTGRES_PASSWORD_FILE", file.path().to_str().unwrap())]);
+        assert_eq!(variables.secret("POSTGRES_PASSWORD"), Some(Secret::new("hunter2")));
+    }
+}

@@ -1,0 +1,363 @@
+//! The Debezium connector file, which is capture's configuration.
+//!
+//! The same JSON that is posted to Kafka Connect is read here: `{"name", "config"}` or the bare map.
+//! Every property is supported, accepted without effect, or refused by name; none is ignored.
+
+mod properties;
+mod route;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use regex::Regex;
+
+pub use properties::{PropertyStatus, property_status};
+pub use route::{TopicRoute, routed, topic_name};
+
+use crate::config::{PostgresConfig, Variables};
+use crate::envelope::Profile;
+use crate::error::{Error, Result};
+
+/// The file that is used where none is given.
+const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
+
+/// The connector's properties, checked one by one.
+#[derive(Debug, Clone)]
+pub struct Connector {
+    properties: BTreeMap<String, String>,
+}
+
+/// What capture needs of a connector, validated.
+#[derive(Debug, Clone)]
+pub struct ConnectorSettings {
+    /// First part of every topic name, `source.name`.
+    pub topic_prefix: String,
+    /// Slot to read.
+    pub slot_name: String,
+    /// Publications, comma separated.
+    pub publication_name: String,
+    /// Which tables to stream.
+    pub tables: TableFilter,
+    /// Columns that make the message key, per table.
+    pub message_keys: Vec<MessageKey>,
+    /// Write a null value after each delete.
+    pub tombstones_on_delete: bool,
+    /// Operations that are not written, as their letters.
+    pub skipped_operations: Vec<char>,
+    /// Between two heartbeats; none if zero.
+    pub heartbeat_interval: Option<Duration>,
+    /// Topic of the heartbeats.
+    pub heartbeat_topic: String,
+    /// At most this long between two status updates.
+    pub status_interval: Duration,
+    /// How long a slot that someone else reads is waited for at start.
+    pub slot_wait: Duration,
+    /// Write Debezium's context headers.
+    pub with_context_headers: bool,
+    /// Stands in for values that are not in the log.
+    pub unavailable_placeholder: String,
+    /// Renames topics.
+    pub routes: Vec<TopicRoute>,
+    /// Whose bytes are imitated.
+    pub profile: Profile,
+}
+
+/// `table.include.list` and `table.exclude.list`: regular expressions over `schema.table`.
+#[derive(Debug, Clone, Default)]
+pub struct TableFilter {
+    include: Vec<Regex>,
+    exclude: Vec<Regex>,
+}
+
+impl TableFilter {
+    /// Whether changes of this table are streamed.
+    pub fn accepts(&self, schema: &str, table: &str) -> bool {
+        let name = format!("{schema}.{table}");
+        let matches = |list: &[Regex]| list.iter().any(|regex| regex.is_match(&name));
+        (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
+    }
+}
+
+/// One part of `message.key.columns`.
+#[derive(Debug, Clone)]
+pub struct MessageKey {
+    table: Regex,
+    /// Names of the columns.
+    pub columns: Vec<String>,
+}
+
+impl MessageKey {
+    /// Whether it speaks of this table.
+    pub fn applies_to(&self, schema: &str, table: &str) -> bool {
+        self.table.is_match(&format!("{schema}.{table}"))
+    }
+}
+
+impl Connector {
+    /// Reads `file` (or the shipped one) and applies the `property=value` pairs of `--set`.
+    pub fn load(variables: &mut Variables, file: Option<&Path>, sets: &[String]) -> Result<Self> {
+        let text = match file {
+            Some(path) => std::fs::read_to_string(path).map_err(|error| {
+                Error::configuration(format!("the connector file {} cannot be read: {error}", path.display()))
+            })?,
+            None => SHIPPED.to_owned(),
+        };
+        let mut connector = Self::parse(&text).map_err(|reason| {
+            let name = file.map_or_else(|| "the shipped connector file".into(), |path| path.display().to_string());
+            Error::configuration(format!("{name} {reason}"))
+        })?;
+        for pair in sets {
+            match pair.split_once('=') {
+                Some((name, value)) if !name.trim().is_empty() => {
+                    connector.properties.insert(name.trim().to_owned(), value.to_owned());
+                }
+                _ => variables.mistake(format!("--set `{pair}` is not of the form property=value")),
+            }
+        }
+        connector.check(variables);
+        Ok(connector)
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        let value: serde_json::Value =
+            serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+        let config = value.get("config").unwrap_or(&value);
+        let map = config.as_object().ok_or("holds no map of properties")?;
+        let mut properties = BTreeMap::new();
+        for (name, value) in map {
+            let text = match value {
+                serde_json::Value::String(text) => text.clone(),
+                serde_json::Value::Number(number) => number.to_string(),
+                serde_json::Value::Bool(flag) => flag.to_string(),
+                _ => return Err(format!("gives `{name}` a value that is neither text, number nor boolean")),
+            };
+            properties.insert(name.clone(), text);
+        }
+        Ok(Self { properties })
+    }
+
+    /// Notes every property that is refused or unknown.
+    fn check(&self, variables: &mut Variables) {
+        for (name, value) in &self.properties {
+            match property_status(name, value) {
+                PropertyStatus::Supported | PropertyStatus::WithoutEffect => {}
+                PropertyStatus::Refused(reason) => {
+                    variables.mistake(format!("the property `{name}={value}` is refused: {reason}"));
+                }
+                PropertyStatus::Unknown { nearest } => {
+                    let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+                    variables.mistake(format!("the property `{name}` is not known{hint}"));
+                }
+            }
+        }
+    }
+
+    /// The properties that are accepted without effect, to be said once.
+    pub fn without_effect(&self) -> Vec<&str> {
+        let is_idle = |name: &str, value: &str| property_status(name, value) == PropertyStatus::WithoutEffect;
+        self.properties.iter().filter(|(name, value)| is_idle(name, value)).map(|(name, _)| name.as_str()).collect()
+    }
+
+    /// The text of a property.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.properties.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    /// How to reach PostgreSQL: `POSTGRES_*` over `database.*`.
+    pub fn postgres(&self, variables: &mut Variables) -> PostgresConfig {
+        PostgresConfig::from_variables(variables, |property| self.get(property).map(str::to_owned))
+    }
+
+    /// `topic.prefix`, or `database.server.name` as Debezium 1 called it.
+    pub fn topic_prefix(&self) -> Option<&str> {
+        self.get("topic.prefix").or_else(|| self.get("database.server.name"))
+    }
+
+    /// `slot.name`.
+    pub fn slot_name(&self) -> &str {
+        self.get("slot.name").unwrap_or("debezium")
+    }
+
+    /// `publication.name`.
+    pub fn publication_name(&self) -> &str {
+        self.get("publication.name").unwrap_or("dbz_publication")
+    }
+
+    /// The entries of `table.include.list` that are plain `schema.table` names, for set-up.
+    pub fn plain_tables(&self) -> Vec<(String, String)> {
+        let list = self.get("table.include.list").unwrap_or_default();
+        let is_plain = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        list.split(',')
+            .filter_map(|entry| entry.trim().split_once('.'))
+            .map(|(schema, table)| (schema.trim_end_matches('\\').to_owned(), table.to_owned()))
+            .filter(|(schema, table)| is_plain(schema) && is_plain(table))
+            .collect()
+    }
+
+    /// The topic of a table, after the transforms.
+    pub fn topic_of(&self, schema: &str, table: &str) -> String {
+        let prefix = self.topic_prefix().unwrap_or_default();
+        let routes = self.routes(&mut Variables::default());
+        topic_name(prefix, schema, table, &routes)
+    }
+
+    /// Everything that capture needs; mistakes are noted in `variables`.
+    pub fn settings(&self, variables: &mut Variables, profile: Profile) -> ConnectorSettings {
+        let topic_prefix = self.topic_prefix().unwrap_or_else(|| {
+            variables.mistake("the property `topic.prefix` is missing: it begins every topic's name".to_owned());
+            ""
+        });
+        let heartbeat_ms: u64 = self.number(variables, "heartbeat.interval.ms", 0);
+        let status_ms: u64 = self.number(variables, "status.update.interval.ms", 10_000);
+        let retries: u64 = self.number(variables, "slot.max.retries", 6);
+        let retry_ms: u64 = self.number(variables, "slot.retry.delay.ms", 10_000);
+        let heartbeat_prefix = self.get("topic.heartbeat.prefix").unwrap_or("__debezium-heartbeat");
+        let heartbeat_name = format!("{heartbeat_prefix}.{topic_prefix}");
+        ConnectorSettings {
+            topic_prefix: topic_prefix.to_owned(),
+            slot_name: self.slot_name().to_owned(),
+            publication_name: self.publication_name().to_owned(),
+            tables: self.table_filter(variables),
+            message_keys: self.message_keys(variables),
+            tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
+            skipped_operations: self.skipped_operations(),
+            heartbeat_interval: (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms)),
+            heartbeat_topic: self.get("topic.heartbeat.name").unwrap_or(&heartbeat_name).to_owned(),
+            status_interval: Duration::from_millis(status_ms.clamp(100, 3_600_000)),
+            slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
+            with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
+            unavailable_placeholder: self
+                .get("unavailable.value.placeholder")
+                .unwrap_or("__debezium_unavailable_value")
+                .to_owned(),
+            routes: self.routes(variables),
+            profile,
+        }
+    }
+
+    fn number<N: FromStr>(&self, variables: &mut Variables, name: &str, default: N) -> N {
+        let Some(text) = self.get(name) else { return default };
+        text.trim().parse().unwrap_or_else(|_| {
+            variables.mistake(format!("the property `{name}={text}` is no whole number"));
+            default
+        })
+    }
+
+    fn flag(&self, variables: &mut Variables, name: &str, default: bool) -> bool {
+        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+            None => default,
+            Some("true") => true,
+            Some("false") => false,
+            Some(text) => {
+                variables.mistake(format!("the property `{name}={text}` is neither true nor false"));
+                default
+            }
+        }
+    }
+
+    fn skipped_operations(&self) -> Vec<char> {
+        let list = self.get("skipped.operations").unwrap_or("t");
+        list.split(',').filter_map(|operation| operation.trim().chars().next()).collect()
+    }
+
+    fn table_filter(&self, variables: &mut Variables) -> TableFilter {
+        let mut list = |name: &str| -> Vec<Regex> {
+            let Some(text) = self.get(name) else { return Vec::new() };
+            text.split(',').filter_map(|entry| table_regex(variables, name, entry.trim())).collect()
+        };
+        TableFilter { include: list("table.include.list"), exclude: list("table.exclude.list") }
+    }
+
+    fn message_keys(&self, variables: &mut Variables) -> Vec<MessageKey> {
+        let Some(text) = self.get("message.key.columns") else { return Vec::new() };
+        let mut keys = Vec::new();
+        for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let Some((table, columns)) = entry.rsplit_once(':') else {
+                variables.mistake(format!(
+                    "the property `message.key.columns` has `{entry}`, which is not of the form schema.table:column,column"
+                ));
+                continue;
+            };
+            if let Some(table) = table_regex(variables, "message.key.columns", table.trim()) {
+                let columns = columns.split(',').map(|column| column.trim().to_owned()).collect();
+                keys.push(MessageKey { table, columns });
+            }
+        }
+        keys
+    }
+
+    fn routes(&self, variables: &mut Variables) -> Vec<TopicRoute> {
+        let Some(names) = self.get("transforms") else { return Vec::new() };
+        let property = |name: &str, part: &str| self.get(&format!("transforms.{name}.{part}"));
+        let mut routes = Vec::new();
+        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let (Some(regex), Some(replacement)) = (property(name, "regex"), property(name, "replacement")) else {
+                variables.mistake(format!("the transform `{name}` needs its type, regex and replacement"));
+                continue;
+            };
+            match TopicRoute::new(regex, replacement) {
+                Ok(route) => routes.push(route),
+                Err(error) => variables.mistake(format!("the property `transforms.{name}.regex` is refused: {error}")),
+            }
+        }
+        routes
+    }
+}
+
+/// Debezium matches the whole name and ignores case.
+fn table_regex(variables: &mut Variables, property: &str, pattern: &str) -> Option<Regex> {
+    match regex::RegexBuilder::new(&format!("^(?:{pattern})$")).case_insensitive(true).build() {
+        Ok(regex) => Some(regex),
+        Err(error) => {
+            variables.mistake(format!("the property `{property}` has `{pattern}`, which is refused: {error}"));
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(sets: &[&str]) -> Result<ConnectorSettings> {
+        let mut variables = Variables::default();
+        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+        let connector = Connector::load(&mut variables, None, &sets)?;
+        let settings = connector.settings(&mut variables, Profile::V3_6);
+        variables.finish().map(|()| settings)
+    }
+
+    #[test]
+    fn the_shipped_file_is_understood() {
+        let settings = load(&[]).unwrap();
+        assert_eq!(settings.slot_name, "debezium_slot");
+        assert_eq!(settings.publication_name, "debezium_publication");
+        assert!(settings.tables.accepts("activity", "event_outbox"));
+        assert!(!settings.tables.accepts("activity", "event_outbox_archive"));
+        assert_eq!(settings.heartbeat_interval, Some(Duration::from_secs(5)));
+        assert_eq!(settings.heartbeat_topic, "__debezium-heartbeat.postgres");
+        assert!(settings.message_keys[0].applies_to("activity", "event_outbox"));
+    }
+
+    #[test]
+    fn a_misspelt_property_is_named_with_its_neighbour() {
+        let error = load(&["slot.nmae=other"]).unwrap_err().to_string();
+        assert!(error.contains("`slot.nmae`") && error.contains("`slot.name`"), "{error}");
+    }
+
+    #[test]
+    fn every_refusal_is_reported_together() {
+        let error = load(&["value.converter.schemas.enable=true", "plugin.name=decoderbufs"]).unwrap_err().to_string();
+        assert!(error.contains("schemas.enable") && error.contains("plugin.name"), "{error}");
+    }
+
+    #[test]
+    fn topics_follow_the_table_and_the_transform() {
+        let sets = ["transforms.route.replacement=$1-$3".to_owned()];
+        let connector = Connector::load(&mut Variables::default(), None, &sets).unwrap();
+        assert_eq!(connector.topic_of("activity", "event_outbox"), "postgres-event_outbox");
+        assert_eq!(connector.plain_tables(), [("activity".to_owned(), "event_outbox".to_owned())]);
+    }
+}

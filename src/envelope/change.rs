@@ -1,0 +1,289 @@
+//! One changed row to its records, written into buffers that are used again for the next row.
+
+use super::table::{ColumnEncoder, TableEncoder};
+use super::{Headers, Operation, Profile, Record};
+use crate::lsn::Lsn;
+use crate::pgoutput::{Change, ColumnData, OldTuple, OldTupleKind, Tuple, Xid};
+
+/// What all rows of a transaction share.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionContext {
+    /// Transaction id.
+    pub xid: Xid,
+    /// Commit time, microseconds since 1970.
+    pub commit_time_us: i64,
+    /// End of the commit before it, if one was seen: the first half of `source.sequence`.
+    pub previous_commit_end: Option<Lsn>,
+    /// Name and commit position on the origin that the transaction was replayed from.
+    pub origin: Option<(String, Lsn)>,
+}
+
+/// What one row adds.
+#[derive(Debug, Clone, Copy)]
+pub struct RowContext<'a> {
+    /// Its transaction.
+    pub transaction: &'a TransactionContext,
+    /// Position of the change.
+    pub lsn: Lsn,
+    /// The clock, nanoseconds since 1970.
+    pub now_ns: i64,
+}
+
+/// Why a row cannot be written.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum EncodeError {
+    #[error("a row of {topic} has {found} columns where its relation has {expected}")]
+    ColumnCount { topic: String, expected: usize, found: usize },
+    #[error("a value of column {column} of {topic} is not of the column's type")]
+    Value { topic: String, column: String },
+    #[error("a value of column {column} of {topic} is not in the log")]
+    Unavailable { topic: String, column: String },
+}
+
+/// The buffers of the encoder.
+#[derive(Debug, Default)]
+pub struct ChangeEncoder {
+    key: Vec<u8>,
+    old_key: Vec<u8>,
+    value: Vec<u8>,
+}
+
+impl ChangeEncoder {
+    /// Writes the records of a change in order and hands each to `emit`.
+    ///
+    /// An insert or plain update is one record; a delete is one, two with a tombstone; an update that
+    /// changes the key is a delete of the old key, its tombstone, and a create of the new one.
+    pub fn encode<E: From<EncodeError>>(
+        &mut self,
+        table: &TableEncoder,
+        change: &Change,
+        row: RowContext<'_>,
+        with_tombstones: bool,
+        mut emit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        match change {
+            Change::Insert { new, .. } => {
+                write_key(&mut self.key, table, new, None)?;
+                write_envelope(&mut self.value, table, None, Some((new, None)), Operation::Create, row)?;
+                emit(record(table, &self.key, Some(&self.value), Operation::Create, None))
+            }
+            Change::Update { old, new, .. } => {
+                let full_old = full(old.as_ref());
+                write_key(&mut self.key, table, new, full_old)?;
+                if let Some(old) = old {
+                    write_key(&mut self.old_key, table, &old.tuple, None)?;
+                    if table.has_key && self.key != self.old_key {
+                        return self.encode_key_change(table, old, new, row, with_tombstones, emit);
+                    }
+                }
+                let before = old.as_ref().map(|old| &old.tuple);
+                write_envelope(&mut self.value, table, before, Some((new, full_old)), Operation::Update, row)?;
+                emit(record(table, &self.key, Some(&self.value), Operation::Update, None))
+            }
+            Change::Delete { old, .. } => {
+                write_key(&mut self.key, table, &old.tuple, None)?;
+                write_envelope(&mut self.value, table, Some(&old.tuple), None, Operation::Delete, row)?;
+                emit(record(table, &self.key, Some(&self.value), Operation::Delete, None))?;
+                if with_tombstones && table.has_key {
+                    emit(record(table, &self.key, None, Operation::Delete, None))?;
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn encode_key_change<E: From<EncodeError>>(
+        &mut self,
+        table: &TableEncoder,
+        old: &OldTuple,
+        new: &Tuple,
+        row: RowContext<'_>,
+        with_tombstones: bool,
+        mut emit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let to_new = Some(Headers::NewKey(&self.key));
+        write_envelope(&mut self.value, table, Some(&old.tuple), None, Operation::Delete, row)?;
+        emit(record(table, &self.old_key, Some(&self.value), Operation::Delete, to_new))?;
+        if with_tombstones {
+            emit(record(table, &self.old_key, None, Operation::Delete, to_new))?;
+        }
+        let after = Some((new, full(Some(old))));
+        write_envelope(&mut self.value, table, None, after, Operation::Create, row)?;
+        let from_old = Some(Headers::OldKey(&self.old_key));
+        emit(record(table, &self.key, Some(&self.value), Operation::Create, from_old))
+    }
+}
+
+fn record<'a>(
+    table: &'a TableEncoder,
+    key: &'a [u8],
+    value: Option<&'a [u8]>,
+    operation: Operation,
+    key_change: Option<Headers<'a>>,
+) -> Record<'a> {
+    Record { topic: &table.topic, key: table.has_key.then_some(key), value, operation, key_change }
+}
+
+/// The whole old row, from which values that the change did not touch can be taken.
+fn full(old: Option<&OldTuple>) -> Option<&Tuple> {
+    old.filter(|old| old.kind == OldTupleKind::Full).map(|old| &old.tuple)
+}
+
+fn write_key(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
+    out.clear();
+    if table.has_key {
+        write_row(out, table, tuple, old, |column| column.is_key)?;
+    }
+    Ok(())
+}
+
+/// Writes the columns that `is_wanted` picks, as an object.
+fn write_row(
+    out: &mut Vec<u8>,
+    table: &TableEncoder,
+    tuple: &Tuple,
+    old: Option<&Tuple>,
+    is_wanted: impl Fn(&ColumnEncoder) -> bool,
+) -> Result<(), EncodeError> {
+    if tuple.len() != table.columns.len() {
+        let (expected, found) = (table.columns.len(), tuple.len());
+        return Err(EncodeError::ColumnCount { topic: table.topic.clone(), expected, found });
+    }
+    let mut old_columns = old.map(Tuple::columns);
+    out.push(b'{');
+    let mut is_first = true;
+    for (column, data) in table.columns.iter().zip(tuple.columns()) {
+        let old_data = old_columns.as_mut().and_then(Iterator::next);
+        if !is_wanted(column) {
+            continue;
+        }
+        if !is_first {
+            out.push(b',');
+        }
+        is_first = false;
+        out.extend_from_slice(&column.name);
+        let data = match (data, old_data) {
+            (ColumnData::Unchanged, Some(old_data)) => old_data,
+            (data, _) => data,
+        };
+        write_value(out, table, column, data)?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn write_value(
+    out: &mut Vec<u8>,
+    table: &TableEncoder,
+    column: &ColumnEncoder,
+    data: ColumnData<'_>,
+) -> Result<(), EncodeError> {
+    let named = || (table.topic.clone(), column.plain_name.clone());
+    match data {
+        ColumnData::Null => out.extend_from_slice(&column.null),
+        ColumnData::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
+        ColumnData::Unchanged => {
+            let (topic, column) = named();
+            return Err(EncodeError::Unavailable { topic, column });
+        }
+        ColumnData::Text(text) => {
+            let is_written = std::str::from_utf8(text).is_ok_and(|text| column.column_type.write(out, text));
+            if !is_written {
+                let (topic, column) = named();
+                return Err(EncodeError::Value { topic, column });
+            }
+        }
+    }
+    Ok(())
+}
+
+fn write_envelope(
+    out: &mut Vec<u8>,
+    table: &TableEncoder,
+    before: Option<&Tuple>,
+    after: Option<(&Tuple, Option<&Tuple>)>,
+    operation: Operation,
+    row: RowContext<'_>,
+) -> Result<(), EncodeError> {
+    out.clear();
+    out.extend_from_slice(b"{\"before\":");
+    match before {
+        Some(tuple) => write_row(out, table, tuple, None, |_| true)?,
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\"after\":");
+    match after {
+        Some((tuple, old)) => write_row(out, table, tuple, old, |_| true)?,
+        None => out.extend_from_slice(b"null"),
+    }
+    write_source(out, table, row);
+    let letter = operation.letter();
+    match table.profile {
+        Profile::V3_6 => {
+            out.extend_from_slice(b",\"transaction\":null,\"op\":\"");
+            out.push(u8::try_from(letter).unwrap_or(b'c'));
+            out.extend_from_slice(b"\",\"ts_ms\":");
+            write_number(out, row.now_ns / 1_000_000);
+            out.extend_from_slice(b",\"ts_us\":");
+            write_number(out, row.now_ns / 1_000);
+            out.extend_from_slice(b",\"ts_ns\":");
+            write_number(out, row.now_ns);
+            out.push(b'}');
+        }
+        Profile::V2_4 => {
+            out.extend_from_slice(b",\"op\":\"");
+            out.push(u8::try_from(letter).unwrap_or(b'c'));
+            out.extend_from_slice(b"\",\"ts_ms\":");
+            write_number(out, row.now_ns / 1_000_000);
+            out.extend_from_slice(b",\"transaction\":null}");
+        }
+    }
+    Ok(())
+}
+
+fn write_source(out: &mut Vec<u8>, table: &TableEncoder, row: RowContext<'_>) {
+    let transaction = row.transaction;
+    out.extend_from_slice(&table.source_head);
+    write_number(out, transaction.commit_time_us.div_euclid(1_000));
+    out.extend_from_slice(&table.source_middle);
+    out.extend_from_slice(b"\"[");
+    match transaction.previous_commit_end {
+        Some(lsn) => {
+            out.extend_from_slice(b"\\\"");
+            write_number(out, lsn.as_i64());
+            out.extend_from_slice(b"\\\"");
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\\\"");
+    write_number(out, row.lsn.as_i64());
+    out.extend_from_slice(b"\\\"]\"");
+    if table.profile == Profile::V3_6 {
+        out.extend_from_slice(b",\"ts_us\":");
+        write_number(out, transaction.commit_time_us);
+        out.extend_from_slice(b",\"ts_ns\":");
+        write_number(out, transaction.commit_time_us.saturating_mul(1_000));
+    }
+    out.extend_from_slice(&table.source_table);
+    write_number(out, i64::from(transaction.xid.0));
+    out.extend_from_slice(b",\"lsn\":");
+    write_number(out, row.lsn.as_i64());
+    out.extend_from_slice(b",\"xmin\":null");
+    if table.profile == Profile::V3_6 {
+        match &transaction.origin {
+            Some((name, lsn)) => {
+                out.extend_from_slice(b",\"origin\":");
+                super::json::write_string(out, name);
+                out.extend_from_slice(b",\"origin_lsn\":");
+                write_number(out, lsn.as_i64());
+            }
+            None => out.extend_from_slice(b",\"origin\":null,\"origin_lsn\":null"),
+        }
+    }
+    out.push(b'}');
+}
+
+fn write_number(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}

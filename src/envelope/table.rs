@@ -1,0 +1,166 @@
+//! Everything about a table that can be worked out once, before its rows come.
+
+use super::Profile;
+use super::json::write_string;
+use super::types::{ColumnType, UnsupportedColumn};
+use crate::pgoutput::Relation;
+
+/// What the catalog adds to a relation message, per column.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ColumnFacts {
+    /// Column name.
+    pub name: String,
+    /// Type name for messages and extension types.
+    pub type_name: String,
+    /// Declared NOT NULL.
+    pub is_not_null: bool,
+    /// The default's expression.
+    pub default_expression: Option<String>,
+}
+
+/// How records of a table are to look.
+#[derive(Debug, Clone)]
+pub struct TableOptions {
+    /// Whose bytes are imitated.
+    pub profile: Profile,
+    /// `source.name`.
+    pub topic_prefix: String,
+    /// `source.db`.
+    pub database: String,
+    /// Topic of the table.
+    pub topic: String,
+    /// Columns of the key; empty for a table without one.
+    pub key_columns: Vec<String>,
+    /// Stands in for values that are not in the log.
+    pub unavailable_placeholder: String,
+}
+
+/// A table, ready to write its rows.
+#[derive(Debug, Clone)]
+pub struct TableEncoder {
+    pub(super) topic: String,
+    pub(super) columns: Vec<ColumnEncoder>,
+    pub(super) has_key: bool,
+    /// `,"source":{…"ts_ms":`, up to the first value that differs between rows.
+    pub(super) source_head: Vec<u8>,
+    /// `,"snapshot":"false","db":"…","sequence":`.
+    pub(super) source_middle: Vec<u8>,
+    /// `,"schema":"…","table":"…","txId":`.
+    pub(super) source_table: Vec<u8>,
+    pub(super) profile: Profile,
+}
+
+/// A column, ready to write its values.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnEncoder {
+    /// `"name":`.
+    pub(super) name: Vec<u8>,
+    pub(super) column_type: ColumnType,
+    /// Written where the value is null: `null`, the default, or the filler of a NOT NULL column.
+    pub(super) null: Vec<u8>,
+    /// Written where the value is not in the log.
+    pub(super) unavailable: Vec<u8>,
+    pub(super) is_key: bool,
+    pub(super) plain_name: String,
+}
+
+impl TableEncoder {
+    /// Prepares a table; every column has to be of a type and with a default that is known exactly.
+    pub fn new(
+        relation: &Relation,
+        facts: &[ColumnFacts],
+        options: &TableOptions,
+    ) -> Result<Self, UnsupportedColumn> {
+        let table = format!("{}.{}", relation.schema, relation.table);
+        let mut columns = Vec::with_capacity(relation.columns.len());
+        for column in &relation.columns {
+            // A column that the catalog no longer has is written as nullable and without default.
+            let known = facts.iter().find(|facts| facts.name == column.name).cloned().unwrap_or_default();
+            let column_type = ColumnType::of(column.type_oid, column.type_modifier, &known.type_name);
+            let column_type = column_type.ok_or_else(|| UnsupportedColumn::Type {
+                table: table.clone(),
+                column: column.name.clone(),
+                type_name: if known.type_name.is_empty() {
+                    format!("with object id {}", column.type_oid)
+                } else {
+                    known.type_name.clone()
+                },
+            })?;
+            let null = null_json(column_type, &known).ok_or_else(|| UnsupportedColumn::Default {
+                table: table.clone(),
+                column: column.name.clone(),
+                expression: known.default_expression.clone().unwrap_or_default(),
+            })?;
+            columns.push(ColumnEncoder {
+                name: quoted_name(&column.name),
+                column_type,
+                null,
+                unavailable: quoted(&options.unavailable_placeholder),
+                is_key: options.key_columns.contains(&column.name),
+                plain_name: column.name.clone(),
+            });
+        }
+        let has_key = columns.iter().any(|column| column.is_key);
+        Ok(Self {
+            topic: options.topic.clone(),
+            columns,
+            has_key,
+            source_head: source_head(options),
+            source_middle: source_middle(options),
+            source_table: source_table(relation),
+            profile: options.profile,
+        })
+    }
+
+    /// The topic of the table's records.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+}
+
+/// JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
+fn null_json(column_type: ColumnType, facts: &ColumnFacts) -> Option<Vec<u8>> {
+    match &facts.default_expression {
+        Some(expression) if expression.starts_with("NULL") => Some(b"null".to_vec()),
+        Some(expression) => column_type.default_json(expression),
+        None if facts.is_not_null => Some(column_type.filler().to_vec()),
+        None => Some(b"null".to_vec()),
+    }
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(&mut out, text);
+    out
+}
+
+fn quoted_name(name: &str) -> Vec<u8> {
+    let mut out = quoted(name);
+    out.push(b':');
+    out
+}
+
+fn source_head(options: &TableOptions) -> Vec<u8> {
+    let mut out = b",\"source\":{\"version\":".to_vec();
+    write_string(&mut out, options.profile.version());
+    out.extend_from_slice(b",\"connector\":\"postgresql\",\"name\":");
+    write_string(&mut out, &options.topic_prefix);
+    out.extend_from_slice(b",\"ts_ms\":");
+    out
+}
+
+fn source_middle(options: &TableOptions) -> Vec<u8> {
+    let mut out = b",\"snapshot\":\"false\",\"db\":".to_vec();
+    write_string(&mut out, &options.database);
+    out.extend_from_slice(b",\"sequence\":");
+    out
+}
+
+fn source_table(relation: &Relation) -> Vec<u8> {
+    let mut out = b",\"schema\":".to_vec();
+    write_string(&mut out, &relation.schema);
+    out.extend_from_slice(b",\"table\":");
+    write_string(&mut out, &relation.table);
+    out.extend_from_slice(b",\"txId\":");
+    out
+}

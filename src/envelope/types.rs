@@ -1,0 +1,256 @@
+//! The one table from PostgreSQL types to Debezium's JSON.
+//!
+//! A new column type is a row of [`TYPES`], its text rule in [`ColumnType::write`] and its filler.
+
+use super::json::write_string;
+
+/// How a column's text becomes JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ColumnType {
+    /// `t`/`f`.
+    Boolean,
+    /// Digits that are JSON already.
+    Integer,
+    /// A string, verbatim; TOASTed values can be missing from the log.
+    Text,
+    /// A string that is never stored outside of its row.
+    Uuid,
+    /// `io.debezium.time.ZonedTimestamp` with this many digits of a second.
+    ZonedTimestamp(u8),
+}
+
+/// A column that evp cannot write, by name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum UnsupportedColumn {
+    #[error(
+        "column {column} of {table} has type {type_name}, which evp does not write yet; leave the table out with \
+         table.include.list or the column out with the publication's column list"
+    )]
+    Type { table: String, column: String, type_name: String },
+    #[error(
+        "column {column} of {table} has the default `{expression}`, which evp does not write yet; Debezium puts \
+         defaults in the place of missing values, so that it cannot be guessed"
+    )]
+    Default { table: String, column: String, expression: String },
+}
+
+/// Types by the object ids that PostgreSQL fixes for its own.
+const TYPES: &[(u32, ColumnType)] = &[
+    (16, ColumnType::Boolean),
+    (20, ColumnType::Integer),  // bigint
+    (21, ColumnType::Integer),  // smallint
+    (23, ColumnType::Integer),  // integer
+    (25, ColumnType::Text),     // text
+    (114, ColumnType::Text),    // json
+    (1042, ColumnType::Text),   // character(n)
+    (1043, ColumnType::Text),   // character varying
+    (1184, ColumnType::ZonedTimestamp(6)),
+    (2950, ColumnType::Uuid),
+    (3802, ColumnType::Text),   // jsonb
+];
+
+/// `timestamptz` without a precision has six digits.
+const FRACTION_DIGITS_MAX: u8 = 6;
+
+impl ColumnType {
+    /// The type of a column; extensions' types are told by name, as their ids differ between databases.
+    pub(super) fn of(type_oid: u32, type_modifier: i32, type_name: &str) -> Option<Self> {
+        if type_name == "citext" {
+            return Some(Self::Text);
+        }
+        let (_, column_type) = TYPES.iter().find(|(oid, _)| *oid == type_oid)?;
+        match column_type {
+            Self::ZonedTimestamp(_) => {
+                let digits = u8::try_from(type_modifier).unwrap_or(FRACTION_DIGITS_MAX);
+                Some(Self::ZonedTimestamp(digits.min(FRACTION_DIGITS_MAX)))
+            }
+            other => Some(*other),
+        }
+    }
+
+    /// Appends the JSON of a value; false if the text is not of this type.
+    pub(super) fn write(self, out: &mut Vec<u8>, text: &str) -> bool {
+        match self {
+            Self::Boolean => match text {
+                "t" => out.extend_from_slice(b"true"),
+                "f" => out.extend_from_slice(b"false"),
+                _ => return false,
+            },
+            Self::Integer => {
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+                    return false;
+                }
+                out.extend_from_slice(text.as_bytes());
+            }
+            Self::Text | Self::Uuid => write_string(out, text),
+            Self::ZonedTimestamp(digits) => return write_zoned_timestamp(out, text, digits),
+        }
+        true
+    }
+
+    /// Whether a value can be missing from the log because it is TOASTed.
+    pub(super) fn is_toastable(self) -> bool {
+        self == Self::Text
+    }
+
+    /// What Debezium writes for a missing value of a NOT NULL column without a default.
+    pub(super) fn filler(self) -> &'static [u8] {
+        match self {
+            Self::Boolean => b"false",
+            Self::Integer => b"0",
+            Self::Text | Self::Uuid => b"\"\"",
+            Self::ZonedTimestamp(_) => b"\"1970-01-01T00:00:00Z\"",
+        }
+    }
+
+    /// The JSON of a column default as Debezium derives it, or `None` for an expression not known here.
+    ///
+    /// Literals are taken; calls of functions become the type's zero.
+    pub(super) fn default_json(self, expression: &str) -> Option<Vec<u8>> {
+        let literal = quoted_literal(expression);
+        let is_call = expression.ends_with(')') || expression.starts_with("CURRENT_");
+        let json: Vec<u8> = match self {
+            Self::Boolean if matches!(expression, "true" | "false") => expression.into(),
+            Self::Integer => {
+                if is_call {
+                    b"0".to_vec()
+                } else {
+                    let digits = literal.unwrap_or(expression);
+                    digits.parse::<i64>().ok()?.to_string().into_bytes()
+                }
+            }
+            Self::Text => {
+                let mut out = Vec::new();
+                match literal {
+                    Some(text) => write_string(&mut out, text),
+                    None if is_call => out.extend_from_slice(b"\"\""),
+                    None => return None,
+                }
+                out
+            }
+            Self::Uuid if is_call => b"\"00000000-0000-0000-0000-000000000000\"".to_vec(),
+            Self::Uuid => format!("\"{}\"", literal?).into_bytes(),
+            Self::ZonedTimestamp(digits) if is_call => {
+                let mut out = Vec::new();
+                write_zoned_timestamp(&mut out, "1970-01-01 00:00:00+00", digits).then_some(())?;
+                out
+            }
+            Self::Boolean | Self::ZonedTimestamp(_) => return None,
+        };
+        Some(json)
+    }
+}
+
+/// The text of `'…'::type`, cut at the first quote within, as Debezium cuts it.
+fn quoted_literal(expression: &str) -> Option<&str> {
+    expression.strip_prefix('\'')?.split('\'').next()
+}
+
+/// PostgreSQL's `2026-11-21 09:13:38.7+00` (session in UTC) to `2026-11-21T09:13:38.700000Z`.
+///
+/// Years beyond 9999 get a plus sign and years before Christ are counted astronomically, as in Java.
+fn write_zoned_timestamp(out: &mut Vec<u8>, text: &str, fraction_digits: u8) -> bool {
+    if matches!(text, "infinity" | "-infinity") {
+        write_string(out, text);
+        return true;
+    }
+    let (text, is_before_christ) = match text.strip_suffix(" BC") {
+        Some(text) => (text, true),
+        None => (text, false),
+    };
+    let Some(text) = text.strip_suffix("+00") else { return false };
+    let Some((date, time)) = text.split_once(' ') else { return false };
+    let Some((year, month_and_day)) = date.split_once('-') else { return false };
+    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let is_plain = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || matches!(byte, b'-' | b':'));
+    if !is_plain(month_and_day) || !is_plain(time) || !fraction.bytes().all(|byte| byte.is_ascii_digit()) {
+        return false;
+    }
+    let Ok(year) = year.parse::<i32>() else { return false };
+    out.push(b'"');
+    if is_before_christ {
+        // 1 BC is year 0.
+        let astronomical = 1_i32.saturating_sub(year);
+        let sign = if astronomical < 0 { "-" } else { "" };
+        out.extend_from_slice(format!("{sign}{:04}", astronomical.unsigned_abs()).as_bytes());
+    } else if year > 9_999 {
+        out.extend_from_slice(format!("+{year}").as_bytes());
+    } else {
+        out.extend_from_slice(date.split('-').next().unwrap_or_default().as_bytes());
+    }
+    out.push(b'-');
+    out.extend_from_slice(month_and_day.as_bytes());
+    out.push(b'T');
+    out.extend_from_slice(time.as_bytes());
+    if fraction_digits > 0 {
+        out.push(b'.');
+        let digits = fraction.bytes().chain(std::iter::repeat(b'0'));
+        out.extend(digits.take(usize::from(fraction_digits)));
+    }
+    out.extend_from_slice(b"Z\"");
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(column_type: ColumnType, text: &str) -> Option<String> {
+        let mut out = Vec::new();
+        column_type.write(&mut out, text).then(|| String::from_utf8(out).unwrap())
+    }
+
+    fn default(column_type: ColumnType, expression: &str) -> Option<String> {
+        column_type.default_json(expression).map(|json| String::from_utf8(json).unwrap())
+    }
+
+    #[test]
+    fn timestamps_have_the_digits_of_their_type() {
+        let zoned = ColumnType::ZonedTimestamp;
+        for (digits, text, expected) in [
+            (6, "2016-11-04 11:51:30.123456+00", "\"2016-11-04T11:51:30.123456Z\""),
+            (6, "2016-11-04 11:51:30+00", "\"2016-11-04T11:51:30.000000Z\""),
+            (6, "2016-11-04 11:51:30.7+00", "\"2016-11-04T11:51:30.700000Z\""),
+            (0, "2016-11-04 11:51:30+00", "\"2016-11-04T11:51:30Z\""),
+            (3, "2016-11-04 11:51:30.12+00", "\"2016-11-04T11:51:30.120Z\""),
+            (6, "21016-11-04 13:51:30.123456+00", "\"+21016-11-04T13:51:30.123456Z\""),
+            (6, "4714-12-31 23:59:59.999999+00 BC", "\"-4713-12-31T23:59:59.999999Z\""),
+            (6, "0001-12-31 00:00:00+00 BC", "\"0000-12-31T00:00:00.000000Z\""),
+            (6, "infinity", "\"infinity\""),
+        ] {
+            assert_eq!(json(zoned(digits), text).as_deref(), Some(expected), "{text}");
+        }
+        assert_eq!(json(zoned(6), "2016-11-04 11:51:30+02"), None, "only a session in UTC is understood");
+    }
+
+    #[test]
+    fn text_of_another_type_is_refused() {
+        assert_eq!(json(ColumnType::Boolean, "true"), None);
+        assert_eq!(json(ColumnType::Integer, "1.5"), None);
+        assert_eq!(json(ColumnType::Integer, "-"), None);
+        assert_eq!(json(ColumnType::Integer, "-7").as_deref(), Some("-7"));
+    }
+
+    #[test]
+    fn defaults_are_literals_or_zeros_and_never_guessed() {
+        assert_eq!(default(ColumnType::Text, "'pending'::character varying").as_deref(), Some("\"pending\""));
+        assert_eq!(default(ColumnType::Text, "'a ''q'' \"d\"'::text").as_deref(), Some("\"a \""));
+        assert_eq!(default(ColumnType::Integer, "0").as_deref(), Some("0"));
+        assert_eq!(default(ColumnType::Integer, "'-1'::integer").as_deref(), Some("-1"));
+        assert_eq!(default(ColumnType::Integer, "nextval('s'::regclass)").as_deref(), Some("0"));
+        let epoch = Some("\"1970-01-01T00:00:00.000000Z\"");
+        assert_eq!(default(ColumnType::ZonedTimestamp(6), "now()").as_deref(), epoch);
+        assert_eq!(default(ColumnType::ZonedTimestamp(6), "CURRENT_TIMESTAMP").as_deref(), epoch);
+        assert_eq!(default(ColumnType::Integer, "2 + 3"), None);
+        assert_eq!(default(ColumnType::ZonedTimestamp(6), "'2020-01-01 00:00:00+00'::timestamp with time zone"), None);
+    }
+
+    #[test]
+    fn extension_types_are_told_by_name() {
+        assert_eq!(ColumnType::of(90_001, -1, "citext"), Some(ColumnType::Text));
+        assert_eq!(ColumnType::of(90_001, -1, "hstore"), None);
+        assert_eq!(ColumnType::of(1184, 3, "timestamp(3) with time zone"), Some(ColumnType::ZonedTimestamp(3)));
+    }
+}

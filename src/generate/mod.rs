@@ -1,0 +1,210 @@
+//! `evp generate`: realistic outbox events at an exact rate.
+//!
+//! The load is an open loop: event *i* is due at *start + i / rate*, whether or not earlier ones are done, and
+//! every latency counts from that moment. So a stall of the system shows in full instead of slowing the load down.
+//!
+//! Each connection has a random source of its own, and an aggregate's later events come from the source that
+//! created it. Its connection commits in order, so references are always valid and an aggregate's
+//! order is the order of its commits.
+
+mod event;
+mod insert;
+mod latencies;
+mod pace;
+mod report;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio_util::sync::CancellationToken;
+
+pub use event::{EventSource, OutboxEvent};
+pub use latencies::Latencies;
+pub use report::{print_json, print_text};
+pub use watch::Watch;
+
+use crate::config::{MongoConfig, PostgresConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::LatencySummary;
+use insert::{Counters, Depth, Inserter};
+use pace::Schedule;
+
+/// How long new documents are waited for after the last insert.
+const VISIBLE_TIMEOUT: Duration = Duration::from_secs(60);
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// When to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    /// After so many events.
+    Events(u64),
+    /// After this time.
+    Time(Duration),
+}
+
+/// Is told of every event before it is inserted.
+pub trait Observer: Send + Sync {
+    /// `event` is due `at`.
+    fn scheduled(&self, event: &OutboxEvent, at: Instant);
+}
+
+/// What to generate, and where.
+pub struct GenerateOptions {
+    /// The database.
+    pub postgres: PostgresConfig,
+    /// Where new documents are waited for, if they are.
+    pub watch: Option<MongoConfig>,
+    /// Events a second; 0 is as fast as possible.
+    pub rate: f64,
+    /// When to stop.
+    pub length: Length,
+    /// Connections that insert.
+    pub connections: u16,
+    /// Rows of one transaction.
+    pub batch_rows: u32,
+    /// Start of the random sources.
+    pub seed: u64,
+    /// Further listener, used by benches.
+    pub observer: Option<Arc<dyn Observer>>,
+}
+
+/// What was generated.
+#[derive(Debug, Clone)]
+pub struct GenerateSummary {
+    /// Committed events by type.
+    pub events: BTreeMap<&'static str, u64>,
+    /// From the first due event to the last commit.
+    pub elapsed: Duration,
+    /// How late events were sent, which is the generator's own fault.
+    pub lateness: LatencySummary,
+    /// From due to committed.
+    pub committed: LatencySummary,
+    /// From due to visible in MongoDB, if that was watched.
+    pub visible: Option<VisibleSummary>,
+}
+
+/// Which of the new documents were seen.
+#[derive(Debug, Clone, Copy)]
+pub struct VisibleSummary {
+    /// New users and activities.
+    pub expected: u64,
+    /// From due to seen.
+    pub latency: LatencySummary,
+}
+
+impl GenerateSummary {
+    /// Committed events.
+    pub fn event_count(&self) -> u64 {
+        self.events.values().sum()
+    }
+
+    /// Events a second.
+    pub fn rate(&self) -> f64 {
+        #[allow(clippy::cast_precision_loss)]
+        let count = self.event_count() as f64;
+        count / self.elapsed.as_secs_f64().max(1e-6)
+    }
+
+    /// Fails if documents that were watched for did not appear.
+    pub fn check(&self) -> Result<()> {
+        match self.visible {
+            Some(visible) if visible.latency.count < visible.expected => {
+                let missing = visible.expected.saturating_sub(visible.latency.count);
+                let seconds = VISIBLE_TIMEOUT.as_secs();
+                let message = format!(
+                    "{missing} of {} new documents were not visible {seconds} s after the last insert: \
+                     see whether `evp capture` and `evp process` run and use the same servers",
+                    visible.expected
+                );
+                Err(Error::new(ErrorKind::Missing, message))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Generates until the length is reached or `token` is cancelled.
+pub async fn run(options: GenerateOptions, token: CancellationToken) -> Result<GenerateSummary> {
+    let watch = match &options.watch {
+        Some(mongo) => Some(Arc::new(Watch::open(mongo).await?)),
+        None => None,
+    };
+    let counters = Arc::new(Counters::default());
+    let depth = Depth::at(options.rate);
+    let mut senders = Vec::new();
+    let mut inserters = tokio::task::JoinSet::new();
+    for _ in 0..options.connections.max(1) {
+        let (sender, receiver) = tokio::sync::mpsc::channel(depth.queued);
+        let inserter = Inserter::open(&options.postgres, depth, Arc::clone(&counters)).await?;
+        inserters.spawn(inserter.run(receiver));
+        senders.push(sender);
+    }
+    let schedule = Schedule {
+        rate: options.rate,
+        length: options.length,
+        batch_rows: options.batch_rows.max(1),
+        seed: options.seed,
+        observer: options.observer.clone(),
+        watch: watch.clone(),
+    };
+    let progress = tokio::spawn(show_progress(progress_bar(&options), Arc::clone(&counters)));
+    let (pacing_token, stop) = (token.clone(), token.child_token());
+    let pace_stop = stop.clone();
+    let pacer = tokio::task::spawn_blocking(move || pace::run(&schedule, &senders, &pace_stop));
+    let mut failure = None;
+    while let Some(joined) = inserters.join_next().await {
+        let outcome = joined.unwrap_or_else(|error| {
+            Err(Error::with_source(ErrorKind::System, "an inserting task ended unexpectedly", error))
+        });
+        if let Err(error) = outcome {
+            failure.get_or_insert(error);
+            stop.cancel();
+        }
+    }
+    let started =
+        pacer.await.map_err(|error| Error::with_source(ErrorKind::System, "the pacing thread ended", error))?;
+    progress.abort();
+    let elapsed = started.elapsed();
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let visible = match watch {
+        Some(watch) => Some(watch.finish(VISIBLE_TIMEOUT, &pacing_token).await?),
+        None => None,
+    };
+    let (lateness, committed) = (counters.lateness.summary(), counters.committed.summary());
+    Ok(GenerateSummary { events: counters.events(), elapsed, lateness, committed, visible })
+}
+
+fn progress_bar(options: &GenerateOptions) -> ProgressBar {
+    let bar = match options.length {
+        Length::Events(count) => ProgressBar::new(count),
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Length::Time(time) if options.rate > 0.0 => ProgressBar::new((time.as_secs_f64() * options.rate) as u64),
+        Length::Time(_) => ProgressBar::no_length(),
+    };
+    let template = "{elapsed_precise} {wide_bar} {human_pos}/{human_len} events, {per_sec}";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}
+
+/// Draws on a terminal; elsewhere the bar is hidden and this costs nothing worth saving.
+async fn show_progress(bar: ProgressBar, counters: Arc<Counters>) {
+    /// Clears the bar also when the task is aborted, so that the summary starts on a clean line.
+    struct Cleared(ProgressBar);
+    impl Drop for Cleared {
+        fn drop(&mut self) {
+            self.0.finish_and_clear();
+        }
+    }
+    let bar = Cleared(bar);
+    loop {
+        tokio::time::sleep(PROGRESS_INTERVAL).await;
+        bar.0.set_position(counters.event_count());
+    }
+}

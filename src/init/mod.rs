@@ -1,0 +1,104 @@
+//! `evp init`: makes what is missing on each server, keeps what exists, and says which was which.
+//!
+//! Nothing is ever changed or dropped, so it is safe to run at every deployment. What PostgreSQL does not let
+//! this role do is collected with the statement that a DBA has to run, after everything else has been done.
+
+mod collections;
+mod migrations;
+mod report;
+mod source;
+mod topics;
+
+pub use report::{Report, Step};
+
+use std::path::Path;
+
+use crate::capture::position_topic;
+use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, Variables};
+use crate::connector::Connector;
+use crate::envelope::Profile;
+use crate::error::Result;
+use crate::postgres::sql;
+
+/// What has to be there when set-up is done.
+#[derive(Debug, Clone)]
+pub struct InitPlan {
+    /// The source database.
+    pub postgres: PostgresConfig,
+    /// Publication that the slot's reader asks for.
+    pub publication: String,
+    /// Replication slot.
+    pub slot: String,
+    /// Captured tables, as schema and name.
+    pub tables: Vec<(String, String)>,
+    /// Topics of events, one a table.
+    pub event_topics: Vec<String>,
+    /// Topic of heartbeats.
+    pub heartbeat_topic: String,
+    /// Topic in which capture keeps its position.
+    pub position_topic: String,
+    /// The brokers.
+    pub kafka: KafkaConfig,
+    /// Partitions of a new topic of events.
+    pub partitions: i32,
+    /// Replicas of a new topic; -1 is the broker's default.
+    pub replication_factor: i32,
+    /// The read models' database.
+    pub mongo: MongoConfig,
+    /// Change nothing, only say what would be done.
+    pub is_dry_run: bool,
+}
+
+/// The tables that are captured where the connector file does not name any.
+const DEFAULT_TABLE: (&str, &str) = ("activity", "event_outbox");
+
+impl InitPlan {
+    /// From the connector file and the variables, with the defaults of the command line; mistakes are noted in
+    /// `variables`.
+    pub fn load(
+        variables: &mut Variables,
+        connector: Option<&Path>,
+        sets: &[String],
+        kafka: &[String],
+    ) -> Result<Self> {
+        let connector = Connector::load(variables, connector, sets)?;
+        let settings = connector.settings(variables, Profile::V3_6);
+        let mut tables = connector.plain_tables();
+        if tables.is_empty() && connector.get("table.include.list").is_none() {
+            tables.push((DEFAULT_TABLE.0.to_owned(), DEFAULT_TABLE.1.to_owned()));
+        }
+        if tables.is_empty() {
+            variables.mistake(
+                "table.include.list holds regular expressions only: `evp init` needs plain schema.table names"
+                    .to_owned(),
+            );
+        }
+        Ok(Self {
+            postgres: connector.postgres(variables),
+            event_topics: tables.iter().map(|(schema, table)| connector.topic_of(schema, table)).collect(),
+            position_topic: position_topic(&settings.topic_prefix),
+            heartbeat_topic: settings.heartbeat_topic,
+            publication: settings.publication_name,
+            slot: settings.slot_name,
+            tables,
+            kafka: KafkaConfig::from_variables(variables, kafka),
+            partitions: 1,
+            replication_factor: -1,
+            mongo: MongoConfig::from_variables(variables),
+            is_dry_run: false,
+        })
+    }
+}
+
+/// Carries the plan out, printing one line for each step.
+pub async fn run(plan: &InitPlan) -> Result<()> {
+    let mut report = Report::new(plan.is_dry_run);
+    let mut client = sql::connect(&plan.postgres).await?;
+    source::check_server(plan, &client).await?;
+    migrations::apply(plan, &mut client, &mut report).await?;
+    source::ensure_publication(plan, &client, &mut report).await?;
+    source::ensure_slot(plan, &client, &mut report).await?;
+    topics::ensure(plan, &mut report).await?;
+    collections::ensure(plan, &mut report).await?;
+    report.finish()
+}

@@ -1,0 +1,153 @@
+//! Records of the topic, many in one buffer.
+
+use std::ops::Range;
+
+use rdkafka::Message;
+use rdkafka::message::{BorrowedMessage, Headers};
+
+/// Records in the order they were read; key, value and headers lie in one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    buffer: Vec<u8>,
+    records: Vec<Entry>,
+    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    partition: i32,
+    offset: i64,
+    key: Option<Range<usize>>,
+    value: Option<Range<usize>>,
+    headers: Range<usize>,
+}
+
+/// One record of a [`Chunk`].
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'a> {
+    chunk: &'a Chunk,
+    entry: &'a Entry,
+}
+
+impl Chunk {
+    /// Copies a record.
+    pub(crate) fn push(&mut self, message: &BorrowedMessage<'_>) {
+        let key = message.key().map(|key| self.copy(key));
+        let value = message.payload().map(|value| self.copy(value));
+        let first_header = self.headers.len();
+        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+            let name = self.copy(header.key.as_bytes());
+            let value = header.value.map(|value| self.copy(value));
+            self.headers.push((name, value));
+        }
+        let headers = first_header..self.headers.len();
+        self.records.push(Entry { partition: message.partition(), offset: message.offset(), key, value, headers });
+    }
+
+    fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(bytes);
+        start..self.buffer.len()
+    }
+
+    /// How many records.
+    pub(crate) fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// How many bytes of keys, values and headers.
+    pub(crate) fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// The records, in order.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        self.records.iter().map(|entry| Record { chunk: self, entry })
+    }
+
+    /// The record at `index`.
+    pub(crate) fn record(&self, index: usize) -> Option<Record<'_>> {
+        self.records.get(index).map(|entry| Record { chunk: self, entry })
+    }
+
+    /// Removes the records of partitions that are read by somebody else now.
+    pub(crate) fn drop_partitions(&mut self, partitions: &[i32]) {
+        if !partitions.is_empty() {
+            self.records.retain(|entry| !partitions.contains(&entry.partition));
+        }
+    }
+
+    /// A copy of one record, so that it can outlive its chunk.
+    pub(crate) fn only(&self, index: usize) -> Self {
+        let mut copy = Self::default();
+        if let Some(record) = self.record(index) {
+            let key = record.key().map(|key| copy.copy(key));
+            let value = record.value().map(|value| copy.copy(value));
+            for (name, value) in record.headers() {
+                let name = copy.copy(name.as_bytes());
+                let value = value.map(|value| copy.copy(value));
+                copy.headers.push((name, value));
+            }
+            let headers = 0..copy.headers.len();
+            copy.records.push(Entry { partition: record.partition(), offset: record.offset(), key, value, headers });
+        }
+        copy
+    }
+
+    /// Records given directly, for tests: partition, offset, value.
+    #[cfg(test)]
+    pub(crate) fn of(records: &[(i32, i64, &[u8])]) -> Self {
+        let mut chunk = Self::default();
+        for (partition, offset, value) in records {
+            let value = Some(chunk.copy(value));
+            chunk.records.push(Entry { partition: *partition, offset: *offset, key: None, value, headers: 0..0 });
+        }
+        chunk
+    }
+}
+
+impl<'a> Record<'a> {
+    pub(crate) fn partition(&self) -> i32 {
+        self.entry.partition
+    }
+
+    pub(crate) fn offset(&self) -> i64 {
+        self.entry.offset
+    }
+
+    pub(crate) fn key(&self) -> Option<&'a [u8]> {
+        self.slice(self.entry.key.as_ref())
+    }
+
+    /// `None` for a tombstone.
+    pub(crate) fn value(&self) -> Option<&'a [u8]> {
+        self.slice(self.entry.value.as_ref())
+    }
+
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + '_ {
+        let entries = self.chunk.headers.get(self.entry.headers.clone()).unwrap_or_default();
+        entries.iter().map(|(name, value)| {
+            let name = self.slice(Some(name)).unwrap_or_default();
+            (std::str::from_utf8(name).unwrap_or_default(), self.slice(value.as_ref()))
+        })
+    }
+
+    fn slice(&self, range: Option<&Range<usize>>) -> Option<&'a [u8]> {
+        range.and_then(|range| self.chunk.buffer.get(range.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_record_can_be_kept_without_its_chunk() {
+        let chunk = Chunk::of(&[(0, 1, b"first"), (2, 7, b"second")]);
+        let kept = chunk.only(1);
+        let record = kept.record(0).unwrap();
+        assert_eq!((record.partition(), record.offset(), record.value()), (2, 7, Some(&b"second"[..])));
+        assert_eq!(kept.bytes(), 6);
+        assert_eq!(chunk.only(9).len(), 0);
+    }
+}

@@ -1,0 +1,185 @@
+//! Which offset of each partition may be committed.
+//!
+//! Records finish in any order. What may be committed is one past the last record before which everything
+//! received is done. Only received records count, so that offsets missing from a partition, by compaction
+//! or transaction markers, need no special case.
+
+use std::collections::{BTreeMap, VecDeque};
+
+/// Received and finished records of the assigned partitions.
+#[derive(Debug, Default)]
+pub(crate) struct OffsetTracker {
+    partitions: BTreeMap<i32, PartitionOffsets>,
+    assignments: u64,
+}
+
+/// Tells one assignment of a partition from a later one, so that records of the former cannot finish in the latter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Assignment(u64);
+
+#[derive(Debug, Default)]
+struct PartitionOffsets {
+    assignment: Assignment,
+    /// From the first unfinished record on, in order; `true` where finished.
+    received: VecDeque<(i64, bool)>,
+    /// One past the finished prefix.
+    committable: Option<i64>,
+    /// What was last handed out for committing.
+    handed_out: Option<i64>,
+}
+
+impl OffsetTracker {
+    /// Starts a partition anew.
+    pub(crate) fn assign(&mut self, partition: i32) {
+        self.assignments = self.assignments.saturating_add(1);
+        let assignment = Assignment(self.assignments);
+        self.partitions.insert(partition, PartitionOffsets { assignment, ..PartitionOffsets::default() });
+    }
+
+    /// Forgets a partition.
+    pub(crate) fn revoke(&mut self, partition: i32) {
+        self.partitions.remove(&partition);
+    }
+
+    /// Whether the partition is still read under that assignment.
+    pub(crate) fn is_current(&self, partition: i32, assignment: Assignment) -> bool {
+        self.partitions.get(&partition).is_some_and(|known| known.assignment == assignment)
+    }
+
+    /// The partitions that are assigned.
+    pub(crate) fn partitions(&self) -> impl Iterator<Item = i32> + '_ {
+        self.partitions.keys().copied()
+    }
+
+    /// Notes a record that was received; `None` if it is known already or the partition is not assigned.
+    pub(crate) fn received(&mut self, partition: i32, offset: i64) -> Option<Assignment> {
+        let partition = self.partitions.get_mut(&partition)?;
+        let is_next = partition.received.back().is_none_or(|(last, _)| *last < offset)
+            && partition.committable.is_none_or(|committable| committable <= offset);
+        if !is_next {
+            return None;
+        }
+        partition.received.push_back((offset, false));
+        Some(partition.assignment)
+    }
+
+    /// Notes a record that is applied, skipped, or safely in the dead-letter topic.
+    pub(crate) fn done(&mut self, partition: i32, assignment: Assignment, offset: i64) {
+        let Some(partition) = self.partitions.get_mut(&partition) else { return };
+        if partition.assignment != assignment {
+            return;
+        }
+        if let Ok(index) = partition.received.binary_search_by_key(&offset, |(received, _)| *received)
+            && let Some((_, done)) = partition.received.get_mut(index)
+        {
+            *done = true;
+        }
+        while let Some((offset, true)) = partition.received.front().copied() {
+            partition.received.pop_front();
+            partition.committable = Some(offset.saturating_add(1));
+        }
+    }
+
+    /// The offsets that have advanced since this was last asked.
+    pub(crate) fn take_committable(&mut self) -> Vec<(i32, i64)> {
+        let advanced = self.partitions.iter_mut().filter_map(|(number, partition)| {
+            let committable = partition.committable.filter(|_| partition.committable != partition.handed_out)?;
+            partition.handed_out = Some(committable);
+            Some((*number, committable))
+        });
+        advanced.collect()
+    }
+
+    /// Hands out again what was handed out, because committing it failed.
+    pub(crate) fn commit_failed(&mut self) {
+        for partition in self.partitions.values_mut() {
+            partition.handed_out = None;
+        }
+    }
+
+    /// How many records are received and not yet committable.
+    pub(crate) fn outstanding(&self) -> usize {
+        self.partitions.values().map(|partition| partition.received.len()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn tracker(offsets: &[i64]) -> (OffsetTracker, Assignment) {
+        let mut tracker = OffsetTracker::default();
+        tracker.assign(0);
+        let mut assignment = Assignment::default();
+        for offset in offsets {
+            assignment = tracker.received(0, *offset).unwrap();
+        }
+        (tracker, assignment)
+    }
+
+    #[test]
+    fn a_gap_in_the_offsets_does_not_stop_the_commit() {
+        let (mut tracker, current) = tracker(&[3, 4, 9]);
+        tracker.done(0, current, 4);
+        assert_eq!(tracker.take_committable(), []);
+        tracker.done(0, current, 3);
+        assert_eq!(tracker.take_committable(), [(0, 5)]);
+        tracker.done(0, current, 9);
+        assert_eq!(tracker.take_committable(), [(0, 10)]);
+        assert_eq!(tracker.take_committable(), []);
+        tracker.commit_failed();
+        assert_eq!(tracker.take_committable(), [(0, 10)]);
+    }
+
+    #[test]
+    fn what_finishes_after_its_partition_was_revoked_counts_for_nothing() {
+        let (mut tracker, former) = tracker(&[1, 2]);
+        tracker.revoke(0);
+        tracker.done(0, former, 1);
+        assert_eq!(tracker.take_committable(), []);
+        tracker.assign(0);
+        let current = tracker.received(0, 1).unwrap();
+        tracker.done(0, former, 1);
+        assert_eq!((tracker.take_committable(), tracker.outstanding()), (vec![], 1));
+        assert!(tracker.is_current(0, current) && !tracker.is_current(0, former));
+    }
+
+    #[test]
+    fn a_record_received_again_counts_once() {
+        let (mut tracker, current) = tracker(&[1, 2]);
+        assert_eq!(tracker.received(0, 2), None);
+        tracker.done(0, current, 1);
+        assert_eq!(tracker.received(0, 1), None);
+        assert_eq!(tracker.outstanding(), 1);
+        assert_eq!(tracker.received(5, 1), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_order_of_completion_no_unfinished_record_is_passed(
+            gaps in prop::collection::vec(1_i64..4, 1..40),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 40),
+        ) {
+            let offsets: Vec<i64> = gaps.iter().scan(0, |at, gap| { *at += gap; Some(*at) }).collect();
+            let (mut tracker, current) = tracker(&offsets);
+            let mut unfinished = offsets.clone();
+            let mut committed = 0;
+            for index in order {
+                if unfinished.is_empty() {
+                    break;
+                }
+                tracker.done(0, current, unfinished.remove(index.index(unfinished.len())));
+                let first_unfinished = unfinished.first().copied().unwrap_or(i64::MAX);
+                for (_, offset) in tracker.take_committable() {
+                    prop_assert!(offset > committed && offset <= first_unfinished);
+                    prop_assert!(offsets.contains(&(offset - 1)));
+                    committed = offset;
+                }
+            }
+            prop_assert!(unfinished.is_empty());
+            prop_assert_eq!(Some(committed), offsets.last().map(|last| last + 1));
+            prop_assert_eq!(tracker.outstanding(), 0);
+        }
+    }
+}

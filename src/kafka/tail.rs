@@ -1,0 +1,119 @@
+//! The ends of topics: how many partitions there are and which record is the last of each.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::{client_config, client_error, with_user_properties};
+use crate::config::KafkaConfig;
+use crate::error::{Error, Result};
+
+/// Bound of one request to the broker.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Bound of reading one stretch of a partition.
+const SCAN_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// How many records are read back first; each further try reads sixteen times as many.
+const FIRST_SCAN_RECORDS: i64 = 64;
+
+/// A consumer that looks at the ends of topics and belongs to no group.
+pub(crate) struct TailReader {
+    consumer: BaseConsumer,
+    config: KafkaConfig,
+}
+
+impl TailReader {
+    /// Connects in the background.
+    pub(crate) fn new(config: &KafkaConfig) -> Result<Self> {
+        let mut client = client_config(config, "evp-tail");
+        client
+            .set("group.id", "evp-tail")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            // What is written counts, whoever wrote it and however.
+            .set("isolation.level", "read_uncommitted")
+            .set("auto.offset.reset", "error")
+            .set("fetch.wait.max.ms", "50")
+            .set("queued.max.messages.kbytes", "16384");
+        with_user_properties(&mut client, config);
+        let consumer =
+            client.create().map_err(|error| client_error("creating a consumer", config, error))?;
+        Ok(Self { consumer, config: config.clone() })
+    }
+
+    /// How many partitions each topic has; topics that do not exist are left out.
+    pub(crate) fn partition_counts(&self) -> Result<HashMap<String, u32>> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(None, REQUEST_TIMEOUT)
+            .map_err(|error| client_error("reading the topics", &self.config, error))?;
+        Ok(metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.error().is_none())
+            .map(|topic| (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(0)))
+            .collect())
+    }
+
+    /// Folds records from the end of a partition backwards in growing stretches, oldest first within a stretch,
+    /// until `fold` has made something of them or the beginning is reached.
+    pub(crate) fn fold_tail<T>(
+        &self,
+        topic: &str,
+        partition: i32,
+        mut fold: impl FnMut(Option<T>, &BorrowedMessage<'_>) -> Option<T>,
+    ) -> Result<Option<T>> {
+        let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
+        let (low, high) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+        let mut stretch = FIRST_SCAN_RECORDS;
+        while high > low {
+            let start = high.saturating_sub(stretch).max(low);
+            let mut assignment = TopicPartitionList::new();
+            assignment.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(failed)?;
+            self.consumer.assign(&assignment).map_err(failed)?;
+            let mut folded = None;
+            self.scan(topic, high, |message| folded = fold(folded.take(), message))?;
+            if folded.is_some() || start == low {
+                return Ok(folded);
+            }
+            stretch = stretch.saturating_mul(16);
+        }
+        Ok(None)
+    }
+
+    /// Reads the assigned partition up to `high`.
+    fn scan(&self, topic: &str, high: i64, mut visit: impl FnMut(&BorrowedMessage<'_>)) -> Result<()> {
+        let deadline = Instant::now() + SCAN_TIMEOUT;
+        while Instant::now() < deadline {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    visit(&message);
+                    if message.offset().saturating_add(1) >= high {
+                        return Ok(());
+                    }
+                }
+                // Offsets up to the end may be markers of transactions, which are no records.
+                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => {
+                    return Err(client_error(&format!("reading the end of topic {topic}"), &self.config, error));
+                }
+                None => {}
+            }
+        }
+        Err(Error::unavailable(format!("Kafka does not deliver the end of topic {topic} in time")))
+    }
+}
+
+/// Errors that librdkafka reports and heals by itself.
+fn is_passing(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve)
+    )
+}

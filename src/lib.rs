@@ -1,0 +1,70 @@
+//! evp moves rows of a PostgreSQL transactional outbox to MongoDB read models through Kafka.
+//!
+//! ```text
+//!             capture                                                process
+//! ┌──────────────────────────────────────────────┐   ┌───────────────────────────────────────────┐
+//!  postgres ──▶ pgoutput ──▶ envelope ──▶ kafka ═══════▶ kafka ──▶ envelope ──▶ process ──▶ mongo
+//!  frames       messages     records      acks           records   events       write       guarded
+//!     ▲                                    │               ▲       handlers     models      writes
+//!     └──── confirmed position ◀───────────┘               └────── committed offset ◀──────────┘
+//! ```
+//!
+//! What stands on Kafka is Debezium's own format, so either half can be exchanged for the real Debezium or for any
+//! other consumer. The two halves share [`envelope`] and know nothing of each other.
+//!
+//! **Capture** ([`capture`]) reads the slot through a replication session of its own ([`postgres`]), decodes the
+//! messages of the output plugin ([`pgoutput`]), writes each changed row as Debezium's envelope ([`envelope`]) and hands
+//! it to an idempotent producer ([`kafka`]). PostgreSQL is told of a position only when every record before it is
+//! acknowledged by Kafka. Each record carries its position in a header; at a start the ends of the topic are read back
+//! and what is there already is dropped, so that capture goes on at the exact next event. A slot that moved by other
+//! hands is refused.
+//!
+//! **Process** ([`process`]) parses envelopes into events, asks the registered handlers what each event means, which
+//! they answer with write models as data, and applies a batch of them to MongoDB in a few commands ([`mongo`]). Guards
+//! in the documents make every write take effect once, in order, however often it is repeated. An offset is committed
+//! when all before it is applied or in the dead-letter topic.
+//!
+//! Pure modules decide, thin shells around them speak to servers: the decoder, the encoder, the trackers of positions
+//! and offsets, the handlers and the guards import no socket, no clock and no client, and a test keeps it so.
+//! An [`error::Error`] carries a kind, and one table says what follows from it.
+//!
+//! # Where things go
+//!
+//! | to add | go to |
+//! |---|---|
+//! | a column type | a line in the table of `envelope/types.rs` |
+//! | a connector property | a line in the table of `connector/properties.rs` |
+//! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
+//! | a metric | a line in the table of `telemetry/metrics.rs` |
+//! | a failure and what to do about it | [`error::ErrorKind`] |
+
+pub mod cli;
+pub mod config;
+pub mod connector;
+
+pub mod postgres;
+
+pub mod pgoutput;
+
+pub mod envelope;
+
+pub mod kafka;
+
+pub mod capture;
+
+pub mod process;
+
+pub mod mongo;
+
+pub mod generate;
+pub mod init;
+pub mod verify;
+
+pub mod error;
+pub mod lsn;
+pub mod shutdown;
+pub mod telemetry;
+
+mod run;
+
+pub use run::run;

@@ -1,0 +1,215 @@
+//! Folding the changes that one partition makes to one document into a single guarded update.
+//!
+//! The fold keeps the offset of every effect, so that the update applies exactly those events that are
+//! beyond the document's watermark: sent again in any other grouping, it adds nothing. [`Fold::write`]
+//! renders it as an aggregation pipeline; the guards are explained in `docs/guards.md`.
+
+use std::cmp::Ordering;
+
+use bson::{Bson, DateTime, Document};
+
+use super::pipeline;
+use super::write_model::{Absent, AddOnce, Change, Step};
+use super::writer::Writer;
+
+/// Where an event stands: in its partition, and in the order of the source table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Position {
+    /// Kafka offset.
+    pub(crate) offset: i64,
+    /// Order among partitions, where the topic itself gives none.
+    pub(crate) sequence: i64,
+}
+
+/// Changes to one document by events of one partition, in the order of their offsets.
+#[derive(Debug)]
+pub(crate) struct Fold<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) absent: Absent,
+    pub(crate) last_offset: i64,
+    pub(crate) sets: Vec<SetFold<'a>>,
+    pub(crate) joins: Vec<(&'static str, &'static [&'static str])>,
+    pub(crate) lists: Vec<ListFold<'a>>,
+    pub(crate) values: Vec<ValuesFold<'a>>,
+    pub(crate) increments: Vec<IncrementFold>,
+    pub(crate) dates: Vec<(&'static str, DateTime)>,
+}
+
+/// The last set of some fields.
+#[derive(Debug)]
+pub(crate) struct SetFold<'a> {
+    pub(crate) fields: &'a [(&'static str, Bson)],
+    pub(crate) offset: i64,
+    /// The highest of all events that set these fields, so that it never falls within a partition.
+    pub(crate) sequence: i64,
+}
+
+/// New entries of one list, one per key.
+#[derive(Debug)]
+pub(crate) struct ListFold<'a> {
+    pub(crate) add: &'a AddOnce,
+    pub(crate) entries: Vec<&'a Document>,
+}
+
+/// New values of one list.
+#[derive(Debug)]
+pub(crate) struct ValuesFold<'a> {
+    pub(crate) path: &'static str,
+    pub(crate) values: Vec<&'a Bson>,
+}
+
+/// What each event adds to one counter.
+#[derive(Debug)]
+pub(crate) struct IncrementFold {
+    pub(crate) path: &'static str,
+    pub(crate) steps: Vec<(i64, i64)>,
+}
+
+impl<'a> Fold<'a> {
+    /// A fold that holds one change.
+    pub(crate) fn new(position: Position, change: &'a Change) -> Self {
+        let mut fold = Self {
+            id: &change.id,
+            absent: change.absent,
+            last_offset: position.offset,
+            sets: Vec::new(),
+            joins: Vec::new(),
+            lists: Vec::new(),
+            values: Vec::new(),
+            increments: Vec::new(),
+            dates: Vec::new(),
+        };
+        fold.push(position, change);
+        fold
+    }
+
+    /// Adds a change of a later event, or a further one of the same event.
+    pub(crate) fn push(&mut self, position: Position, change: &'a Change) {
+        self.last_offset = self.last_offset.max(position.offset);
+        if change.absent == Absent::Create {
+            self.absent = Absent::Create;
+        }
+        for step in &change.steps {
+            self.push_step(position, step);
+        }
+    }
+
+    fn push_step(&mut self, position: Position, step: &'a Step) {
+        match step {
+            Step::Set { fields } => self.set(position, fields),
+            Step::Join { target, sources } => {
+                if !self.joins.contains(&(*target, *sources)) {
+                    self.joins.push((target, sources));
+                }
+            }
+            Step::AddOnce(add) => self.add_once(add),
+            Step::AddValue { path, value } => match self.values.iter_mut().find(|fold| fold.path == *path) {
+                Some(fold) if fold.values.contains(&value) => {}
+                Some(fold) => fold.values.push(value),
+                None => self.values.push(ValuesFold { path, values: vec![value] }),
+            },
+            Step::Increment { path, by } => {
+                let step = (position.offset, *by);
+                match self.increments.iter_mut().find(|fold| fold.path == *path) {
+                    Some(fold) => fold.steps.push(step),
+                    None => self.increments.push(IncrementFold { path, steps: vec![step] }),
+                }
+            }
+            Step::Latest { path, date } => match self.dates.iter_mut().find(|(known, _)| known == path) {
+                Some((_, latest)) => *latest = (*latest).max(*date),
+                None => self.dates.push((path, *date)),
+            },
+        }
+    }
+
+    fn set(&mut self, position: Position, fields: &'a [(&'static str, Bson)]) {
+        let same = |known: &&mut SetFold<'_>| {
+            known.fields.iter().map(|(path, _)| path).eq(fields.iter().map(|(path, _)| path))
+        };
+        match self.sets.iter_mut().find(same) {
+            Some(known) => {
+                known.fields = fields;
+                known.offset = position.offset;
+                known.sequence = known.sequence.max(position.sequence);
+            }
+            None => self.sets.push(SetFold { fields, offset: position.offset, sequence: position.sequence }),
+        }
+    }
+
+    fn add_once(&mut self, add: &'a AddOnce) {
+        let Some(list) = self.lists.iter_mut().find(|known| known.add.list == add.list) else {
+            self.lists.push(ListFold { add, entries: vec![&add.entry] });
+            return;
+        };
+        let key = add.entry.get(add.key);
+        match list.entries.iter_mut().find(|entry| entry.get(add.key) == key) {
+            Some(known) => {
+                if earlier(&add.entry, known, add.order) == Ordering::Less {
+                    *known = &add.entry;
+                }
+            }
+            None => list.entries.push(&add.entry),
+        }
+    }
+
+    /// Writes the statement for the `updates` of an `update` command, as an element of the array that is open.
+    pub(crate) fn write(&self, writer: &mut Writer, partition: &pipeline::PartitionPaths) {
+        pipeline::write_statement(self, writer, partition);
+    }
+}
+
+fn earlier(left: &Document, right: &Document, order: &str) -> Ordering {
+    let date = |document: &Document| document.get_datetime(order).ok().copied();
+    date(left).cmp(&date(right))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mongo::WriteModel;
+    use bson::doc;
+
+    fn at(offset: i64) -> Position {
+        Position { offset, sequence: offset }
+    }
+
+    #[test]
+    fn the_last_set_of_a_field_wins_and_keeps_the_highest_sequence() {
+        let first = WriteModel::update("users", "1").set("email", "a").set("username", "u");
+        let second = WriteModel::update("users", "1").set("email", "b");
+        let mut fold = Fold::new(Position { offset: 1, sequence: 9 }, &first);
+        fold.push(Position { offset: 2, sequence: 5 }, &second);
+        let email = fold.sets.iter().find(|set| set.fields[0].0 == "email").unwrap();
+        assert_eq!((&email.fields[0].1, email.offset, email.sequence), (&Bson::from("b"), 2, 9));
+        let username = fold.sets.iter().find(|set| set.fields[0].0 == "username").unwrap();
+        assert_eq!(username.offset, 1);
+        assert_eq!(fold.last_offset, 2);
+    }
+
+    #[test]
+    fn of_two_entries_with_one_key_the_earliest_stays() {
+        let join = |user: &str, at: i64| {
+            let entry = doc! { "user_id": user, "joined_at": DateTime::from_millis(at) };
+            let add = AddOnce { list: "list", key: "user_id", order: "joined_at", count: None, entry };
+            WriteModel::update("activities", "1").add_once(add).add_value("allowed_users", user)
+        };
+        let changes = [join("a", 5), join("b", 6), join("a", 3), join("a", 9)];
+        let mut fold = Fold::new(at(1), &changes[0]);
+        for (offset, change) in (2..).zip(&changes[1..]) {
+            fold.push(at(offset), change);
+        }
+        let entries = &fold.lists[0].entries;
+        assert_eq!(entries.len(), 2);
+        assert_eq!(entries[0].get_datetime("joined_at").unwrap().timestamp_millis(), 3);
+        assert_eq!(fold.values[0].values, [&Bson::from("a"), &Bson::from("b")]);
+    }
+
+    #[test]
+    fn increments_keep_the_offset_of_each_event() {
+        let change = WriteModel::upsert("statistics", "s").increment("n", 1);
+        let mut fold = Fold::new(at(4), &change);
+        fold.push(at(7), &change);
+        assert_eq!(fold.increments[0].steps, [(4, 1), (7, 1)]);
+        assert_eq!(fold.absent, Absent::Create);
+    }
+}

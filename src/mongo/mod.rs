@@ -1,0 +1,61 @@
+//! Speaking to MongoDB: what is written, how it is guarded, and how failures are told apart.
+
+mod claims;
+mod collections;
+mod failure;
+mod fold;
+mod pipeline;
+mod sources;
+mod store;
+mod write_model;
+mod writer;
+
+use bson::doc;
+use mongodb::options::ClientOptions;
+use mongodb::{Client, Database};
+
+use crate::config::MongoConfig;
+use crate::error::{Error, Result};
+
+pub use collections::{ensure_collections, missing_collections};
+pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, WriteModel, joined_text};
+
+pub(crate) use collections::ensure_bookkeeping;
+pub(crate) use claims::{Claim, Claims, Verdict};
+pub(crate) use failure::client_error;
+pub(crate) use fold::{Fold, Position};
+pub(crate) use pipeline::PartitionPaths;
+pub(crate) use sources::source_number;
+pub(crate) use store::{Durability, Reply, Store, begin_command};
+pub(crate) use writer::Writer;
+
+/// Connections are shared by the commands of one batch, of which a handful run at once.
+const POOL_SIZE_MAX: u32 = 16;
+
+/// The database of the read models; fails if the server does not answer within the configured time.
+pub async fn connect(config: &MongoConfig) -> Result<Database> {
+    let (client, address) = client(config).await?;
+    let database = client.database(&config.database);
+    database.run_command(doc! { "ping": 1 }).await.map_err(|error| client_error("connecting", &address, error))?;
+    Ok(database)
+}
+
+/// The hosts that the connection string names, without the user and password that it may hold.
+pub(crate) async fn client(config: &MongoConfig) -> Result<(Client, String)> {
+    let unreadable = |error: mongodb::error::Error| {
+        // The driver's sentence may quote the connection string, and with it a password.
+        let hint = match error.kind.as_ref() {
+            mongodb::error::ErrorKind::DnsResolve { .. } => "its host cannot be resolved",
+            _ => "it is not of the form mongodb://user:password@host:port/?options",
+        };
+        Error::configuration(format!("MONGODB_URI cannot be used: {hint}"))
+    };
+    let mut options = ClientOptions::parse(config.uri.expose()).await.map_err(unreadable)?;
+    let address = options.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    options.app_name = Some("evp".to_owned());
+    options.connect_timeout = Some(config.connect_timeout);
+    options.server_selection_timeout = Some(config.server_selection_timeout);
+    options.max_pool_size = options.max_pool_size.or(Some(POOL_SIZE_MAX));
+    let client = Client::with_options(options).map_err(unreadable)?;
+    Ok((client, address))
+}

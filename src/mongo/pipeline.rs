@@ -1,0 +1,433 @@
+//! A fold as an aggregation pipeline: every effect inside a condition on the document's own bookkeeping.
+//!
+//! Expressions of one `$set` stage all see the document as it was before the stage, so that the
+//! watermark read by a condition is the old one wherever it stands.
+
+use super::fold::{Fold, IncrementFold, ListFold, SetFold, ValuesFold};
+use super::write_model::{Absent, JOIN_TRIM};
+use super::writer::Writer;
+use bson::Bson;
+
+/// The names under which one partition keeps its bookkeeping in documents.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PartitionPaths {
+    /// `<source>p<partition>`.
+    pub(crate) key: String,
+    watermark: String,
+    watermark_reference: String,
+}
+
+impl PartitionPaths {
+    /// The names for a partition of the topic that has the small number `source`.
+    pub(crate) fn new(source: i32, partition: i32) -> Self {
+        let key = format!("{source}p{partition}");
+        let watermark = format!("_evp.wm.{key}");
+        Self { watermark_reference: format!("${watermark}"), watermark, key }
+    }
+
+    /// The path of the highest applied offset.
+    pub(crate) fn watermark(&self) -> &str {
+        &self.watermark
+    }
+}
+
+/// Writes `{q, u, upsert}` into the array that is open.
+pub(super) fn write_statement(fold: &Fold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
+    writer.begin_document("");
+    writer.begin_document("q");
+    writer.string("_id", fold.id);
+    writer.end();
+    writer.begin_array("u");
+    write_first_stage(fold, writer, partition);
+    write_second_stage(fold, writer);
+    writer.end();
+    if fold.absent == Absent::Create {
+        writer.boolean("upsert", true);
+    }
+    writer.end();
+}
+
+fn write_first_stage(fold: &Fold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
+    writer.begin_document("");
+    writer.begin_document("$set");
+    for set in &fold.sets {
+        write_set(set, writer, partition);
+    }
+    for list in &fold.lists {
+        write_list(list, fold.last_offset, writer, partition);
+    }
+    for values in &fold.values {
+        write_values(values, writer);
+    }
+    for increment in &fold.increments {
+        write_increment(increment, writer, partition);
+    }
+    for (path, date) in &fold.dates {
+        writer.begin_document(path);
+        writer.begin_array("$max");
+        reference(writer, path);
+        writer.date("", *date);
+        writer.end();
+        writer.end();
+    }
+    writer.begin_document(&partition.watermark);
+    writer.begin_array("$max");
+    writer.string("", &partition.watermark_reference);
+    writer.int64("", fold.last_offset);
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+}
+
+/// What is computed from the fields as the first stage left them.
+fn write_second_stage(fold: &Fold<'_>, writer: &mut Writer) {
+    if fold.joins.is_empty() && fold.lists.iter().all(|list| list.add.count.is_none()) {
+        return;
+    }
+    writer.begin_document("");
+    writer.begin_document("$set");
+    for (target, sources) in &fold.joins {
+        write_join(target, sources, writer);
+    }
+    for list in &fold.lists {
+        if let Some(count) = list.add.count {
+            writer.begin_document(count);
+            writer.begin_document("$size");
+            or_empty(writer, "$ifNull", list.add.list, "");
+            writer.end();
+            writer.end();
+        }
+    }
+    writer.end();
+    writer.end();
+}
+
+fn reference(writer: &mut Writer, path: &str) {
+    writer.joined_string("", "$", path);
+}
+
+/// `{operator: ["$path<suffix>", []]}` without the braces.
+fn or_empty(writer: &mut Writer, operator: &str, path: &str, suffix: &str) {
+    writer.begin_array(operator);
+    writer.joined_string("", &format!("${path}"), suffix);
+    writer.begin_array("");
+    writer.end();
+    writer.end();
+}
+
+/// A value that is never read as an expression.
+fn literal(writer: &mut Writer, name: &str, value: &Bson) {
+    if matches!(value, Bson::String(_) | Bson::Document(_) | Bson::Array(_)) {
+        writer.begin_document(name);
+        writer.value("$literal", value);
+        writer.end();
+    } else {
+        writer.value(name, value);
+    }
+}
+
+/// `{"$gt": [offset, watermark]}`; a missing watermark is less than any number.
+fn write_is_new(offset: i64, writer: &mut Writer, partition: &PartitionPaths) {
+    writer.begin_document("");
+    writer.begin_array("$gt");
+    writer.int64("", offset);
+    writer.string("", &partition.watermark_reference);
+    writer.end();
+    writer.end();
+}
+
+fn write_set(set: &SetFold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
+    let Some((first, _)) = set.fields.first() else { return };
+    let record = format!("_evp.f.{}", first.replace('.', "/"));
+    for (path, value) in set.fields {
+        writer.begin_document(path);
+        writer.begin_array("$cond");
+        write_wins(set, &record, writer, partition);
+        literal(writer, "", value);
+        reference(writer, path);
+        writer.end();
+        writer.end();
+    }
+    writer.begin_document(&record);
+    writer.begin_array("$cond");
+    write_wins(set, &record, writer, partition);
+    writer.begin_document("");
+    writer.begin_document("s");
+    writer.begin_array("$max");
+    writer.joined_string("", "$", &format!("{record}.s"));
+    writer.int64("", set.sequence);
+    writer.end();
+    writer.end();
+    writer.string("p", &partition.key);
+    writer.end();
+    reference(writer, &record);
+    writer.end();
+    writer.end();
+}
+
+/// New in this partition, and either the last writer was this partition or its sequence was lower.
+fn write_wins(set: &SetFold<'_>, record: &str, writer: &mut Writer, partition: &PartitionPaths) {
+    writer.begin_document("");
+    writer.begin_array("$and");
+    write_is_new(set.offset, writer, partition);
+    writer.begin_document("");
+    writer.begin_array("$or");
+    writer.begin_document("");
+    writer.begin_array("$eq");
+    writer.joined_string("", &format!("${record}"), ".p");
+    writer.string("", &partition.key);
+    writer.end();
+    writer.end();
+    writer.begin_document("");
+    writer.begin_array("$gt");
+    writer.int64("", set.sequence);
+    writer.joined_string("", &format!("${record}"), ".s");
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+}
+
+/// Entries are added if all their keys are new, which is the usual case; else the lists are merged by key.
+fn write_list(list: &ListFold<'_>, last_offset: i64, writer: &mut Writer, partition: &PartitionPaths) {
+    let path = list.add.list;
+    writer.begin_document(path);
+    writer.begin_array("$cond");
+    write_is_new(last_offset, writer, partition);
+    writer.begin_document("");
+    writer.begin_array("$cond");
+    write_keys_are_new(list, writer);
+    writer.begin_document("");
+    writer.begin_array("$concatArrays");
+    list_or_empty(path, "", writer);
+    entries(list, "", writer);
+    writer.end();
+    writer.end();
+    write_merged(list, writer);
+    writer.end();
+    writer.end();
+    reference(writer, path);
+    writer.end();
+    writer.end();
+}
+
+/// `{"$ifNull": ["$path<suffix>", []]}` as an array element.
+fn list_or_empty(path: &str, suffix: &str, writer: &mut Writer) {
+    writer.begin_document("");
+    or_empty(writer, "$ifNull", path, suffix);
+    writer.end();
+}
+
+fn entries(list: &ListFold<'_>, name: &str, writer: &mut Writer) {
+    writer.begin_document(name);
+    writer.begin_array("$literal");
+    for entry in &list.entries {
+        writer.begin_document("");
+        writer.fields(entry);
+        writer.end();
+    }
+    writer.end();
+    writer.end();
+}
+
+fn keys(list: &ListFold<'_>, writer: &mut Writer) {
+    writer.begin_document("");
+    writer.begin_array("$literal");
+    for entry in &list.entries {
+        writer.value("", entry.get(list.add.key).unwrap_or(&Bson::Null));
+    }
+    writer.end();
+    writer.end();
+}
+
+fn write_keys_are_new(list: &ListFold<'_>, writer: &mut Writer) {
+    writer.begin_document("");
+    writer.begin_array("$eq");
+    writer.begin_document("");
+    writer.begin_document("$size");
+    writer.begin_array("$setIntersection");
+    keys(list, writer);
+    list_or_empty(list.add.list, &format!(".{}", list.add.key), writer);
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.int32("", 0);
+    writer.end();
+    writer.end();
+}
+
+/// Known entries, each replaced by the new one of its key if that is earlier; then the entries of new keys.
+fn write_merged(list: &ListFold<'_>, writer: &mut Writer) {
+    let (key, order) = (list.add.key, list.add.order);
+    writer.begin_document("");
+    writer.begin_array("$concatArrays");
+
+    writer.begin_document("");
+    writer.begin_document("$map");
+    writer.begin_document("input");
+    or_empty(writer, "$ifNull", list.add.list, "");
+    writer.end();
+    writer.string("as", "known");
+    writer.begin_document("in");
+    writer.begin_array("$ifNull");
+    writer.begin_document("");
+    writer.begin_array("$arrayElemAt");
+    writer.begin_document("");
+    writer.begin_document("$filter");
+    entries(list, "input", writer);
+    writer.string("as", "new");
+    writer.begin_document("cond");
+    writer.begin_array("$and");
+    write_compared("$eq", key, writer);
+    write_compared("$lt", order, writer);
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.int32("", 0);
+    writer.end();
+    writer.end();
+    writer.string("", "$$known");
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+
+    writer.begin_document("");
+    writer.begin_document("$filter");
+    entries(list, "input", writer);
+    writer.string("as", "new");
+    writer.begin_document("cond");
+    writer.begin_array("$not");
+    writer.begin_document("");
+    writer.begin_array("$in");
+    writer.joined_string("", "$$new.", key);
+    list_or_empty(list.add.list, &format!(".{key}"), writer);
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+
+    writer.end();
+    writer.end();
+}
+
+/// `{operator: ["$$new.field", "$$known.field"]}`.
+fn write_compared(operator: &str, field: &str, writer: &mut Writer) {
+    writer.begin_document("");
+    writer.begin_array(operator);
+    writer.joined_string("", "$$new.", field);
+    writer.joined_string("", "$$known.", field);
+    writer.end();
+    writer.end();
+}
+
+fn write_values(values: &ValuesFold<'_>, writer: &mut Writer) {
+    writer.begin_document(values.path);
+    writer.begin_array("$concatArrays");
+    list_or_empty(values.path, "", writer);
+    writer.begin_document("");
+    writer.begin_array("$setDifference");
+    writer.begin_document("");
+    writer.begin_array("$literal");
+    for value in &values.values {
+        writer.value("", value);
+    }
+    writer.end();
+    writer.end();
+    list_or_empty(values.path, "", writer);
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+}
+
+/// The counter plus what each event beyond the watermark adds; all of them are in the usual case.
+fn write_increment(increment: &IncrementFold, writer: &mut Writer, partition: &PartitionPaths) {
+    let total = increment.steps.iter().fold(0_i64, |sum, (_, by)| sum.saturating_add(*by));
+    let first_offset = increment.steps.iter().map(|(offset, _)| *offset).min().unwrap_or(i64::MAX);
+    writer.begin_document(increment.path);
+    writer.begin_array("$add");
+    writer.begin_document("");
+    writer.begin_array("$ifNull");
+    reference(writer, increment.path);
+    writer.int64("", 0);
+    writer.end();
+    writer.end();
+    writer.begin_document("");
+    writer.begin_array("$cond");
+    write_is_new(first_offset, writer, partition);
+    writer.int64("", total);
+    writer.begin_document("");
+    writer.begin_document("$sum");
+    writer.begin_document("$map");
+    writer.begin_document("input");
+    writer.begin_array("$literal");
+    for (offset, by) in &increment.steps {
+        writer.begin_array("");
+        writer.int64("", *offset);
+        writer.int64("", *by);
+        writer.end();
+    }
+    writer.end();
+    writer.end();
+    writer.string("as", "step");
+    writer.begin_document("in");
+    writer.begin_array("$cond");
+    writer.begin_document("");
+    writer.begin_array("$gt");
+    element_of_step(0, writer);
+    writer.string("", &partition.watermark_reference);
+    writer.end();
+    writer.end();
+    element_of_step(1, writer);
+    writer.int64("", 0);
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+}
+
+fn element_of_step(index: i32, writer: &mut Writer) {
+    writer.begin_document("");
+    writer.begin_array("$arrayElemAt");
+    writer.string("", "$$step");
+    writer.int32("", index);
+    writer.end();
+    writer.end();
+}
+
+/// Texts joined with blanks, absent ones empty, white space trimmed.
+fn write_join(target: &str, sources: &[&str], writer: &mut Writer) {
+    let trimmed: String = JOIN_TRIM.iter().collect();
+    writer.begin_document(target);
+    writer.begin_document("$trim");
+    writer.begin_document("input");
+    writer.begin_array("$concat");
+    for (index, source) in sources.iter().enumerate() {
+        if index > 0 {
+            writer.string("", " ");
+        }
+        writer.begin_document("");
+        writer.begin_array("$ifNull");
+        reference(writer, source);
+        writer.string("", "");
+        writer.end();
+        writer.end();
+    }
+    writer.end();
+    writer.end();
+    writer.string("chars", &trimmed);
+    writer.end();
+    writer.end();
+}

@@ -1,0 +1,257 @@
+//! Running write commands until MongoDB has answered them.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bson::{Document, RawDocumentBuf};
+use futures_util::TryStreamExt;
+use mongodb::Database;
+use parking_lot::Mutex;
+
+use super::failure::{CodeClass, DUPLICATE_KEY, classify_code, client_error, error_class};
+use super::writer::Writer;
+use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::Health;
+
+/// A command that the server has not answered by then is given up and sent again; guards make that harmless.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the server may wait for the write concern before it says so.
+const WRITE_CONCERN_TIMEOUT_MS: i32 = 20_000;
+const BACKOFF_FIRST: Duration = Duration::from_millis(50);
+const BACKOFF_MAX: Duration = Duration::from_secs(2);
+
+/// How durable a write has to be before its command is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// In the primary's log, which orders it before everything written later.
+    Primary,
+    /// On a majority of the replica set, or in the journal of a standalone server.
+    Majority,
+    /// In the journal: what orders a write on a standalone server, which has no replication log.
+    Journal,
+}
+
+/// What a write command did.
+#[derive(Debug, Default)]
+pub(crate) struct Reply {
+    /// Documents matched or inserted.
+    pub(crate) n: usize,
+    /// Writes that were refused, the others being done.
+    pub(crate) write_errors: Vec<WriteError>,
+    /// The election term of the primary, on a replica set.
+    pub(crate) term: Option<i64>,
+}
+
+/// One refused write of a command.
+#[derive(Debug)]
+pub(crate) struct WriteError {
+    /// Its place in the command.
+    pub(crate) index: usize,
+    pub(crate) code: i32,
+    /// The fields of the unique index, if one refused.
+    pub(crate) key_fields: Vec<String>,
+}
+
+impl WriteError {
+    /// The document's id is taken.
+    pub(crate) fn is_taken_id(&self) -> bool {
+        self.code == DUPLICATE_KEY && self.key_fields == ["_id"]
+    }
+
+    /// The same as an [`Error`]; values of the document are not in it.
+    pub(crate) fn to_error(&self) -> Error {
+        let kind = match classify_code(self.code) {
+            CodeClass::Unknown | CodeClass::Transient => ErrorKind::Unavailable,
+            CodeClass::Denied => ErrorKind::Denied,
+            CodeClass::Unsupported => ErrorKind::Unsupported,
+            CodeClass::Refused => ErrorKind::Data,
+        };
+        let code = self.code;
+        match code {
+            DUPLICATE_KEY => {
+                let fields = self.key_fields.join(", ");
+                Error::new(kind, format!("a unique index on {fields} refuses the document (code {code})"))
+            }
+            121 => Error::new(kind, format!("the collection's validation rule refuses the document (code {code})")),
+            10_334 | 17_419 | 17_420 => Error::new(kind, format!("the document would be larger than 16 MB (code {code})")),
+            _ => Error::new(kind, format!("MongoDB refuses the write with code {code}")),
+        }
+    }
+}
+
+/// The database of the read models, and whether it answers.
+#[derive(Debug)]
+pub(crate) struct Store {
+    database: Database,
+    address: String,
+    health: Arc<Health>,
+    outage: Mutex<Option<Instant>>,
+}
+
+impl Store {
+    pub(crate) fn new(database: Database, address: String, health: Arc<Health>) -> Self {
+        Self { database, address, health, outage: Mutex::new(None) }
+    }
+
+    /// Runs a write command, waiting out whatever time heals.
+    ///
+    /// Because a command may have been applied although its answer was lost, it must be one that is
+    /// harmless when repeated.
+    pub(crate) async fn write(&self, command: &RawDocumentBuf) -> Result<Reply> {
+        let mut delay = BACKOFF_FIRST;
+        loop {
+            let cause = match self.attempt(command).await {
+                Ok(reply) => {
+                    let transient =
+                        reply.write_errors.iter().find(|error| classify_code(error.code) == CodeClass::Transient);
+                    match transient {
+                        Some(error) => error.to_error(),
+                        None => {
+                            self.answered();
+                            return Ok(reply);
+                        }
+                    }
+                }
+                Err(error) if error.kind() == ErrorKind::Unavailable => error,
+                Err(error) => return Err(error),
+            };
+            self.unanswered(&cause);
+            tokio::time::sleep(delay).await;
+            delay = delay.saturating_mul(2).min(BACKOFF_MAX);
+        }
+    }
+
+    async fn attempt(&self, command: &RawDocumentBuf) -> Result<Reply> {
+        let answer = tokio::time::timeout(COMMAND_TIMEOUT, self.database.run_raw_command(command.clone())).await;
+        match answer {
+            Err(_elapsed) => Err(Error::unavailable(format!(
+                "MongoDB at {} did not answer within {} s",
+                self.address,
+                COMMAND_TIMEOUT.as_secs()
+            ))),
+            Ok(Err(error)) if error_class(&error) == CodeClass::Unknown => {
+                Err(Error::with_source(ErrorKind::Data, "MongoDB refuses the command", error))
+            }
+            Ok(Err(error)) => Err(client_error("writing read models", &self.address, error)),
+            Ok(Ok(document)) => parse_reply(&document),
+        }
+    }
+
+    /// The documents of a collection that match, asked for until the server answers.
+    pub(crate) async fn find(&self, collection: &str, filter: Document, projection: Document) -> Result<Vec<Document>> {
+        let mut delay = BACKOFF_FIRST;
+        loop {
+            let collection = self.database.collection::<Document>(collection);
+            let query = async {
+                collection.find(filter.clone()).projection(projection.clone()).await?.try_collect::<Vec<Document>>().await
+            };
+            let cause = match tokio::time::timeout(COMMAND_TIMEOUT, query).await {
+                Ok(Ok(documents)) => {
+                    self.answered();
+                    return Ok(documents);
+                }
+                Ok(Err(error)) => client_error("reading", &self.address, error),
+                Err(_elapsed) => Error::unavailable(format!("MongoDB at {} did not answer in time", self.address)),
+            };
+            if cause.kind() != ErrorKind::Unavailable {
+                return Err(cause);
+            }
+            self.unanswered(&cause);
+            tokio::time::sleep(delay).await;
+            delay = delay.saturating_mul(2).min(BACKOFF_MAX);
+        }
+    }
+
+    fn unanswered(&self, cause: &Error) {
+        let mut outage = self.outage.lock();
+        if outage.is_none() {
+            *outage = Some(Instant::now());
+            tracing::warn!(event = "mongodb_unavailable", error = %cause, "waiting for MongoDB; nothing is lost");
+            self.health.set_not_ready(format!("MongoDB: {cause}"));
+        }
+    }
+
+    fn answered(&self) {
+        let mut outage = self.outage.lock();
+        if let Some(since) = outage.take() {
+            let seconds = since.elapsed().as_secs_f64();
+            tracing::info!(event = "mongodb_available", outage_seconds = seconds, "MongoDB answers again");
+            self.health.set_ready();
+        }
+    }
+}
+
+/// Starts `{name: collection, ordered: false, writeConcern}`; the array of statements is to follow.
+pub(crate) fn begin_command(name: &str, collection: &str, durability: Durability, capacity: usize) -> Writer {
+    let mut writer = Writer::with_capacity(capacity);
+    writer.string(name, collection);
+    writer.boolean("ordered", false);
+    writer.begin_document("writeConcern");
+    match durability {
+        Durability::Primary => writer.int32("w", 1),
+        Durability::Majority => {
+            writer.string("w", "majority");
+            writer.boolean("j", true);
+            writer.int32("wtimeout", WRITE_CONCERN_TIMEOUT_MS);
+        }
+        Durability::Journal => {
+            writer.int32("w", 1);
+            writer.boolean("j", true);
+        }
+    }
+    writer.end();
+    writer
+}
+
+fn parse_reply(document: &Document) -> Result<Reply> {
+    if let Ok(failure) = document.get_document("writeConcernError") {
+        let code = failure.get_i32("code").unwrap_or_default();
+        let text = failure.get_str("errmsg").unwrap_or_default();
+        return Err(Error::unavailable(format!("MongoDB has not made a write durable in time: {text} (code {code})")));
+    }
+    let count = document.get_i32("n").unwrap_or_default();
+    let mut reply = Reply {
+        n: usize::try_from(count).unwrap_or_default(),
+        write_errors: Vec::new(),
+        term: document.get_document("opTime").ok().and_then(|time| time.get_i64("t").ok()),
+    };
+    let empty = Vec::new();
+    for error in document.get_array("writeErrors").unwrap_or(&empty) {
+        let Some(error) = error.as_document() else { continue };
+        let index = error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok());
+        let (Some(index), Ok(code)) = (index, error.get_i32("code")) else {
+            return Err(Error::protocol("MongoDB reports a write error without its place"));
+        };
+        let pattern = error.get_document("keyPattern");
+        let key_fields = pattern.map(|pattern| pattern.keys().cloned().collect()).unwrap_or_default();
+        reply.write_errors.push(WriteError { index, code, key_fields });
+    }
+    Ok(reply)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bson::doc;
+
+    #[test]
+    fn a_reply_tells_which_write_was_refused_and_by_which_index() {
+        let reply = parse_reply(&doc! {
+            "n": 3, "ok": 1.0, "opTime": { "ts": bson::Timestamp { time: 1, increment: 1 }, "t": 7_i64 },
+            "writeErrors": [{ "index": 2, "code": 11_000, "keyPattern": { "_id": 1 }, "errmsg": "dup key: { _id: 'secret' }" },
+                            { "index": 4, "code": 11_000, "keyPattern": { "email": 1 }, "errmsg": "secret" }],
+        })
+        .unwrap();
+        assert_eq!((reply.n, reply.term), (3, Some(7)));
+        assert!(reply.write_errors[0].is_taken_id());
+        assert!(!reply.write_errors[1].is_taken_id());
+        let text = reply.write_errors[1].to_error().to_string();
+        assert!(text.contains("email") && !text.contains("secret"), "{text}");
+    }
+
+    #[test]
+    fn a_write_that_is_not_durable_yet_is_waited_for() {
+        let error = parse_reply(&doc! { "n": 1, "ok": 1.0, "writeConcernError": { "code": 64, "errmsg": "waiting" } });
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}

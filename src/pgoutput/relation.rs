@@ -1,0 +1,83 @@
+//! The tables seen on this connection.
+
+use std::collections::HashMap;
+
+use super::message::{Relation, RelationId};
+
+/// A change named a table that no relation message has described: a protocol violation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a change names relation {} before its Relation message", .0.0)]
+pub struct UnknownRelation(pub RelationId);
+
+/// What is known of each table, `T` being what the caller derives from its [`Relation`].
+///
+/// It lives in memory by right: PostgreSQL sends every relation anew on each connection.
+#[derive(Debug)]
+pub struct RelationCache<T> {
+    entries: HashMap<RelationId, (Relation, T)>,
+}
+
+impl<T> Default for RelationCache<T> {
+    fn default() -> Self {
+        Self { entries: HashMap::new() }
+    }
+}
+
+impl<T> RelationCache<T> {
+    /// Whether the same shape is known already, so that nothing has to be derived again.
+    pub fn is_current(&self, relation: &Relation) -> bool {
+        self.entries.get(&relation.id).is_some_and(|(known, _)| known == relation)
+    }
+
+    /// Stores or replaces a table.
+    pub fn insert(&mut self, relation: Relation, derived: T) {
+        self.entries.insert(relation.id, (relation, derived));
+    }
+
+    /// The table of a change.
+    pub fn get(&self, id: RelationId) -> Result<&T, UnknownRelation> {
+        self.entries.get(&id).map(|(_, derived)| derived).ok_or(UnknownRelation(id))
+    }
+
+    /// How many tables are known.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether none is.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::ReplicaIdentity;
+    use super::*;
+
+    fn relation(table: &str) -> Relation {
+        Relation {
+            id: RelationId(7),
+            schema: "public".to_owned(),
+            table: table.to_owned(),
+            replica_identity: ReplicaIdentity::Default,
+            columns: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_before_its_relation_is_a_named_violation() {
+        let cache = RelationCache::<()>::default();
+        assert_eq!(cache.get(RelationId(7)), Err(UnknownRelation(RelationId(7))));
+    }
+
+    #[test]
+    fn a_renamed_table_is_not_current() {
+        let mut cache = RelationCache::default();
+        cache.insert(relation("a"), "derived from a");
+        assert!(cache.is_current(&relation("a")));
+        assert!(!cache.is_current(&relation("b")));
+        cache.insert(relation("b"), "derived from b");
+        assert_eq!(cache.get(RelationId(7)), Ok(&"derived from b"));
+    }
+}

@@ -1,0 +1,90 @@
+//! What a relation message does not tell of a table: nullability, defaults, type names, primary key.
+//!
+//! The stream describes the past and the catalog the present, as with Debezium: between a change of
+//! shape and its first row the two can differ. Keeping this apart from decoding keeps decoding pure.
+
+use tokio_postgres::Client;
+
+use super::sql::query_error;
+use crate::config::PostgresConfig;
+use crate::error::Result;
+
+/// A column as the catalog has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CatalogColumn {
+    /// Column name.
+    pub name: String,
+    /// Object id of the type.
+    pub type_oid: u32,
+    /// Type modifier, -1 if none.
+    pub type_modifier: i32,
+    /// Type name for messages, e.g. `character varying(50)`.
+    pub type_name: String,
+    /// Declared NOT NULL.
+    pub is_not_null: bool,
+    /// The default's expression as PostgreSQL prints it.
+    pub default_expression: Option<String>,
+}
+
+/// A table as the catalog has it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CatalogTable {
+    /// Columns in attribute order.
+    pub columns: Vec<CatalogColumn>,
+    /// Columns of the primary key in key order.
+    pub primary_key: Vec<String>,
+}
+
+/// The tables of the publications in a comma separated list, as (schema, table).
+pub async fn published_tables(
+    client: &Client,
+    config: &PostgresConfig,
+    publications: &str,
+) -> Result<Vec<(String, String)>> {
+    let names: Vec<&str> = publications.split(',').map(str::trim).collect();
+    let statement = "SELECT DISTINCT schemaname::text, tablename::text FROM pg_publication_tables \
+                     WHERE pubname = ANY($1) ORDER BY 1, 2";
+    let rows = client
+        .query(statement, &[&names])
+        .await
+        .map_err(|error| query_error("reading the publication's tables", config, error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// The facts of one table; empty if the table is gone by now.
+pub async fn table_facts(
+    client: &Client,
+    config: &PostgresConfig,
+    schema: &str,
+    table: &str,
+) -> Result<CatalogTable> {
+    let columns = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+                          pg_get_expr(d.adbin, d.adrelid), a.atttypid, a.atttypmod \
+                   FROM pg_attribute a \
+                   JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = '' \
+                   WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped \
+                   ORDER BY a.attnum";
+    let key = "SELECT a.attname::text FROM pg_index i \
+               JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+               CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
+               JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
+               WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary ORDER BY k.place";
+    let failed = |error| query_error(&format!("reading the columns of {schema}.{table}"), config, error);
+    let column_rows = client.query(columns, &[&schema, &table]).await.map_err(failed)?;
+    let key_rows = client.query(key, &[&schema, &table]).await.map_err(failed)?;
+    Ok(CatalogTable {
+        columns: column_rows
+            .iter()
+            .map(|row| CatalogColumn {
+                name: row.get(0),
+                type_name: row.get(1),
+                is_not_null: row.get(2),
+                default_expression: row.get(3),
+                type_oid: row.get(4),
+                type_modifier: row.get(5),
+            })
+            .collect(),
+        primary_key: key_rows.iter().map(|row| row.get(0)).collect(),
+    })
+}

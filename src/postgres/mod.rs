@@ -1,0 +1,19 @@
+//! Speaking to PostgreSQL: a replication session of evp's own, and SQL through tokio-postgres.
+
+mod catalog;
+mod frame;
+mod server_error;
+mod session;
+mod slot;
+pub mod sql;
+mod stream;
+mod tls;
+
+pub use catalog::{CatalogColumn, CatalogTable, published_tables, table_facts};
+pub use frame::{Frame, FrameError, StandbyStatus};
+pub use session::Session;
+pub use slot::{ServerFacts, Slot, find_slot, publication_exists, server_facts};
+pub use stream::{
+    ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication,
+    wal_sender_timeout,
+};

@@ -1,0 +1,94 @@
+//! What the server says of itself, of the slot and of the publication.
+
+use tokio_postgres::Client;
+
+use super::sql::query_error;
+use crate::config::PostgresConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lsn::Lsn;
+
+/// Settings of the server that decide whether and how we can stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// `server_version_num`, e.g. 170007.
+    pub version_number: i32,
+    /// `wal_level`.
+    pub wal_level: String,
+    /// End of the flushed log.
+    pub flushed_lsn: Lsn,
+    /// The server is a standby.
+    pub is_in_recovery: bool,
+}
+
+/// A replication slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Slot {
+    /// Output plugin.
+    pub plugin: Option<String>,
+    /// Database it belongs to.
+    pub database: Option<String>,
+    /// Transactions that committed before this are never sent again.
+    pub confirmed_flush_lsn: Option<Lsn>,
+    /// `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// Process id and application of whoever reads it now.
+    pub holder: Option<String>,
+}
+
+/// Reads the server's settings.
+pub async fn server_facts(client: &Client, config: &PostgresConfig) -> Result<ServerFacts> {
+    let statement = "SELECT current_setting('server_version_num')::int, current_setting('wal_level'), \
+                     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text \
+                          ELSE pg_current_wal_flush_lsn()::text END, pg_is_in_recovery()";
+    let row = client
+        .query_one(statement, &[])
+        .await
+        .map_err(|error| query_error("reading the server's settings", config, error))?;
+    Ok(ServerFacts {
+        version_number: row.get(0),
+        wal_level: row.get(1),
+        flushed_lsn: parse_lsn(row.get(2))?.unwrap_or_default(),
+        is_in_recovery: row.get(3),
+    })
+}
+
+/// Looks a slot up.
+pub async fn find_slot(client: &Client, config: &PostgresConfig, name: &str) -> Result<Option<Slot>> {
+    let statement = "SELECT s.plugin::text, s.database::text, s.confirmed_flush_lsn::text, s.wal_status, \
+                            s.active_pid::text || coalesce(' (' || nullif(a.application_name, '') || ')', '') \
+                     FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
+                     WHERE s.slot_name = $1";
+    let row = client
+        .query_opt(statement, &[&name])
+        .await
+        .map_err(|error| query_error("reading the replication slot", config, error))?;
+    let Some(row) = row else { return Ok(None) };
+    Ok(Some(Slot {
+        plugin: row.get(0),
+        database: row.get(1),
+        confirmed_flush_lsn: parse_lsn(row.get(2))?,
+        wal_status: row.get(3),
+        holder: row.get(4),
+    }))
+}
+
+/// Whether every publication of a comma separated list exists; the first that does not is returned.
+pub async fn publication_exists(client: &Client, config: &PostgresConfig, list: &str) -> Result<Result<(), String>> {
+    for name in list.split(',').map(str::trim) {
+        let found = client
+            .query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name])
+            .await
+            .map_err(|error| query_error("reading the publication", config, error))?;
+        if found.is_none() {
+            return Ok(Err(name.to_owned()));
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn parse_lsn(text: Option<String>) -> Result<Option<Lsn>> {
+    text.map(|text| {
+        text.parse().map_err(|error| Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{text}`"), error))
+    })
+    .transpose()
+}

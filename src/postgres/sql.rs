@@ -1,0 +1,84 @@
+//! Ordinary SQL, for looking at the catalog and for set-up; never on the path of an event.
+
+use tokio_postgres::config::SslMode as DriverSslMode;
+use tokio_postgres::{Client, Config};
+
+use super::server_error::{connection_error, server_error};
+use super::session::{APPLICATION_NAME, connect_tcp};
+use super::tls;
+use crate::config::{PostgresConfig, SslMode};
+use crate::error::{Error, ErrorKind, Result};
+
+/// Connects; the connection's task ends with the client.
+pub async fn connect(config: &PostgresConfig) -> Result<Client> {
+    match config.ssl_mode {
+        SslMode::Disable => connect_once(config, DriverSslMode::Disable).await,
+        SslMode::Allow => match connect_once(config, DriverSslMode::Disable).await {
+            Err(error) if error.kind() == ErrorKind::Denied => connect_once(config, DriverSslMode::Require).await,
+            outcome => outcome,
+        },
+        SslMode::Prefer => connect_once(config, DriverSslMode::Prefer).await,
+        SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
+            connect_once(config, DriverSslMode::Require).await
+        }
+    }
+}
+
+async fn connect_once(config: &PostgresConfig, ssl_mode: DriverSslMode) -> Result<Client> {
+    let stream = connect_tcp(config).await?;
+    let mut driver = Config::new();
+    driver
+        .user(&config.user)
+        .dbname(&config.database)
+        .application_name(APPLICATION_NAME)
+        .ssl_mode(ssl_mode);
+    if let Some(password) = &config.password {
+        driver.password(password.expose());
+    }
+    let failed = |error| query_error("connecting", config, error);
+    match tls::connector(config)?.filter(|_| ssl_mode != DriverSslMode::Disable) {
+        Some(connector) => {
+            let (client, connection) = driver.connect_raw(stream, connector).await.map_err(failed)?;
+            drive(connection);
+            Ok(client)
+        }
+        None => {
+            let (client, connection) =
+                driver.connect_raw(stream, tokio_postgres::NoTls).await.map_err(failed)?;
+            drive(connection);
+            Ok(client)
+        }
+    }
+}
+
+/// Runs a connection until its client is dropped; an error shows up in the client's next call.
+fn drive<F>(connection: F)
+where
+    F: Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
+{
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(event = "postgres_connection_lost", %error, "the SQL connection ended");
+        }
+    });
+}
+
+/// The error of a statement, with its kind and remedy.
+pub fn query_error(what: &str, config: &PostgresConfig, error: tokio_postgres::Error) -> Error {
+    if let Some(server) = error.as_db_error() {
+        return server_error(what, config, server.code().code(), server.message());
+    }
+    let text = error.to_string();
+    if text.contains("password missing") {
+        let message = format!("PostgreSQL at {} asks for a password: set POSTGRES_PASSWORD", config.address());
+        return Error::new(ErrorKind::Denied, message);
+    }
+    if text.contains("TLS") {
+        let message = format!(
+            "TLS with PostgreSQL at {} fails; check POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT",
+            config.address()
+        );
+        return Error::with_source(ErrorKind::Denied, message, error);
+    }
+    connection_error(what, config, std::io::Error::other(error))
+}

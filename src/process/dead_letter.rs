@@ -1,0 +1,158 @@
+//! Events that evp gives up, in a topic of their own, with the reason.
+
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::error::KafkaError;
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::OnceCell;
+
+use super::in_flight::{Failure, InFlight};
+use crate::config::KafkaConfig;
+use crate::error::Result;
+use crate::kafka::{client_config, client_error, with_user_properties};
+
+/// Appended to the topic's name.
+const SUFFIX: &str = ".dlq";
+const BACKOFF_FIRST: Duration = Duration::from_millis(200);
+const BACKOFF_MAX: Duration = Duration::from_secs(5);
+/// Records of the source topic plus the headers that are added here.
+const MESSAGE_BYTES_MAX: &str = "100000000";
+
+/// Writes to the dead-letter topic; connects at the first dead letter.
+pub(crate) struct DeadLetters {
+    config: KafkaConfig,
+    topic: String,
+    producer: OnceCell<FutureProducer>,
+}
+
+impl std::fmt::Debug for DeadLetters {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("DeadLetters").field(&self.topic).finish()
+    }
+}
+
+/// The name of the dead-letter topic of `topic`.
+pub fn dead_letter_topic(topic: &str) -> String {
+    format!("{topic}{SUFFIX}")
+}
+
+impl DeadLetters {
+    pub(crate) fn new(config: &KafkaConfig) -> Self {
+        Self { config: config.clone(), topic: dead_letter_topic(&config.topic), producer: OnceCell::new() }
+    }
+
+    /// Writes one dead letter for each failure, and returns once Kafka has all of them safe.
+    ///
+    /// While Kafka refuses, this waits: the event is in neither place, so its offset must not be committed.
+    pub(crate) async fn write(&self, events: &[(&InFlight, Vec<Failure>)]) -> Result<()> {
+        let producer = self.producer.get_or_try_init(async || self.connect()).await?;
+        let letters = events.iter().flat_map(|(event, failures)| failures.iter().map(move |failure| (*event, failure)));
+        join_all(letters.map(|(event, failure)| self.write_one(producer, event, failure))).await;
+        Ok(())
+    }
+
+    fn connect(&self) -> Result<FutureProducer> {
+        let mut client = client_config(&self.config, "evp-process-dead-letters");
+        client
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            .set("partitioner", "murmur2_random")
+            .set("message.timeout.ms", "30000")
+            .set("message.max.bytes", MESSAGE_BYTES_MAX)
+            .set("linger.ms", "1");
+        with_user_properties(&mut client, &self.config);
+        client.create().map_err(|error| client_error("creating the dead-letter producer", &self.config, error))
+    }
+
+    async fn write_one(&self, producer: &FutureProducer, event: &InFlight, failure: &Failure) {
+        let kept = event.record();
+        let Some(record) = kept.chunk.record(kept.index) else { return };
+        let headers = record.headers().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
+        let headers = self.add_reason(headers, event, failure);
+        let mut delay = BACKOFF_FIRST;
+        let mut told = false;
+        loop {
+            let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers.clone());
+            letter.key = record.key();
+            letter.payload = record.value();
+            let error = match producer.send(letter, Duration::from_secs(30)).await {
+                Ok(_) => break,
+                Err((error, _)) => error,
+            };
+            if !std::mem::replace(&mut told, true) {
+                tracing::error!(
+                    event = "dead_letter_refused", topic = self.topic, partition = event.partition,
+                    offset = event.position.offset, %error,
+                    "waiting until Kafka takes the dead letter; check the topic and its max.message.bytes"
+                );
+            }
+            self.create_if_missing(&error).await;
+            tokio::time::sleep(delay).await;
+            delay = delay.saturating_mul(2).min(BACKOFF_MAX);
+        }
+        log(event, failure, &self.topic);
+        metrics::counter!("evp_process_dead_letters_total", "kind" => failure.error.kind().name()).increment(1);
+    }
+
+    fn add_reason(&self, headers: OwnedHeaders, event: &InFlight, failure: &Failure) -> OwnedHeaders {
+        let handler = failure.handler.as_deref().unwrap_or_default();
+        let reason: [(&str, &str); 12] = [
+            ("__connect.errors.topic", &self.config.topic),
+            ("__connect.errors.partition", &event.partition.to_string()),
+            ("__connect.errors.offset", &event.position.offset.to_string()),
+            ("__connect.errors.connector.name", &self.config.group_id),
+            ("__connect.errors.task.id", "0"),
+            ("__connect.errors.stage", failure.stage.name()),
+            ("__connect.errors.class.name", if handler.is_empty() { "evp" } else { handler }),
+            ("__connect.errors.exception.class.name", failure.error.kind().name()),
+            ("__connect.errors.exception.message", &failure.error.to_string()),
+            ("evp.handler", handler),
+            ("evp.attempts", &failure.attempts.to_string()),
+            ("evp.error.kind", failure.error.kind().name()),
+        ];
+        reason.into_iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    }
+
+    /// Brokers that do not create topics by themselves need to be asked.
+    async fn create_if_missing(&self, error: &KafkaError) {
+        let missing = [RDKafkaErrorCode::UnknownTopicOrPartition, RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::MessageTimedOut];
+        if !error.rdkafka_error_code().is_some_and(|code| missing.contains(&code)) {
+            return;
+        }
+        let mut client = client_config(&self.config, "evp-process-dead-letters");
+        with_user_properties(&mut client, &self.config);
+        let Ok(admin) = client.create::<AdminClient<DefaultClientContext>>() else { return };
+        let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1));
+        match admin.create_topics([&topic], &AdminOptions::new()).await {
+            Ok(results) => tracing::debug!(event = "dead_letter_topic_created", ?results),
+            Err(error) => tracing::debug!(event = "dead_letter_topic_created", %error),
+        }
+    }
+}
+
+fn log(event: &InFlight, failure: &Failure, topic: &str) {
+    use super::in_flight::Stage;
+    let (partition, offset, attempts) = (event.partition, event.position.offset, failure.attempts);
+    let event_id = event.claim.map(|claim| claim.event_id.to_string());
+    let handler = failure.handler.as_deref();
+    let error = &failure.error;
+    match (failure.stage, handler) {
+        (Stage::Parse, _) => {
+            tracing::warn!(event = "message_processing_failed", partition, offset, %error, topic, "not an event: now a dead letter");
+        }
+        (Stage::Handle, None) => {
+            tracing::warn!(event = "no_handlers_found", partition, offset, %error, topic, "no handler: now a dead letter");
+        }
+        (Stage::Handle, _) => {
+            tracing::warn!(event = "event_validation_failed", handler, partition, offset, %error, topic, "refused: now a dead letter");
+        }
+        (Stage::Apply, _) => {
+            tracing::warn!(event = "handler_failed", handler, event_id, partition, offset, attempts, %error, topic, "not applied: now a dead letter");
+        }
+    }
+}

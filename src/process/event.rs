@@ -1,0 +1,218 @@
+//! An event of the outbox, as handlers see it.
+
+use bson::DateTime;
+use jiff::Timestamp;
+use jiff::civil;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::envelope::decode::{Column, OutboxRow, text_of};
+use crate::error::{Error, Result};
+
+/// One row of the outbox.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// Identity of the event; a second one with the same id has no effect.
+    pub event_id: Uuid,
+    /// Order in the source table, if it keeps one.
+    pub sequence_id: Option<i64>,
+    /// What the event is about, a lower-case UUID.
+    pub aggregate_id: String,
+    /// The kind of aggregate, such as `User`.
+    pub aggregate_type: String,
+    /// What happened, such as `UserCreated`; it chooses the handlers.
+    pub event_type: String,
+    /// The facts.
+    pub payload: Map<String, Value>,
+    /// When it happened, by the application.
+    pub created_at: DateTime,
+    /// When it was committed, in microseconds since 1970.
+    pub source_ts_us: Option<i64>,
+}
+
+impl Event {
+    /// From the columns of a row.
+    pub fn from_row(row: &OutboxRow<'_>, source_ts_us: Option<i64>) -> Result<Self> {
+        let required = |column: Column| {
+            row.text(column)?.ok_or_else(|| Error::data(format!("`{}` is missing", column.name())))
+        };
+        let uuid = |column: Column| {
+            let text = required(column)?;
+            Uuid::try_parse(text.trim()).map_err(|_| Error::data(format!("`{}` is not a UUID", column.name())))
+        };
+        let created_at = row.created_at().ok_or_else(|| Error::data("`created_at` is missing"))?;
+        let created_at = match text_of(created_at) {
+            Some(text) => date_from_text(&text),
+            None => created_at.get().parse().ok().and_then(date_from_number),
+        };
+        Ok(Self {
+            event_id: uuid(Column::EventId)?,
+            sequence_id: row.sequence_id()?,
+            aggregate_id: uuid(Column::AggregateId)?.hyphenated().to_string(),
+            aggregate_type: required(Column::AggregateType)?.into_owned(),
+            event_type: required(Column::EventType)?.into_owned(),
+            payload: row.payload()?,
+            created_at: created_at.ok_or_else(|| Error::data("`created_at` is not a date that evp can read"))?,
+            source_ts_us,
+        })
+    }
+
+    /// The id as documents hold it: a lower-case text.
+    pub fn event_id_text(&self) -> String {
+        self.event_id.hyphenated().to_string()
+    }
+
+    /// Whether the payload has the field, be it null.
+    pub fn has(&self, field: &str) -> bool {
+        self.payload.contains_key(field)
+    }
+
+    /// A text of the payload; absent and null are `None`.
+    pub fn text(&self, field: &str) -> Result<Option<&str>> {
+        match self.payload.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(wrong_type(field, "a text")),
+        }
+    }
+
+    /// A text that must be there and not be empty.
+    pub fn required_text(&self, field: &str) -> Result<&str> {
+        match self.text(field)? {
+            Some(text) if !text.is_empty() => Ok(text),
+            _ => Err(Error::data(format!("payload field `{field}` is missing"))),
+        }
+    }
+
+    /// The id of another aggregate: a UUID becomes lower-case, anything else stays as it is.
+    pub fn id(&self, field: &str) -> Result<Option<String>> {
+        Ok(self.text(field)?.map(normal_id))
+    }
+
+    /// A whole number of the payload.
+    pub fn integer(&self, field: &str) -> Result<Option<i64>> {
+        match self.payload.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_i64().map(Some).ok_or_else(|| wrong_type(field, "a whole number")),
+        }
+    }
+
+    /// A number of the payload.
+    pub fn number(&self, field: &str) -> Result<Option<f64>> {
+        match self.payload.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_f64().map(Some).ok_or_else(|| wrong_type(field, "a number")),
+        }
+    }
+
+    /// An object inside the payload.
+    pub fn object(&self, field: &str) -> Result<Option<&Map<String, Value>>> {
+        match self.payload.get(field) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(object)),
+            Some(_) => Err(wrong_type(field, "an object")),
+        }
+    }
+}
+
+fn wrong_type(field: &str, expected: &str) -> Error {
+    Error::data(format!("payload field `{field}` is not {expected}"))
+}
+
+/// A UUID in lower case with hyphens; another id unchanged.
+pub(crate) fn normal_id(text: &str) -> String {
+    match Uuid::try_parse(text.trim()) {
+        Ok(id) => id.hyphenated().to_string(),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// ISO 8601 with or without an offset; without one it is UTC.
+fn date_from_text(text: &str) -> Option<DateTime> {
+    let text = text.trim();
+    if let Ok(timestamp) = text.parse::<Timestamp>() {
+        return Some(DateTime::from_millis(floor_millis(timestamp)));
+    }
+    let local = text.parse::<civil::DateTime>().ok()?;
+    let timestamp = local.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp();
+    Some(DateTime::from_millis(floor_millis(timestamp)))
+}
+
+fn floor_millis(timestamp: Timestamp) -> i64 {
+    timestamp.as_microsecond().div_euclid(1_000)
+}
+
+/// Milliseconds, microseconds or nanoseconds since 1970, told apart by their size.
+///
+/// The bounds are the year 5138 in the finer unit and March 1973 in the coarser one.
+fn date_from_number(number: i64) -> Option<DateTime> {
+    const MICROSECONDS_FROM: u64 = 100_000_000_000_000;
+    const NANOSECONDS_FROM: u64 = 100_000_000_000_000_000;
+    let millis = match number.unsigned_abs() {
+        0..MICROSECONDS_FROM => number,
+        MICROSECONDS_FROM..NANOSECONDS_FROM => number.div_euclid(1_000),
+        _ => number.div_euclid(1_000_000),
+    };
+    Some(DateTime::from_millis(millis))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::decode::decode;
+
+    fn event(after: &str) -> Result<Event> {
+        let json = format!(r#"{{"op":"c","after":{after}}}"#);
+        Event::from_row(&decode(json.as_bytes()).unwrap().after.unwrap(), None)
+    }
+
+    fn with_created_at(created_at: &str) -> Result<Event> {
+        event(&format!(
+            r#"{{"event_id":"FD304DB0-6E40-4F4D-9C0E-D66C58FE5C8E","aggregate_id":"D8DCA3D4-A667-4B57-82EB-0F8FCD2C6491",
+                "aggregate_type":"User","event_type":"UserCreated","payload":{{"n":1,"s":"x","z":null}},"created_at":{created_at}}}"#
+        ))
+    }
+
+    #[test]
+    fn every_form_of_a_date_is_the_same_instant() {
+        let expected = DateTime::from_millis(1_795_252_418_709);
+        for form in [
+            "\"2026-11-21T09:13:38.709461Z\"",
+            "\"2026-11-21T10:13:38.709461+01:00\"",
+            "\"2026-11-21T09:13:38.709461\"",
+            "\"2026-11-21 09:13:38.709461+00\"",
+            "1795252418709",
+            "1795252418709461",
+            "1795252418709461000",
+        ] {
+            assert_eq!(with_created_at(form).unwrap().created_at, expected, "{form}");
+        }
+        for form in ["\"yesterday\"", "1.5", "{}", "null", "true", "99999999999999999999"] {
+            assert!(with_created_at(form).is_err(), "{form}");
+        }
+    }
+
+    #[test]
+    fn ids_are_lower_case() {
+        let event = with_created_at("1").unwrap();
+        assert_eq!(event.event_id_text(), "fd304db0-6e40-4f4d-9c0e-d66c58fe5c8e");
+        assert_eq!(event.aggregate_id, "d8dca3d4-a667-4b57-82eb-0f8fcd2c6491");
+        assert_eq!(normal_id("Not-A-Uuid"), "Not-A-Uuid");
+    }
+
+    #[test]
+    fn fields_are_read_by_type() {
+        let event = with_created_at("1").unwrap();
+        assert_eq!(event.integer("n").unwrap(), Some(1));
+        assert_eq!(event.text("z").unwrap(), None);
+        assert_eq!(event.text("absent").unwrap(), None);
+        assert!(event.text("n").is_err() && event.integer("s").is_err() && event.object("s").is_err());
+        assert!(event.required_text("z").is_err());
+    }
+
+    #[test]
+    fn a_missing_or_malformed_column_is_named() {
+        let error = event(r#"{"aggregate_id":"x"}"#).unwrap_err().to_string();
+        assert!(error.contains("event_id") || error.contains("created_at"), "{error}");
+    }
+}

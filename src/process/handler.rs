@@ -1,0 +1,83 @@
+//! What turns an event into effects, and which handler serves which event type.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use super::Event;
+use crate::error::Result;
+use crate::mongo::WriteModel;
+
+/// Turns events of one type into write models. A pure function: no server, no clock.
+pub trait Handler: Send + Sync + 'static {
+    /// Names the handler in logs and dead letters; unique among the handlers of one event type.
+    fn name(&self) -> &str;
+
+    /// The `event_type` it serves.
+    fn event_type(&self) -> &str;
+
+    /// Refuses an event that must not be handled; a refusal becomes a dead letter.
+    fn validate(&self, event: &Event) -> Result<()> {
+        let _ = event;
+        Ok(())
+    }
+
+    /// The effects of the event.
+    fn handle(&self, event: &Event) -> Result<Vec<WriteModel>>;
+}
+
+/// Handlers by event type; one type may have several.
+#[derive(Clone, Default)]
+pub struct HandlerRegistry {
+    by_event_type: HashMap<String, Vec<Arc<dyn Handler>>>,
+}
+
+impl HandlerRegistry {
+    /// No handlers.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The handlers of the activity read models.
+    pub fn builtin() -> Self {
+        super::handlers::register(Self::new())
+    }
+
+    /// Adds a handler. One with the same name and event type is replaced.
+    #[must_use]
+    pub fn register(mut self, handler: impl Handler) -> Self {
+        let handlers = self.by_event_type.entry(handler.event_type().to_owned()).or_default();
+        handlers.retain(|known| known.name() != handler.name());
+        handlers.push(Arc::new(handler));
+        self
+    }
+
+    /// The handlers of an event type; none if the type is unknown.
+    pub fn handlers(&self, event_type: &str) -> &[Arc<dyn Handler>] {
+        self.by_event_type.get(event_type).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The event types that have a handler, sorted.
+    pub fn event_types(&self) -> Vec<&str> {
+        let mut types: Vec<&str> = self.by_event_type.keys().map(String::as_str).collect();
+        types.sort_unstable();
+        types
+    }
+
+    /// How many handlers there are.
+    pub fn len(&self) -> usize {
+        self.by_event_type.values().map(Vec::len).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.by_event_type.is_empty()
+    }
+}
+
+impl fmt::Debug for HandlerRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = |handlers: &[Arc<dyn Handler>]| handlers.iter().map(|h| h.name().to_owned()).collect::<Vec<_>>();
+        f.debug_map().entries(self.by_event_type.iter().map(|(kind, list)| (kind, names(list)))).finish()
+    }
+}

@@ -1,0 +1,155 @@
+//! An event on its way from the topic into the read models.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+
+use super::handler::Handler;
+use crate::error::Error;
+use crate::kafka::chunk::Chunk;
+use crate::kafka::offsets::Assignment;
+use crate::mongo::{Claim, Position, WriteModel};
+
+/// A record that is not done with.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    pub(crate) partition: i32,
+    pub(crate) assignment: Assignment,
+    pub(crate) position: Position,
+    /// None where the record is no event, or one that nothing can be applied of.
+    pub(crate) claim: Option<Claim>,
+    /// The election term in which the claim was written.
+    pub(crate) claim_term: Option<i64>,
+    pub(crate) source_ts_us: Option<i64>,
+    progress: Mutex<Progress>,
+}
+
+#[derive(Debug)]
+struct Progress {
+    record: KeptRecord,
+    /// Effects that are neither applied nor given up.
+    open: usize,
+    applied: bool,
+    failures: Vec<Failure>,
+}
+
+/// The record as it was read, for a dead letter.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptRecord {
+    pub(crate) chunk: Arc<Chunk>,
+    pub(crate) index: usize,
+}
+
+/// Why a handler, or all of evp, gave an event up.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The handler, if it came to one.
+    pub(crate) handler: Option<String>,
+    pub(crate) stage: Stage,
+    pub(crate) attempts: u32,
+    pub(crate) error: Error,
+}
+
+/// How far an event came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// From bytes to an event.
+    Parse,
+    /// From an event to write models.
+    Handle,
+    /// From write models to MongoDB.
+    Apply,
+}
+
+impl Stage {
+    /// Kafka Connect's word for it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Parse => "VALUE_CONVERTER",
+            Self::Handle => "TRANSFORMATION",
+            Self::Apply => "TASK_PUT",
+        }
+    }
+}
+
+/// One effect of one handler on one document.
+#[derive(Debug)]
+pub(crate) struct Effect {
+    pub(crate) event: Arc<InFlight>,
+    pub(crate) handler: HandlerName,
+    pub(crate) model: WriteModel,
+    /// How often it was tried.
+    pub(crate) attempts: u32,
+}
+
+/// A handler, for its name.
+#[derive(Clone)]
+pub(crate) struct HandlerName(pub(crate) Arc<dyn Handler>);
+
+impl std::fmt::Debug for HandlerName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl InFlight {
+    pub(crate) fn new(partition: i32, assignment: Assignment, position: Position, record: KeptRecord) -> Self {
+        Self {
+            partition,
+            assignment,
+            position,
+            claim: None,
+            claim_term: None,
+            source_ts_us: None,
+            progress: Mutex::new(Progress { record, open: 0, applied: false, failures: Vec::new() }),
+        }
+    }
+
+    pub(crate) fn set_open(&self, effects: usize) {
+        self.progress.lock().open = effects;
+    }
+
+    pub(crate) fn fail(&self, failure: Failure) {
+        let mut progress = self.progress.lock();
+        if !progress.failures.iter().any(|known| known.handler == failure.handler) {
+            progress.failures.push(failure);
+        }
+    }
+
+    /// Notes that an effect is applied; true if it was the last open one.
+    pub(crate) fn effect_applied(&self) -> bool {
+        let mut progress = self.progress.lock();
+        progress.applied = true;
+        progress.open = progress.open.saturating_sub(1);
+        progress.open == 0
+    }
+
+    /// Notes that an effect is given up; true if it was the last open one.
+    pub(crate) fn effect_failed(&self, failure: Failure) -> bool {
+        self.fail(failure);
+        let mut progress = self.progress.lock();
+        progress.open = progress.open.saturating_sub(1);
+        progress.open == 0
+    }
+
+    pub(crate) fn has_failures(&self) -> bool {
+        !self.progress.lock().failures.is_empty()
+    }
+
+    pub(crate) fn take_failures(&self) -> Vec<Failure> {
+        std::mem::take(&mut self.progress.lock().failures)
+    }
+
+    pub(crate) fn record(&self) -> KeptRecord {
+        self.progress.lock().record.clone()
+    }
+
+    /// Copies the record out of its chunk, which may be a thousand times larger.
+    pub(crate) fn detach_record(&self) {
+        let mut progress = self.progress.lock();
+        if progress.record.chunk.len() > 1 {
+            let alone = progress.record.chunk.only(progress.record.index);
+            progress.record = KeptRecord { chunk: Arc::new(alone), index: 0 };
+        }
+    }
+}

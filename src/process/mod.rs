@@ -1,0 +1,168 @@
+//! From the topic to the read models: parse, ask the handlers, claim, apply, commit.
+//!
+//! [`run`] connects the parts; the loop is in `dispatcher`, what is pure in `prepare`, `waiting` and `event`.
+
+mod apply;
+mod dead_letter;
+mod dispatcher;
+mod event;
+mod handler;
+mod handlers;
+mod in_flight;
+mod prepare;
+mod waiting;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::consumer::{self, ConsumerHandle, EndOfPartition};
+use crate::mongo::{self, Claims, Store};
+use crate::shutdown::Until;
+use crate::telemetry::{Health, LatencySummary};
+
+pub use crate::envelope::decode::EnvelopeOp;
+pub use crate::mongo::{AddOnce, Change, Create, WriteModel};
+pub use dead_letter::dead_letter_topic;
+pub use event::Event;
+pub use handler::{Handler, HandlerRegistry};
+
+use dispatcher::{Dispatcher, Parts};
+use prepare::Preparation;
+
+/// Batches that may wait to be taken, so that the next one is there when one is done.
+const BACKLOG_BATCHES: usize = 3;
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// Everything that [`run`] needs to know.
+#[derive(Debug, Clone)]
+pub struct ProcessOptions {
+    /// Where the events come from.
+    pub kafka: KafkaConfig,
+    /// Where the read models are.
+    pub mongo: MongoConfig,
+    /// Batches, retries, time limits.
+    pub process: ProcessConfig,
+    /// The operations that are processed; others are skipped.
+    pub operations: HashSet<EnvelopeOp>,
+    /// What happens to event types without a handler.
+    pub unknown_events: UnknownEvents,
+    /// When to end.
+    pub until: Until,
+}
+
+impl ProcessOptions {
+    /// The operations processed by default: rows that were inserted or updated.
+    pub fn default_operations() -> HashSet<EnvelopeOp> {
+        HashSet::from([EnvelopeOp::Create, EnvelopeOp::Update])
+    }
+}
+
+/// What happens to an event type without a handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum UnknownEvents {
+    /// It becomes a dead letter.
+    DeadLetter,
+    /// It is passed over.
+    Skip,
+}
+
+/// What [`run`] has done.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ProcessSummary {
+    /// Events applied.
+    pub processed: u64,
+    /// Events that had been applied before under the same id.
+    pub duplicates: u64,
+    /// Records that are no events to process.
+    pub skipped: u64,
+    /// Events in the dead-letter topic.
+    pub dead_lettered: u64,
+    /// From start to end.
+    pub uptime: Duration,
+    /// From commit in PostgreSQL to applied in MongoDB.
+    pub latency: LatencySummary,
+}
+
+/// Applies the topic's events to the read models until told to stop, or until the end as it is at start.
+pub async fn run(
+    options: ProcessOptions,
+    registry: HandlerRegistry,
+    health: Arc<Health>,
+    shutdown: CancellationToken,
+) -> Result<ProcessSummary> {
+    let started = Instant::now();
+    tracing::info!(event = "application_starting", topic = options.kafka.topic, group = options.kafka.group_id, "starting");
+    if registry.is_empty() {
+        return Err(Error::configuration("no handler is registered: every event would become a dead letter"));
+    }
+    let connected = shutdown.run_until_cancelled(connect(&options, &health)).await;
+    let Some(connected) = connected else { return Ok(dispatcher::nothing_done(started)) };
+    let (store, consumer, source) = connected?;
+    let handlers = registry.len();
+    tracing::info!(event = "handlers_registered", handlers, "handlers registered");
+    tracing::info!(event = "handlers_ready", event_types = ?registry.event_types(), "handlers ready");
+    tracing::info!(event = "application_started", "started");
+    let parts = Parts {
+        preparation: Preparation {
+            registry,
+            operations: options.operations.clone(),
+            unknown_events: options.unknown_events,
+        },
+        claims: Arc::new(Claims::new(Arc::clone(&store), source)),
+        dead_letters: dead_letter::DeadLetters::new(&options.kafka),
+        store,
+        source,
+        health,
+        process: options.process.clone(),
+        until: options.until,
+    };
+    Dispatcher::new(parts, consumer, started).run(shutdown).await
+}
+
+async fn connect(options: &ProcessOptions, health: &Arc<Health>) -> Result<(Arc<Store>, ConsumerHandle, i32)> {
+    let (client, address) = mongo::client(&options.mongo).await?;
+    let database = client.database(&options.mongo.database);
+    wait_for("MongoDB", health, async || {
+        let pinged = database.run_command(bson::doc! { "ping": 1 }).await;
+        pinged.map_err(|error| mongo::client_error("connecting", &address, error))
+    })
+    .await?;
+    tracing::info!(event = "mongodb_connected", database = options.mongo.database, address, "connected to MongoDB");
+    wait_for("MongoDB", health, async || mongo::ensure_bookkeeping(&database).await).await?;
+
+    let end = if options.until == Until::CaughtUp { EndOfPartition::Report } else { EndOfPartition::Ignore };
+    let backlog_records_max = options.process.batch_records_max.saturating_mul(BACKLOG_BATCHES);
+    let consumer = consumer::start(&options.kafka, backlog_records_max, end)?;
+    let cluster = wait_for("Kafka", health, async || consumer.cluster_id().await).await?;
+    tracing::info!(event = "kafka_consumer_started", topic = options.kafka.topic, group = options.kafka.group_id, cluster, "joined the group");
+    let source = wait_for("MongoDB", health, async || {
+        mongo::source_number(&database, &cluster, &options.kafka.topic).await
+    })
+    .await?;
+    Ok((Arc::new(Store::new(database, address, Arc::clone(health))), consumer, source))
+}
+
+/// Tries until a server answers; says once that it does not.
+async fn wait_for<T>(server: &str, health: &Health, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
+    let mut delay = RETRY_FIRST;
+    let mut told = false;
+    loop {
+        match attempt().await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                if !std::mem::replace(&mut told, true) {
+                    tracing::warn!(event = "server_unavailable", server, %error, "waiting for it");
+                    health.set_not_ready(format!("{server}: {error}"));
+                }
+            }
+            answer => return answer,
+        }
+        tokio::time::sleep(delay).await;
+        delay = delay.saturating_mul(2).min(RETRY_MAX);
+    }
+}

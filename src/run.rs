@@ -1,0 +1,244 @@
+//! From the command line to an exit code: everything is read and checked before the runtime starts.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Parser;
+use tokio_util::sync::CancellationToken;
+
+use crate::capture::{self, CaptureChoices, CaptureOptions};
+use crate::cli::{Arguments, Command, GenerateArguments, UnknownEventsArgument, UntilArgument};
+use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables};
+use crate::error::{Error, ErrorKind, Result};
+use crate::generate::{self, GenerateOptions, Length};
+use crate::init::{self, InitPlan};
+use crate::process::{self, EnvelopeOp, HandlerRegistry, ProcessOptions, UnknownEvents};
+use crate::shutdown::{self, Until};
+use crate::telemetry::{self, Health, LogFormat};
+use crate::verify::{self, VerifyOptions};
+
+/// More threads than this do not make one stream faster, and each costs memory.
+const WORKER_THREADS_MAX: usize = 4;
+/// Tasks that outlive the command, such as a blocking call to a server that is gone, are left behind after this.
+const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+
+const USAGE: u8 = 64;
+const FINDINGS: u8 = 3;
+
+/// A command with everything that it needs, checked.
+enum Task {
+    Capture(Box<CaptureOptions>),
+    Process(Box<ProcessOptions>),
+    Init(Box<InitPlan>),
+    Generate(Box<GenerateOptions>, Output),
+    Verify(Box<VerifyOptions>, Output),
+}
+
+/// How a result is printed.
+#[derive(Clone, Copy)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Runs the command that the process was started with, applying events with the handlers of `registry`.
+pub fn run(registry: HandlerRegistry) -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are asked for; anything else is a mistake.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    let mut variables = Variables::load();
+    let format = arguments.common.log_format.unwrap_or_else(LogFormat::detect);
+    let level_text = arguments.common.log_level.clone().unwrap_or_else(|| variables.text("LOG_LEVEL", "info"));
+    let level = telemetry::parse_level(&level_text).unwrap_or_else(|reason| {
+        variables.mistake(format!("LOG_LEVEL (--log-level): {reason}"));
+        "info".to_owned()
+    });
+    let outcome = telemetry::init_logs(format, &level)
+        .and_then(|()| checked(arguments.command, variables))
+        .and_then(|task| execute(task, registry, arguments.common.http.as_deref()));
+    outcome.unwrap_or_else(|error| {
+        report(&error, format);
+        ExitCode::from(error.kind().exit_code())
+    })
+}
+
+/// Reads the command's settings; all mistakes are in the one error.
+fn checked(command: Command, mut variables: Variables) -> Result<Task> {
+    let task = task_of(command, &mut variables);
+    match (task, variables.finish()) {
+        (Ok(task), Ok(())) => Ok(task),
+        (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
+        (Err(error), Err(others)) => Err(Error::configuration(format!("{error}\n{others}"))),
+    }
+}
+
+fn task_of(command: Command, variables: &mut Variables) -> Result<Task> {
+    match command {
+        Command::Capture(flags) => {
+            let choices = CaptureChoices {
+                connector: flags.connector.connector.as_deref(),
+                sets: &flags.connector.sets,
+                kafka: &flags.kafka,
+                compat: &flags.compat,
+                until: until(flags.until),
+                accept_gap: flags.accept_gap,
+                with_position_header: !flags.no_position_header,
+            };
+            let options = CaptureOptions::load(variables, choices)?;
+            Ok(Task::Capture(Box::new(options)))
+        }
+        Command::Process(flags) => Ok(Task::Process(Box::new(ProcessOptions {
+            kafka: KafkaConfig::from_variables(variables, &flags.kafka),
+            mongo: MongoConfig::from_variables(variables),
+            process: ProcessConfig::from_variables(variables),
+            operations: flags.ops.iter().filter_map(|letter| EnvelopeOp::from_letter(letter)).collect(),
+            unknown_events: match flags.unknown_events {
+                UnknownEventsArgument::DeadLetter => UnknownEvents::DeadLetter,
+                UnknownEventsArgument::Skip => UnknownEvents::Skip,
+            },
+            until: until(flags.until),
+        }))),
+        Command::Init(flags) => {
+            let plan =
+                InitPlan::load(variables, flags.connector.connector.as_deref(), &flags.connector.sets, &flags.kafka)?;
+            Ok(Task::Init(Box::new(InitPlan {
+                partitions: flags.partitions,
+                replication_factor: flags.replication_factor,
+                is_dry_run: flags.dry_run,
+                ..plan
+            })))
+        }
+        Command::Generate(flags) => {
+            Ok(Task::Generate(Box::new(generate_options(&flags, variables)), output(flags.json)))
+        }
+        Command::Verify(flags) => {
+            let options = VerifyOptions {
+                postgres: PostgresConfig::from_variables(variables, |_| None),
+                mongo: MongoConfig::from_variables(variables),
+                kafka: KafkaConfig::from_variables(variables, &flags.kafka),
+            };
+            Ok(Task::Verify(Box::new(options), output(flags.json)))
+        }
+    }
+}
+
+fn generate_options(flags: &GenerateArguments, variables: &mut Variables) -> GenerateOptions {
+    GenerateOptions {
+        postgres: PostgresConfig::from_variables(variables, |_| None),
+        watch: flags.watch.then(|| MongoConfig::from_variables(variables)),
+        rate: flags.rate,
+        length: match (flags.count, flags.duration) {
+            (Some(count), _) => Length::Events(count),
+            (None, seconds) => Length::Time(Duration::from_secs(seconds.unwrap_or(1))),
+        },
+        connections: flags.connections,
+        batch_rows: flags.batch,
+        seed: flags.seed.unwrap_or_else(rand::random),
+        observer: None,
+    }
+}
+
+fn until(argument: Option<UntilArgument>) -> Until {
+    match argument {
+        Some(UntilArgument::CaughtUp) => Until::CaughtUp,
+        None => Until::Stopped,
+    }
+}
+
+fn output(is_json: bool) -> Output {
+    if is_json { Output::Json } else { Output::Text }
+}
+
+/// Builds the runtime, runs the task on it, and takes it down in bounded time.
+fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<ExitCode> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .map_err(|error| Error::with_source(ErrorKind::System, "cannot start the runtime", error))?;
+    let outcome = runtime.block_on(supervised(task, registry, http));
+    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
+    outcome
+}
+
+/// The task with what surrounds it: signals, health, metrics.
+async fn supervised(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<ExitCode> {
+    let token = CancellationToken::new();
+    shutdown::listen(token.clone())?;
+    let health = Arc::new(Health::default());
+    // Health is served while the command drains, and ends with it.
+    let serving = CancellationToken::new();
+    if let Some(address) = http {
+        telemetry::serve(address, Arc::clone(&health), serving.clone()).await?;
+    }
+    let outcome = perform(task, registry, health, token).await;
+    serving.cancel();
+    outcome
+}
+
+async fn perform(
+    task: Task,
+    registry: HandlerRegistry,
+    health: Arc<Health>,
+    token: CancellationToken,
+) -> Result<ExitCode> {
+    match task {
+        Task::Capture(options) => {
+            capture::run(*options, health, token).await?;
+        }
+        Task::Process(options) => {
+            process::run(*options, registry, health, token).await?;
+        }
+        Task::Init(plan) => interruptible(init::run(&plan), &token).await?,
+        Task::Generate(options, output) => {
+            let summary = generate::run(*options, token).await?;
+            match output {
+                Output::Text => generate::print_text(&summary),
+                Output::Json => generate::print_json(&summary),
+            }
+            summary.check()?;
+        }
+        Task::Verify(options, output) => {
+            let report = interruptible(verify::run(&options), &token).await?;
+            match output {
+                Output::Text => report.print_text(),
+                Output::Json => report.print_json(),
+            }
+            return Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A task without work in flight ends at a signal wherever it is.
+async fn interruptible<T>(task: impl Future<Output = Result<T>>, token: &CancellationToken) -> Result<T> {
+    match token.run_until_cancelled(task).await {
+        Some(outcome) => outcome,
+        None => Err(Error::new(ErrorKind::System, "stopped by a signal before it was done")),
+    }
+}
+
+/// Says once why the process ends: a sentence for people, or a log line for programs.
+fn report(error: &Error, format: LogFormat) {
+    let text = error.to_string();
+    match format {
+        LogFormat::Json => {
+            let (kind, exit_code) = (error.kind().name(), error.kind().exit_code());
+            tracing::error!(event = "application_failed", kind, exit_code, "{text}");
+        }
+        LogFormat::Text => {
+            let mut lines = text.lines();
+            let first = lines.next().unwrap_or_default();
+            let rest: String = lines.map(|line| format!("     {line}\n")).collect();
+            let _ = write!(std::io::stderr(), "evp: {first}\n{rest}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What an orchestrator asks over HTTP: alive, ready, and the metrics.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics;
+use crate::error::{Error, ErrorKind, Result};
+
+/// Observations are kept one by one until they are counted into buckets, so this bounds memory when nobody scrapes.
+const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// Whether the command does its work, and if not, why not.
+#[derive(Debug)]
+pub struct Health {
+    obstacle: Mutex<Option<String>>,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { obstacle: Mutex::new(Some("starting".to_owned())) }
+    }
+}
+
+impl Health {
+    /// Work is being done.
+    pub fn set_ready(&self) {
+        *self.obstacle.lock() = None;
+    }
+
+    /// Work is not being done; `reason` is for people.
+    pub fn set_not_ready(&self, reason: impl Into<String>) {
+        *self.obstacle.lock() = Some(reason.into());
+    }
+
+    /// The reason why work is not being done, if there is one.
+    pub fn obstacle(&self) -> Option<String> {
+        self.obstacle.lock().clone()
+    }
+}
+
+/// Serves `/livez`, `/readyz` and `/metrics` until `token` is cancelled; returns the address that was bound.
+pub async fn serve(address: &str, health: Arc<Health>, token: CancellationToken) -> Result<SocketAddr> {
+    let listener = bind(address).await?;
+    let bound = listener
+        .local_addr()
+        .map_err(|error| Error::with_source(ErrorKind::System, format!("cannot listen on {address}"), error))?;
+    let handle = metrics::install()?;
+    let routes = Router::new()
+        .route("/livez", get(|| async { "alive\n" }))
+        .route("/readyz", get(readiness).with_state(health))
+        .route("/metrics", get(exposition).with_state(handle.clone()));
+    let stopped = token.clone();
+    tokio::spawn(async move {
+        let served = axum::serve(listener, routes).with_graceful_shutdown(stopped.cancelled_owned()).await;
+        if let Err(error) = served {
+            tracing::warn!(event = "http_failed", %error, "health and metrics are not served any more");
+        }
+    });
+    tokio::spawn(async move {
+        while token.run_until_cancelled(tokio::time::sleep(UPKEEP_INTERVAL)).await.is_some() {
+            handle.run_upkeep();
+        }
+    });
+    tracing::info!(event = "http_listening", address = %bound, "serving /livez, /readyz and /metrics");
+    Ok(bound)
+}
+
+async fn bind(address: &str) -> Result<TcpListener> {
+    let full = if address.starts_with(':') { format!("0.0.0.0{address}") } else { address.to_owned() };
+    TcpListener::bind(&full).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => Error::new(
+            ErrorKind::System,
+            format!(
+                "--http {address}: the port is in use; stop what listens there, give another port, or 0 for a free one"
+            ),
+        ),
+        std::io::ErrorKind::PermissionDenied => Error::new(
+            ErrorKind::System,
+            format!("--http {address}: this port needs privileges; give one from 1024 up, or 0 for a free one"),
+        ),
+        std::io::ErrorKind::InvalidInput => {
+            Error::configuration(format!("--http `{address}` is not of the form HOST:PORT, such as 127.0.0.1:9090"))
+        }
+        _ => Error::with_source(
+            ErrorKind::System,
+            format!("--http {address}: cannot listen there; give an address of this machine"),
+            error,
+        ),
+    })
+}
+
+async fn readiness(State(health): State<Arc<Health>>) -> impl IntoResponse {
+    match health.obstacle() {
+        None => (StatusCode::OK, "ready\n".to_owned()),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")),
+    }
+}
+
+async fn exposition(State(handle): State<PrometheusHandle>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn fetch(address: SocketAddr, path: &str) -> String {
+        let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn readiness_follows_the_work_and_liveness_does_not() {
+        let (health, token) = (Arc::new(Health::default()), CancellationToken::new());
+        let address = serve("127.0.0.1:0", Arc::clone(&health), token.clone()).await.unwrap();
+        assert!(fetch(address, "/livez").await.starts_with("HTTP/1.1 200"));
+        let answer = fetch(address, "/readyz").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("starting"), "{answer}");
+        health.set_ready();
+        assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
+        health.set_not_ready("Kafka does not answer");
+        assert!(fetch(address, "/readyz").await.contains("Kafka does not answer"));
+        assert!(fetch(address, "/metrics").await.contains("evp_build_info{version="));
+        token.cancel();
+    }
+
+    #[tokio::test]
+    async fn a_port_in_use_is_named_with_the_remedy() {
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = taken.local_addr().unwrap().to_string();
+        let error = bind(&address).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::System);
+        assert!(error.message().contains("in use") && error.message().contains(&address), "{error}");
+    }
+
+    #[tokio::test]
+    async fn an_address_without_a_port_is_a_usage_error() {
+        assert_eq!(bind("localhost").await.unwrap_err().kind(), ErrorKind::Configuration);
+    }
+}

@@ -1,0 +1,10 @@
+//! What evp says of itself: logs, metrics, health.
+
+mod health;
+mod latency;
+mod logs;
+pub mod metrics;
+
+pub use health::{Health, serve};
+pub use latency::{LatencyRecorder, LatencySummary};
+pub use logs::{LogFormat, init as init_logs, parse_level};

@@ -1,0 +1,254 @@
+//! `evp capture` against PostgreSQL and Kafka: every committed change once and in order, whatever is killed.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio_postgres::Client;
+
+use crate::support::{DEADLINE, Load, Oracle, OwnStack, Record, World, eventually, records, topic_end};
+
+const PUBLICATION: &str = "debezium_publication";
+
+const INSERT: &str = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
+                      SELECT gen_random_uuid(), gen_random_uuid(), 'User', 'UserCreated', '{}' \
+                      FROM generate_series(1, $1::int)";
+
+async fn insert(client: &Client, rows: i32) {
+    client.execute(INSERT, &[&rows]).await.unwrap();
+}
+
+/// Operation, event id and status of a record, as the oracle gives them.
+fn described(record: &Record) -> (char, String, String) {
+    let value: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+    let operation = value["op"].as_str().unwrap().chars().next().unwrap();
+    let row = if operation == 'd' { &value["before"] } else { &value["after"] };
+    (operation, row["event_id"].as_str().unwrap().to_owned(), row["status"].as_str().unwrap().to_owned())
+}
+
+/// Each partition holds a sub-sequence of the commits, and together they hold every commit once.
+async fn assert_topic_equals_commits(world: &World, oracle: &Oracle) {
+    let committed = oracle.committed(&world.sql().await).await;
+    let mut places: HashMap<_, Vec<usize>> = HashMap::new();
+    for (place, change) in committed.iter().enumerate().rev() {
+        places.entry(change.clone()).or_default().push(place);
+    }
+    let records = records(world, world.topic());
+    assert_eq!(records.len(), committed.len(), "as many records as committed changes");
+    let mut last: HashMap<i32, usize> = HashMap::new();
+    for record in &records {
+        let change = described(record);
+        let place = places.get_mut(&change).and_then(Vec::pop).unwrap_or_else(|| panic!("not committed: {change:?}"));
+        let before = last.insert(record.partition, place);
+        assert!(before < Some(place), "partition {} is out of order at offset {}", record.partition, record.offset);
+    }
+}
+
+#[tokio::test]
+async fn changes_arrive_once_and_in_order_though_capture_is_killed_ten_times() {
+    let world = World::new("capture_kill").await;
+    world.init(4);
+    let sql = world.sql().await;
+    let oracle = Oracle::watch(&sql, world.name(), PUBLICATION).await;
+    let load = Load::start(&world, 4, 20_000).await;
+    for kill in 1..=10_u64 {
+        let mut capture = world.start(&["capture"]);
+        capture.event("streaming_started").await;
+        eventually("the next part of the load is written", async || load.written() >= kill * 1_800).await;
+        // Not at the same point of the stream each time.
+        tokio::time::sleep(Duration::from_millis(kill * 37 % 100)).await;
+        capture.kill();
+    }
+    load.finish().await;
+    let finished = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_topic_equals_commits(&world, &oracle).await;
+}
+
+#[tokio::test]
+async fn a_second_run_to_the_end_adds_nothing() {
+    let world = World::new("capture_again").await;
+    world.init(1);
+    insert(&world.sql().await, 10).await;
+    for _ in 0..2 {
+        assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+        assert_eq!(topic_end(&world, world.topic()), Some(10));
+    }
+}
+
+#[tokio::test]
+async fn a_stopped_capture_has_confirmed_everything() {
+    let world = World::new("capture_stop").await;
+    world.init(1);
+    let sql = world.sql().await;
+    let mut capture = world.start(&["capture"]);
+    capture.event("streaming_started").await;
+    insert(&sql, 100).await;
+    eventually("the rows are in Kafka", async || topic_end(&world, world.topic()) == Some(100)).await;
+    let finished = capture.stop();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let statement = "SELECT count(*) FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', \
+                     'publication_names', $2)";
+    let left: i64 = sql.query_one(statement, &[&world.name(), &PUBLICATION]).await.unwrap().get(0);
+    assert_eq!(left, 0, "the slot would send nothing again");
+}
+
+#[tokio::test]
+async fn a_slot_that_was_dropped_recreated_or_advanced_is_refused() {
+    let world = World::new("capture_gap").await;
+    world.init(1);
+    let sql = world.sql().await;
+    insert(&sql, 3).await;
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+
+    insert(&sql, 3).await;
+    let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())";
+    sql.execute(advance, &[&world.name()]).await.unwrap();
+    let finished = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.failure().contains("--accept-gap"), "{}", finished.failure());
+
+    sql.execute("SELECT pg_drop_replication_slot($1)", &[&world.name()]).await.unwrap();
+    let finished = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.failure().contains("is gone"), "{}", finished.failure());
+
+    let create = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
+    sql.execute(create, &[&world.name()]).await.unwrap();
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(2));
+    assert_eq!(topic_end(&world, world.topic()), Some(3), "nothing was written past the gap");
+
+    insert(&sql, 2).await;
+    assert_eq!(world.run(&["capture", "--until", "caught-up", "--accept-gap"]).code, Some(0));
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0), "the gap is accepted once and for all");
+    assert_eq!(topic_end(&world, world.topic()), Some(5));
+}
+
+#[tokio::test]
+async fn an_idle_slot_follows_the_log_of_other_tables() {
+    let world = World::new("capture_idle").await;
+    world.init(1);
+    let sql = world.sql().await;
+    let mut capture = world.start(&["capture", "--set", "status.update.interval.ms=200"]);
+    capture.event("streaming_started").await;
+    sql.batch_execute("CREATE TABLE other AS SELECT generate_series(1, 10000) AS n").await.unwrap();
+    let end: String = sql.query_one("SELECT pg_current_wal_lsn()::text", &[]).await.unwrap().get(0);
+    eventually("the slot has passed the other table's log", async || {
+        let statement = "SELECT confirmed_flush_lsn >= $2::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $1";
+        sql.query_one(statement, &[&world.name(), &end]).await.unwrap().get(0)
+    })
+    .await;
+    assert_eq!(capture.stop().code, Some(0));
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0), "what it confirmed is no gap");
+}
+
+#[tokio::test]
+async fn heartbeats_are_debeziums() {
+    let world = World::new("capture_beat").await;
+    world.init(1);
+    let _capture = world.start(&["capture", "--set", "heartbeat.interval.ms=100"]);
+    let topic = format!("__debezium-heartbeat.{}", world.name());
+    eventually("two heartbeats are written", async || topic_end(&world, &topic) >= Some(2)).await;
+    let heartbeat = records(&world, &topic).swap_remove(0);
+    assert_eq!(heartbeat.key.unwrap(), format!("{{\"serverName\":\"{}\"}}", world.name()).as_bytes());
+    let value: Value = serde_json::from_slice(&heartbeat.value.unwrap()).unwrap();
+    assert!(value["ts_ms"].is_i64() && value.as_object().unwrap().len() == 1);
+    assert_eq!((heartbeat.partition, heartbeat.headers), (0, Vec::new()));
+}
+
+#[tokio::test]
+async fn a_type_that_cannot_be_written_is_refused_by_name_before_streaming() {
+    let world = World::new("capture_type").await;
+    world.init(1);
+    let sql = world.sql().await;
+    sql.batch_execute("ALTER TABLE activity.event_outbox ADD COLUMN price numeric(10, 2)").await.unwrap();
+    let finished = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    let failure = finished.failure();
+    assert!(failure.contains("price") && failure.contains("numeric(10,2)"), "{failure}");
+}
+
+#[tokio::test]
+async fn a_slot_that_somebody_else_reads_is_waited_for_and_its_reader_named() {
+    let world = World::new("capture_two").await;
+    world.init(1);
+    let mut first = world.start(&["capture"]);
+    first.event("streaming_started").await;
+    let short = ["capture", "--set", "slot.max.retries=2", "--set", "slot.retry.delay.ms=200"];
+    let finished = world.run(&short);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.failure().contains("(evp)"), "{}", finished.failure());
+    let mut second = world.start(&["capture"]);
+    second.event("slot_busy").await;
+    first.kill();
+    second.event("streaming_started").await;
+}
+
+#[tokio::test]
+async fn kafka_and_postgres_may_go_and_come_back() {
+    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
+    let world = World::on_stack("capture_servers", &stack).await;
+    world.init(2);
+    let oracle = Oracle::watch(&world.sql().await, world.name(), PUBLICATION).await;
+    let mut capture = world.start(&["capture", "--set", "status.update.interval.ms=500"]);
+    capture.event("streaming_started").await;
+
+    let load = Load::start(&world, 2, 6_000).await;
+    eventually("the load has begun", async || load.written() > 500).await;
+    stack.kill(&["kafka"]);
+    load.finish().await;
+    capture.event("kafka_unreachable").await;
+    let is_active = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
+    let is_active: bool = world.sql().await.query_one(is_active, &[&world.name()]).await.unwrap().get(0);
+    assert!(is_active, "a stalled Kafka does not cost the slot's connection");
+    stack.start(&["kafka"]);
+    capture.event("kafka_reachable").await;
+
+    let load = Load::start(&world, 2, 3_000).await;
+    load.finish().await;
+    stack.kill(&["postgres"]);
+    capture.event("capture_waiting").await;
+    stack.start(&["postgres"]);
+    eventually("it streams again", async || capture.events("streaming_started").len() == 2).await;
+    insert(&world.sql().await, 5).await;
+    let expected = oracle.committed(&world.sql().await).await.len();
+    eventually("everything is in Kafka", async || topic_end(&world, world.topic()) >= i64::try_from(expected).ok()).await;
+    assert_eq!(capture.stop().code, Some(0));
+    assert_topic_equals_commits(&world, &oracle).await;
+}
+
+#[tokio::test]
+async fn capture_waits_for_kafka_at_start() {
+    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
+    let world = World::on_stack("capture_wait", &stack).await;
+    world.init(1);
+    insert(&world.sql().await, 3).await;
+    stack.stop(&["kafka"]);
+    let mut capture = world.start(&["capture", "--until", "caught-up"]);
+    let waiting = capture.event("capture_waiting").await;
+    assert!(waiting["error"].as_str().unwrap().contains("KAFKA_BOOTSTRAP_SERVERS"), "{waiting}");
+    stack.start(&["kafka"]);
+    assert_eq!(capture.wait(DEADLINE).code, Some(0));
+    assert_eq!(topic_end(&world, world.topic()), Some(3));
+}
+
+#[tokio::test]
+async fn tls_is_checked_as_asked_and_the_password_bound_to_it() {
+    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[("EVP_POSTGRES_TLS", "1")]);
+    let mut world = World::on_stack("capture_tls", &stack).await;
+    world.init(1);
+    insert(&world.sql().await, 1).await;
+    let root = stack.variables().get("POSTGRES_SSLROOTCERT").expect("the stack names its root").clone();
+    for mode in ["require", "verify-ca", "verify-full"] {
+        world.set("POSTGRES_SSLMODE", mode);
+        world.set("POSTGRES_SSLROOTCERT", root.as_str());
+        let finished = world.run(&["capture", "--until", "caught-up"]);
+        assert_eq!(finished.code, Some(0), "{mode}: {finished:?}");
+    }
+    world.set("POSTGRES_SSLMODE", "verify-full");
+    world.set("POSTGRES_SSLROOTCERT", "");
+    let finished = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(1), "a root that does not vouch for the server: {finished:?}");
+    assert!(finished.failure().contains("POSTGRES_SSLROOTCERT"), "{}", finished.failure());
+    assert_eq!(topic_end(&world, world.topic()), Some(1));
+}

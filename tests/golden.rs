@@ -1,0 +1,194 @@
+//! Our records against those of real Debezium for the same log, byte for byte.
+//!
+//! `golden/record` made the fixtures: the pgoutput bytes that PostgreSQL sent for `golden/cases.sql` and what
+//! Debezium wrote to Kafka for them. Masked are the connector's clock (`ts_*` after `op`) and its version-free run id.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use bytes::Bytes;
+use evp::envelope::{
+    ChangeEncoder, ColumnFacts, EncodeError, Profile, Record, RowContext, TableEncoder, TableOptions,
+    TransactionContext,
+};
+use evp::lsn::Lsn;
+use evp::pgoutput::{Message, Relation, RelationCache, decode};
+use serde::Deserialize;
+
+#[derive(Deserialize)]
+struct Fixture {
+    options: HashMap<String, String>,
+    catalog: HashMap<String, Vec<CatalogRow>>,
+    stream: Vec<(u64, String)>,
+    records: HashMap<String, Vec<Written>>,
+}
+
+#[derive(Deserialize)]
+struct CatalogRow {
+    table: String,
+    name: String,
+    r#type: String,
+    not_null: bool,
+    default: Option<String>,
+}
+
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+struct Written {
+    key: Option<String>,
+    value: Option<String>,
+    headers: Vec<(String, String)>,
+}
+
+#[test]
+fn records_equal_debezium_3_6_keyed_by_aggregate() {
+    compare("3.6-outbox", Profile::V3_6, "outbox");
+}
+
+#[test]
+fn records_equal_debezium_3_6_keyed_by_row_with_tombstones() {
+    compare("3.6-rows", Profile::V3_6, "rows");
+}
+
+#[test]
+fn records_equal_debezium_2_4_keyed_by_aggregate() {
+    compare("2.4-outbox", Profile::V2_4, "outbox");
+}
+
+#[test]
+fn records_equal_debezium_2_4_keyed_by_row_with_tombstones() {
+    compare("2.4-rows", Profile::V2_4, "rows");
+}
+
+fn compare(fixture: &str, profile: Profile, prefix: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{fixture}.json"));
+    let fixture: Fixture = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut ours = Writer::new(&fixture, profile, prefix).write_stream();
+    assert!(fixture.records.values().all(|records| !records.is_empty()), "nothing was recorded");
+    for (topic, theirs) in fixture.records {
+        let theirs: Vec<Written> = theirs.into_iter().map(|record| mask(record, profile)).collect();
+        let ours = ours.remove(&topic).unwrap_or_default();
+        for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
+            assert_eq!(ours, theirs, "record {at} of {topic}");
+        }
+        assert_eq!(ours.len(), theirs.len(), "number of records of {topic}");
+    }
+    assert!(ours.is_empty(), "topics that Debezium does not write: {:?}", ours.keys());
+}
+
+/// Cuts off the envelope's own clock, which stands at the end in both profiles.
+fn mask(mut record: Written, profile: Profile) -> Written {
+    record.value = record.value.map(|value| {
+        let start = match profile {
+            Profile::V3_6 => "\"op\":\"",
+            Profile::V2_4 => ",\"op\":\"",
+        };
+        let (head, tail) = value.rsplit_once(start).unwrap();
+        let kept: String = tail.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        format!("{head}{start}{kept}")
+    });
+    record
+}
+
+struct Writer<'a> {
+    fixture: &'a Fixture,
+    profile: Profile,
+    prefix: &'a str,
+    tables: RelationCache<TableEncoder>,
+    encoder: ChangeEncoder,
+    records: HashMap<String, Vec<Written>>,
+}
+
+impl<'a> Writer<'a> {
+    fn new(fixture: &'a Fixture, profile: Profile, prefix: &'a str) -> Self {
+        let (tables, encoder, records) = Default::default();
+        Self { fixture, profile, prefix, tables, encoder, records }
+    }
+
+    fn write_stream(mut self) -> HashMap<String, Vec<Written>> {
+        let mut last_commit_end = None;
+        let mut transaction: Option<TransactionContext> = None;
+        for (lsn, hex) in &self.fixture.stream {
+            let bytes: Vec<u8> =
+                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+            match decode(Bytes::from(bytes)).unwrap() {
+                Message::Begin(begin) => {
+                    transaction = Some(TransactionContext {
+                        xid: begin.xid,
+                        commit_time_us: begin.commit_time_us + 946_684_800_000_000,
+                        previous_commit_end: last_commit_end,
+                        origin: None,
+                    });
+                }
+                Message::Commit(commit) => last_commit_end = Some(commit.end_lsn),
+                Message::Relation(relation) => {
+                    let encoder = self.table(&relation);
+                    self.tables.insert(relation, encoder);
+                }
+                Message::Change(change) => {
+                    let row = RowContext {
+                        transaction: transaction.as_ref().unwrap(),
+                        lsn: Lsn::new(*lsn),
+                        now_ns: 1_795_252_418_815_984_950,
+                    };
+                    let table = self.tables.get(change.relation()).unwrap();
+                    let with_tombstones = self.fixture.options["tombstones.on.delete"] == "true";
+                    let (records, profile, prefix) = (&mut self.records, self.profile, self.prefix);
+                    let emit = |record: Record<'_>| -> Result<(), EncodeError> {
+                        let written = mask(written(&record, profile, prefix), profile);
+                        records.entry(record.topic.to_owned()).or_default().push(written);
+                        Ok(())
+                    };
+                    self.encoder.encode(table, &change, row, with_tombstones, emit).unwrap();
+                }
+                Message::Truncate(_) | Message::Origin { .. } | Message::Logical(_) | Message::Type => {}
+            }
+        }
+        self.records
+    }
+
+    /// The table as the catalog had it when Debezium looked: after the column was added, if the relation has it.
+    fn table(&self, relation: &Relation) -> TableEncoder {
+        let is_later = relation.columns.iter().any(|column| column.name == "note");
+        let rows = &self.fixture.catalog[if is_later { "after" } else { "before" }];
+        let facts: Vec<ColumnFacts> = rows
+            .iter()
+            .filter(|row| row.table == relation.table)
+            .map(|row| ColumnFacts {
+                name: row.name.clone(),
+                type_name: row.r#type.clone(),
+                is_not_null: row.not_null,
+                default_expression: row.default.clone(),
+            })
+            .collect();
+        let is_outbox = relation.table == "event_outbox";
+        let key = match self.fixture.options.get("message.key.columns") {
+            Some(_) if is_outbox => "aggregate_id",
+            _ if is_outbox => "event_id",
+            _ => "id",
+        };
+        let options = TableOptions {
+            profile: self.profile,
+            topic_prefix: self.prefix.to_owned(),
+            database: "activity".to_owned(),
+            topic: format!("{}.{}.{}", self.prefix, relation.schema, relation.table),
+            key_columns: vec![key.to_owned()],
+            unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+        };
+        TableEncoder::new(relation, &facts, &options).unwrap()
+    }
+}
+
+fn written(record: &Record<'_>, profile: Profile, prefix: &str) -> Written {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let link = record.key_change.map(|link| link.name_and_value());
+    let mut headers: Vec<(String, String)> =
+        link.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
+    if profile == Profile::V3_6 {
+        for (name, value) in
+            [("connectorLogicalName", prefix), ("taskId", "0"), ("connectorName", "postgresql"), ("runId", "masked")]
+        {
+            headers.push((format!("__debezium.context.{name}"), value.to_owned()));
+        }
+    }
+    Written { key: record.key.map(text), value: record.value.map(text), headers }
+}

@@ -1,0 +1,21 @@
+//! The one integration binary: the real evp against real servers, which `make test` starts.
+
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
+/// Servers, a world of its own for each test, and the running binary.
+mod support;
+
+/// `evp capture`: killed, cut off, and lied to by its slot.
+mod capture;
+/// Byte for byte what Debezium writes.
+mod golden;
+/// What a user meets first: usage, configuration, and servers that are not as they should be.
+mod cli;
+/// `evp generate` and `evp verify`.
+mod generate;
+/// `evp init`: twice, dry, and without privileges.
+mod init;
+/// Both halves together, and Debezium in the place of one.
+mod pipeline;
+/// The shape of the source itself.
+mod tidy;

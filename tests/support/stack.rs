@@ -1,0 +1,81 @@
+//! Servers that one test has for itself, to stop and to break.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+/// A stack started by `compose/native`; dropping it removes the servers and their data.
+pub(crate) struct OwnStack {
+    directory: tempfile::TempDir,
+    settings: Vec<(String, String)>,
+    variables: BTreeMap<String, String>,
+}
+
+impl OwnStack {
+    /// Starts the services; `settings` are variables such as `EVP_WAL_LEVEL`.
+    pub(crate) fn up(services: &[&str], settings: &[(&str, &str)]) -> Self {
+        let settings = settings.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let directory = tempfile::tempdir().unwrap();
+        let mut stack = Self { directory, settings, variables: BTreeMap::new() };
+        stack.call("up", services);
+        let exports = stack.call("env", &[]);
+        for line in String::from_utf8_lossy(&exports.stdout).lines() {
+            if let Some((name, value)) = line.strip_prefix("export ").and_then(|line| line.split_once('=')) {
+                stack.variables.insert(name.to_owned(), value.trim_matches('\'').to_owned());
+            }
+        }
+        stack
+    }
+
+    /// The variables that point evp at this stack.
+    pub(crate) fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
+    }
+
+    /// Stops services in order; [`Self::start`] continues with their data.
+    pub(crate) fn stop(&self, services: &[&str]) {
+        self.call("stop", services);
+    }
+
+    /// Starts services that were stopped or killed.
+    pub(crate) fn start(&self, services: &[&str]) {
+        self.call("start", services);
+    }
+
+    /// Ends services at once, as a crash would.
+    pub(crate) fn kill(&self, services: &[&str]) {
+        self.call("kill", services);
+    }
+
+    /// Freezes services.
+    pub(crate) fn pause(&self, services: &[&str]) {
+        self.call("pause", services);
+    }
+
+    /// Lets frozen services go on.
+    pub(crate) fn resume(&self, services: &[&str]) {
+        self.call("resume", services);
+    }
+
+    fn command(&self) -> Command {
+        let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compose/native");
+        let mut command = Command::new(script);
+        command.env("EVP_STACK_DIR", self.directory.path());
+        command.envs(self.settings.iter().map(|(name, value)| (name, value)));
+        command
+    }
+
+    fn call(&self, verb: &str, services: &[&str]) -> Output {
+        let output = self.command().arg(verb).args(services).output().expect("compose/native runs");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "compose/native {verb} {services:?} fails:\n{said}");
+        output
+    }
+}
+
+impl Drop for OwnStack {
+    fn drop(&mut self) {
+        // Not asserted: a panic while another one unwinds would hide the first.
+        let _ = self.command().arg("wipe").output();
+    }
+}

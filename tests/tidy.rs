@@ -1,0 +1,196 @@
+//! The shape of the source, kept by a test instead of by memory.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Lines before a file's own tests.
+const LINES_MAX: usize = 400;
+/// Files that are one uniform table and may be longer.
+const TABLES: [&str; 0] = [];
+
+/// Modules without input or output, without a clock and without a runtime: a path, or the beginning of one.
+const PURE: [&str; 20] = [
+    "src/capture/progress.rs",
+    "src/capture/resume.rs",
+    "src/capture/transaction.rs",
+    "src/connector/properties.rs",
+    "src/connector/route.rs",
+    "src/envelope/",
+    "src/error.rs",
+    "src/generate/event.rs",
+    "src/kafka/offsets.rs",
+    "src/kafka/partition.rs",
+    "src/lsn.rs",
+    "src/mongo/fold.rs",
+    "src/mongo/write_model.rs",
+    "src/mongo/writer.rs",
+    "src/pgoutput/",
+    "src/postgres/frame.rs",
+    "src/process/event.rs",
+    "src/process/handler",
+    "src/verify/compare.rs",
+    "src/verify/fold.rs",
+];
+const IMPURE: [&str; 12] = [
+    "tokio::",
+    "tokio_postgres",
+    "rdkafka",
+    "mongodb::",
+    "axum",
+    "std::net",
+    "std::fs",
+    "std::env",
+    "std::thread",
+    "std::process",
+    "Instant",
+    "SystemTime",
+];
+/// What must not stay behind.
+const LEFTOVERS: [&str; 7] = ["dbg!(", "todo!(", "unimplemented!(", "FIXME", "TODO", "XXX", "// ===="];
+
+struct Source {
+    path: String,
+    text: String,
+}
+
+impl Source {
+    /// The lines before the file's own tests.
+    fn code(&self) -> impl Iterator<Item = &str> {
+        self.text.lines().take_while(|line| *line != "#[cfg(test)]")
+    }
+
+    /// The code without its comments.
+    fn statements(&self) -> impl Iterator<Item = &str> {
+        self.code().filter(|line| !line.trim_start().starts_with("//"))
+    }
+}
+
+fn sources(folders: &[&str]) -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut folders: Vec<PathBuf> =
+        folders.iter().map(|folder| root.join(folder)).filter(|path| path.is_dir()).collect();
+    let mut found = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let path = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
+                found.push(Source { path, text });
+            }
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// Fails with one line for each fault.
+fn assert_none(faults: Vec<String>) {
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn files_fit_a_reader() {
+    let long = sources(&["src", "benches", "tests", "examples"])
+        .into_iter()
+        .filter(|source| !TABLES.contains(&source.path.as_str()))
+        .map(|source| (source.code().count(), source.path))
+        .filter(|(lines, _)| *lines > LINES_MAX);
+    assert_none(long.map(|(lines, path)| format!("{path}: {lines} lines, at most {LINES_MAX}")).collect());
+}
+
+#[test]
+fn pure_modules_stay_pure() {
+    let all = sources(&["src"]);
+    for pure in PURE {
+        assert!(all.iter().any(|source| source.path.starts_with(pure)), "no file is left of {pure}");
+    }
+    let mut faults = Vec::new();
+    for source in all.iter().filter(|source| PURE.iter().any(|pure| source.path.starts_with(pure))) {
+        for line in source.statements() {
+            if let Some(impure) = IMPURE.iter().find(|impure| line.contains(*impure)) {
+                faults.push(format!("{}: `{impure}` in a pure module: {}", source.path, line.trim()));
+            }
+        }
+    }
+    assert_none(faults);
+}
+
+#[test]
+fn only_the_assembly_knows_the_command_line() {
+    let callers = sources(&["src"])
+        .into_iter()
+        .filter(|source| source.path != "src/run.rs" && source.statements().any(|line| line.contains("crate::cli")));
+    assert_none(callers.map(|source| format!("{} uses the command line's types", source.path)).collect());
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    let silent =
+        sources(&["src", "benches", "tests", "examples"]).into_iter().filter(|source| !source.text.starts_with("//! "));
+    assert_none(silent.map(|source| format!("{} has no //! at its top", source.path)).collect());
+}
+
+#[test]
+fn nothing_is_left_behind() {
+    let mut faults = Vec::new();
+    for source in sources(&["src", "benches", "examples", "tests"]) {
+        // This file has to spell what it looks for.
+        if source.path == "tests/tidy.rs" {
+            continue;
+        }
+        for (number, line) in (1..).zip(source.text.lines()) {
+            if let Some(leftover) = LEFTOVERS.iter().find(|leftover| line.contains(*leftover)) {
+                faults.push(format!("{}:{number}: {leftover}", source.path));
+            }
+        }
+    }
+    assert_none(faults);
+}
+
+#[test]
+fn metrics_are_used_as_the_table_has_them() {
+    let names: Vec<_> = evp::telemetry::metrics::METRICS.iter().map(|metric| metric.name).collect();
+    let mut uses: BTreeMap<&str, usize> = names.iter().map(|name| (*name, 0)).collect();
+    let mut faults = Vec::new();
+    for source in sources(&["src"]) {
+        if source.path == "src/telemetry/metrics.rs" {
+            continue;
+        }
+        for line in source.statements() {
+            for quoted in line.split('"').skip(1).step_by(2).filter(|text| is_metric_name(text)) {
+                match uses.get_mut(quoted) {
+                    Some(count) => *count += 1,
+                    None => faults.push(format!("{}: metric {quoted} is not in the table", source.path)),
+                }
+            }
+        }
+    }
+    let own = "evp_build_info";
+    faults.extend(
+        uses.iter()
+            .filter(|(name, count)| **count == 0 && **name != own)
+            .map(|(name, _)| format!("metric {name} is in the table and never recorded")),
+    );
+    assert_none(faults);
+}
+
+fn is_metric_name(text: &str) -> bool {
+    let is_plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    is_plain && (text.starts_with("evp_capture_") || text.starts_with("evp_process_"))
+}
+
+#[test]
+fn migrations_are_numbered_without_gaps() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+    let mut names: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+        .collect();
+    names.sort();
+    for (number, name) in (1..).zip(&names) {
+        assert!(name.starts_with(&format!("V{number}__")) && name.ends_with(".sql"), "{name}");
+    }
+}
