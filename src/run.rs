@@ -197,7 +197,12 @@ async fn perform(
         Task::Process(options) => {
             process::run(*options, registry, health, token).await?;
         }
-        Task::Init(plan) => interruptible(init::run(&plan), &token).await?,
+        Task::Init(plan) => match token.run_until_cancelled(init::run(&plan)).await {
+            Some(outcome) => outcome?,
+            None => {
+                return Err(Error::new(ErrorKind::System, "stopped by a signal; run `evp init` again to complete it"));
+            }
+        },
         Task::Generate(options, output) => {
             let summary = generate::run(*options, token).await?;
             match output {
@@ -207,7 +212,7 @@ async fn perform(
             summary.check()?;
         }
         Task::Verify(options, output) => {
-            let report = interruptible(verify::run(&options), &token).await?;
+            let report = verify::run(&options, &token).await?;
             match output {
                 Output::Text => report.print_text(),
                 Output::Json => report.print_json(),
@@ -216,14 +221,6 @@ async fn perform(
         }
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// A task without work in flight ends at a signal wherever it is.
-async fn interruptible<T>(task: impl Future<Output = Result<T>>, token: &CancellationToken) -> Result<T> {
-    match token.run_until_cancelled(task).await {
-        Some(outcome) => outcome,
-        None => Err(Error::new(ErrorKind::System, "stopped by a signal before it was done")),
-    }
 }
 
 /// Says once why the process ends: a sentence for people, or a log line for programs.

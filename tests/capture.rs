@@ -212,7 +212,8 @@ async fn kafka_and_postgres_may_go_and_come_back() {
     eventually("it streams again", async || capture.events("streaming_started").len() == 2).await;
     insert(&world.sql().await, 5).await;
     let expected = oracle.committed(&world.sql().await).await.len();
-    eventually("everything is in Kafka", async || topic_end(&world, world.topic()) >= i64::try_from(expected).ok()).await;
+    eventually("everything is in Kafka", async || topic_end(&world, world.topic()) >= i64::try_from(expected).ok())
+        .await;
     assert_eq!(capture.stop().code, Some(0));
     assert_topic_equals_commits(&world, &oracle).await;
 }

@@ -7,12 +7,12 @@ mod support;
 
 /// `evp capture`: killed, cut off, and lied to by its slot.
 mod capture;
-/// Byte for byte what Debezium writes.
-mod golden;
 /// What a user meets first: usage, configuration, and servers that are not as they should be.
 mod cli;
 /// `evp generate` and `evp verify`.
 mod generate;
+/// Byte for byte what Debezium writes.
+mod golden;
 /// `evp init`: twice, dry, and without privileges.
 mod init;
 /// Both halves together, and Debezium in the place of one.

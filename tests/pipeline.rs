@@ -21,8 +21,9 @@ fn event_count() -> u64 {
 async fn read_models(database: &Database, with_bookkeeping: bool) -> Vec<(String, Vec<Document>)> {
     let mut models = Vec::new();
     for name in ["users", "activities", "statistics"] {
-        let cursor = database.collection::<Document>(name).find(Document::new()).sort(bson::doc! { "_id": 1 });
-        let mut documents: Vec<Document> = cursor.await.unwrap().try_collect().await.unwrap();
+        let collection = database.collection::<Document>(name);
+        let cursor = collection.find(Document::new()).sort(bson::doc! { "_id": 1 }).await.unwrap();
+        let mut documents: Vec<Document> = cursor.try_collect().await.unwrap();
         if !with_bookkeeping {
             documents.iter_mut().for_each(|document| {
                 document.remove("_evp");
@@ -63,7 +64,11 @@ async fn both_halves_may_be_killed_at_any_time_and_a_replay_changes_nothing() {
         capture.event("streaming_started").await;
         process.event("starting_event_consumption").await;
         tokio::time::sleep(Duration::from_millis(300 + round * 97 % 500)).await;
-        if round % 2 == 0 { capture.kill() } else { process.kill() };
+        if round % 2 == 0 {
+            capture.kill()
+        } else {
+            process.kill()
+        };
     }
     eventually("all events are written", async || generator.has_ended()).await;
     is_over.store(true, Ordering::Relaxed);
@@ -142,8 +147,8 @@ async fn capture_goes_on_in_debeziums_topic_without_loss_or_repetition() {
     eventually("Debezium has written the first part", async || topic_end(&world, world.topic()) == Some(500)).await;
     connector(&world, &connect, &["remove"]);
     assert_eq!(generate("2").code, Some(0));
-    let finished: crate::support::Finished = Running::spawn(world.command(&["capture", "--until", "caught-up"]))
-        .wait(crate::support::DEADLINE);
+    let finished: crate::support::Finished =
+        Running::spawn(world.command(&["capture", "--until", "caught-up"])).wait(crate::support::DEADLINE);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     assert_eq!(topic_end(&world, world.topic()), Some(1_000));
     assert_eq!(world.run(&["process", "--until", "caught-up"]).code, Some(0));

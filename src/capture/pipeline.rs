@@ -189,8 +189,7 @@ impl Pipeline<'_> {
         let now_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         let partition_count = self.partition_counts.get(table.topic()).copied();
         let can_be_written = self.tails.can_hold(open.commit_lsn);
-        let (commit_lsn, record_count, sent_count) =
-            (open.commit_lsn, &mut open.record_count, &mut open.sent_count);
+        let (commit_lsn, record_count, sent_count) = (open.commit_lsn, &mut open.record_count, &mut open.sent_count);
         let context = &open.context;
         let row = RowContext { transaction: context, lsn, now_ns };
         let with_tombstones = self.settings.tombstones_on_delete;

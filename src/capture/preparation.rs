@@ -178,7 +178,8 @@ struct DebeziumSource {
 fn parse_debezium(payload: &[u8]) -> Option<DebeziumTail> {
     let source = serde_json::from_slice::<DebeziumEnvelope>(payload).ok()?.source;
     let sequence: Option<Vec<Option<String>>> = source.sequence.and_then(|text| serde_json::from_str(&text).ok());
-    let previous = sequence.and_then(|pair| pair.into_iter().next().flatten()).and_then(|text| text.parse::<i64>().ok());
+    let previous =
+        sequence.and_then(|pair| pair.into_iter().next().flatten()).and_then(|text| text.parse::<i64>().ok());
     Some(DebeziumTail {
         xid: Xid(source.tx_id),
         lsn: Lsn::new(source.lsn.cast_unsigned()),

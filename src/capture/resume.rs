@@ -65,7 +65,8 @@ pub(crate) struct Evidence<'a> {
 pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
     let slot_name = evidence.slot_name;
     let ours = evidence.tails.last_of_ours();
-    let known_system = evidence.confirmation.map(|record| record.system_identifier).or(ours.map(|p| p.system_identifier));
+    let known_system =
+        evidence.confirmation.map(|record| record.system_identifier).or(ours.map(|p| p.system_identifier));
     if let Some(known) = known_system.filter(|known| *known != evidence.system_identifier) {
         return Err(refused(format!(
             "the topic was written from cluster {known}, but this server is cluster {}",

@@ -110,10 +110,9 @@ impl Capture {
         let topics = inspection
             .await
             .map_err(|error| Error::with_source(ErrorKind::System, "reading the topics was interrupted", error))??;
-        Ok((source, topics, identity, session))
-            .and_then(|(source, topics, identity, session)| {
-                self.check(&source, &topics, &identity).map(|()| (source, topics, identity, session))
-            })
+        Ok((source, topics, identity, session)).and_then(|(source, topics, identity, session)| {
+            self.check(&source, &topics, &identity).map(|()| (source, topics, identity, session))
+        })
     }
 
     fn check(&self, source: &SourceState, topics: &TopicState, identity: &SystemIdentity) -> Result<()> {
@@ -146,10 +145,9 @@ impl Capture {
         slot_lsn: Lsn,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        let known = topics
-            .confirmation
-            .as_ref()
-            .filter(|record| record.system_identifier == identity.system_identifier && record.confirmed_lsn >= slot_lsn);
+        let known = topics.confirmation.as_ref().filter(|record| {
+            record.system_identifier == identity.system_identifier && record.confirmed_lsn >= slot_lsn
+        });
         if let Some(known) = known {
             if let Some(end) = known.last_commit_end {
                 confirmer.confirmed.note_commit_end(end);
@@ -178,10 +176,7 @@ impl Capture {
     ) -> Result<Ending> {
         let settings = &self.options.settings;
         let sender_timeout = postgres::wal_sender_timeout(&mut session).await?;
-        let start = StartPoint {
-            slot: settings.slot_name.clone(),
-            publications: settings.publication_name.clone(),
-        };
+        let start = StartPoint { slot: settings.slot_name.clone(), publications: settings.publication_name.clone() };
         let (mut reader, writer) = postgres::start_replication(session, &start).await?;
         let interval = feedback::status_interval(settings.status_interval, sender_timeout);
         let mut companions = self.start_companions(streaming, writer, interval);

@@ -91,8 +91,7 @@ impl PostgresConfig {
         let mode_text = text(variables, "POSTGRES_SSLMODE", "database.sslmode", "prefer");
         let ssl_mode = mode_text.parse().unwrap_or_else(|()| {
             let names = SslMode::NAMES.join(", ");
-            variables
-                .mistake(format!("POSTGRES_SSLMODE (database.sslmode) is `{mode_text}`: give one of {names}"));
+            variables.mistake(format!("POSTGRES_SSLMODE (database.sslmode) is `{mode_text}`: give one of {names}"));
             SslMode::Prefer
         });
         Self {

@@ -121,8 +121,7 @@ impl Connector {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let value: serde_json::Value =
-            serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
+        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
         let config = value.get("config").unwrap_or(&value);
         let map = config.as_object().ok_or("holds no map of properties")?;
         let mut properties = BTreeMap::new();

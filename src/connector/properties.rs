@@ -42,7 +42,13 @@ const TABLE: &[(&str, Rule)] = &[
     ("column.exclude.list", refused("columns cannot be left out yet; use the publication's column list")),
     ("column.include.list", refused("columns cannot be left out yet; use the publication's column list")),
     ("config.action.reload", Idle),
-    ("connector.class", Only(&["io.debezium.connector.postgresql.PostgresConnector", "PostgresConnector"], "evp is the PostgreSQL connector")),
+    (
+        "connector.class",
+        Only(
+            &["io.debezium.connector.postgresql.PostgresConnector", "PostgresConnector"],
+            "evp is the PostgreSQL connector",
+        ),
+    ),
     ("create.slot.command.timeout", Idle),
     ("custom.metric.tags", Idle),
     ("database.dbname", Any),
@@ -107,7 +113,13 @@ const TABLE: &[(&str, Rule)] = &[
     ("schema.refresh.mode", Idle),
     ("signal.data.collection", refused("evp has no signals yet")),
     ("skip.messages.without.change", Default(&["false"], LATER)),
-    ("skipped.operations", Only(&["t", "c,t", "u,t", "d,t", "c,u,t", "c,d,t", "u,d,t", "t,c", "t,u", "t,d"], "truncates are not written yet, so that `t` has to be in the list")),
+    (
+        "skipped.operations",
+        Only(
+            &["t", "c,t", "u,t", "d,t", "c,u,t", "c,d,t", "u,d,t", "t,c", "t,u", "t,d"],
+            "truncates are not written yet, so that `t` has to be in the list",
+        ),
+    ),
     ("slot.drop.on.stop", Only(&["false"], "dropping the slot loses every change until the next start")),
     ("slot.failover", Idle),
     ("slot.max.retries", Any),
@@ -200,8 +212,14 @@ mod tests {
 
     #[test]
     fn only_the_router_is_taken_of_the_transforms() {
-        assert_eq!(property_status("transforms.route.type", "org.apache.kafka.connect.transforms.RegexRouter"), Supported);
-        assert!(matches!(property_status("transforms.unwrap.type", "io.debezium.transforms.ExtractNewRecordState"), Refused(_)));
+        assert_eq!(
+            property_status("transforms.route.type", "org.apache.kafka.connect.transforms.RegexRouter"),
+            Supported
+        );
+        assert!(matches!(
+            property_status("transforms.unwrap.type", "io.debezium.transforms.ExtractNewRecordState"),
+            Refused(_)
+        ));
         assert!(matches!(property_status("transforms.unwrap.add.fields", "op"), Refused(_)));
     }
 }

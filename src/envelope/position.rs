@@ -54,8 +54,7 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, ParsePositionError> {
         let mut numbers = text.split(':').map(|part| part.parse::<u64>().map_err(|_| ParsePositionError));
         let mut number = || numbers.next().unwrap_or(Err(ParsePositionError));
-        let position =
-            Self { system_identifier: number()?, commit_lsn: Lsn::new(number()?), index: number()? };
+        let position = Self { system_identifier: number()?, commit_lsn: Lsn::new(number()?), index: number()? };
         if numbers.next().is_some() { Err(ParsePositionError) } else { Ok(position) }
     }
 }

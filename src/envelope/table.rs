@@ -66,11 +66,7 @@ pub(super) struct ColumnEncoder {
 
 impl TableEncoder {
     /// Prepares a table; every column has to be of a type and with a default that is known exactly.
-    pub fn new(
-        relation: &Relation,
-        facts: &[ColumnFacts],
-        options: &TableOptions,
-    ) -> Result<Self, UnsupportedColumn> {
+    pub fn new(relation: &Relation, facts: &[ColumnFacts], options: &TableOptions) -> Result<Self, UnsupportedColumn> {
         let table = format!("{}.{}", relation.schema, relation.table);
         let mut columns = Vec::with_capacity(relation.columns.len());
         for column in &relation.columns {

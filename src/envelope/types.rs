@@ -38,16 +38,16 @@ pub enum UnsupportedColumn {
 /// Types by the object ids that PostgreSQL fixes for its own.
 const TYPES: &[(u32, ColumnType)] = &[
     (16, ColumnType::Boolean),
-    (20, ColumnType::Integer),  // bigint
-    (21, ColumnType::Integer),  // smallint
-    (23, ColumnType::Integer),  // integer
-    (25, ColumnType::Text),     // text
-    (114, ColumnType::Text),    // json
-    (1042, ColumnType::Text),   // character(n)
-    (1043, ColumnType::Text),   // character varying
+    (20, ColumnType::Integer), // bigint
+    (21, ColumnType::Integer), // smallint
+    (23, ColumnType::Integer), // integer
+    (25, ColumnType::Text),    // text
+    (114, ColumnType::Text),   // json
+    (1042, ColumnType::Text),  // character(n)
+    (1043, ColumnType::Text),  // character varying
     (1184, ColumnType::ZonedTimestamp(6)),
     (2950, ColumnType::Uuid),
-    (3802, ColumnType::Text),   // jsonb
+    (3802, ColumnType::Text), // jsonb
 ];
 
 /// `timestamptz` without a precision has six digits.

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use event::{EventSource, OutboxEvent};
@@ -132,10 +133,22 @@ pub async fn run(options: GenerateOptions, token: CancellationToken) -> Result<G
         Some(mongo) => Some(Arc::new(Watch::open(mongo).await?)),
         None => None,
     };
+    let summary = run_watched(&options, watch.clone(), &token).await;
+    if let Some(watch) = watch {
+        watch.close().await;
+    }
+    summary
+}
+
+async fn run_watched(
+    options: &GenerateOptions,
+    watch: Option<Arc<Watch>>,
+    token: &CancellationToken,
+) -> Result<GenerateSummary> {
     let counters = Arc::new(Counters::default());
     let depth = Depth::at(options.rate);
     let mut senders = Vec::new();
-    let mut inserters = tokio::task::JoinSet::new();
+    let mut inserters = JoinSet::new();
     for _ in 0..options.connections.max(1) {
         let (sender, receiver) = tokio::sync::mpsc::channel(depth.queued);
         let inserter = Inserter::open(&options.postgres, depth, Arc::clone(&counters)).await?;
@@ -150,33 +163,37 @@ pub async fn run(options: GenerateOptions, token: CancellationToken) -> Result<G
         observer: options.observer.clone(),
         watch: watch.clone(),
     };
-    let progress = tokio::spawn(show_progress(progress_bar(&options), Arc::clone(&counters)));
-    let (pacing_token, stop) = (token.clone(), token.child_token());
+    let progress = tokio::spawn(show_progress(progress_bar(options), Arc::clone(&counters)));
+    let stop = token.child_token();
     let pace_stop = stop.clone();
     let pacer = tokio::task::spawn_blocking(move || pace::run(&schedule, &senders, &pace_stop));
-    let mut failure = None;
-    while let Some(joined) = inserters.join_next().await {
-        let outcome = joined.unwrap_or_else(|error| {
-            Err(Error::with_source(ErrorKind::System, "an inserting task ended unexpectedly", error))
-        });
-        if let Err(error) = outcome {
-            failure.get_or_insert(error);
-            stop.cancel();
-        }
-    }
+    let inserted = all_inserted(inserters, &stop).await;
     let started =
         pacer.await.map_err(|error| Error::with_source(ErrorKind::System, "the pacing thread ended", error))?;
-    progress.abort();
     let elapsed = started.elapsed();
-    if let Some(error) = failure {
-        return Err(error);
-    }
+    progress.abort();
+    inserted?;
     let visible = match watch {
-        Some(watch) => Some(watch.finish(VISIBLE_TIMEOUT, &pacing_token).await?),
+        Some(watch) => Some(watch.finish(VISIBLE_TIMEOUT, token).await?),
         None => None,
     };
     let (lateness, committed) = (counters.lateness.summary(), counters.committed.summary());
     Ok(GenerateSummary { events: counters.events(), elapsed, lateness, committed, visible })
+}
+
+/// Waits for all connections; the first failure stops the schedule.
+async fn all_inserted(mut inserters: JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
+    let mut outcome = Ok(());
+    while let Some(joined) = inserters.join_next().await {
+        let done = joined.unwrap_or_else(|error| {
+            Err(Error::with_source(ErrorKind::System, "an inserting task ended unexpectedly", error))
+        });
+        if done.is_err() {
+            stop.cancel();
+            outcome = outcome.and(done);
+        }
+    }
+    outcome
 }
 
 fn progress_bar(options: &GenerateOptions) -> ProgressBar {

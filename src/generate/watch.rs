@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
+use mongodb::Client;
 use mongodb::bson::{Document, RawDocumentBuf, doc};
 use parking_lot::Mutex;
 use tokio::task::JoinHandle;
@@ -18,12 +19,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mongo;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Documents that are waited for, and how long those that came have taken.
 #[derive(Debug)]
 pub struct Watch {
     shared: Arc<Shared>,
-    reader: JoinHandle<()>,
+    client: Client,
+    stop: CancellationToken,
+    reader: Mutex<Option<JoinHandle<()>>>,
 }
 
 #[derive(Debug, Default)]
@@ -52,9 +56,10 @@ impl Watch {
         let stream = database.watch().pipeline(pipeline).await.map_err(failed)?;
         let mut stream = stream.with_type::<RawDocumentBuf>();
         let shared = Arc::new(Shared::default());
-        let reader_shared = Arc::clone(&shared);
+        let (reader_shared, stop) = (Arc::clone(&shared), CancellationToken::new());
+        let reader_stop = stop.clone();
         let reader = tokio::spawn(async move {
-            while let Some(change) = stream.next().await {
+            while let Some(Some(change)) = reader_stop.run_until_cancelled(stream.next()).await {
                 match change {
                     Ok(change) => reader_shared.see(&change),
                     Err(error) => {
@@ -64,7 +69,8 @@ impl Watch {
                 }
             }
         });
-        Ok(Self { shared, reader })
+        let client = database.client().clone();
+        Ok(Self { shared, client, stop, reader: Mutex::new(Some(reader)) })
     }
 
     /// Document `id` will be created by an event that is due `at`.
@@ -85,11 +91,15 @@ impl Watch {
         let expected = self.shared.expected.load(Ordering::Relaxed);
         Ok(VisibleSummary { expected, latency: self.shared.latencies.summary() })
     }
-}
 
-impl Drop for Watch {
-    fn drop(&mut self) {
-        self.reader.abort();
+    /// Closes the stream on the server; the driver panics if the runtime ends while it does that on its own.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        let reader = self.reader.lock().take();
+        if let Some(reader) = reader {
+            let _ = reader.await;
+        }
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.clone().shutdown()).await;
     }
 }
 

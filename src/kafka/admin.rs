@@ -26,7 +26,9 @@ pub(crate) async fn create_compacted_topic(config: &KafkaConfig, topic: &str) ->
         None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
         Some(Err((_, code))) => Err(Error::new(
             ErrorKind::Denied,
-            format!("Kafka does not let evp create topic {topic} ({code}); create it with cleanup.policy=compact, or run `evp init`"),
+            format!(
+                "Kafka does not let evp create topic {topic} ({code}); create it with cleanup.policy=compact, or run `evp init`"
+            ),
         )),
     }
 }

@@ -137,7 +137,12 @@ pub(crate) fn start(config: &KafkaConfig, backlog_records_max: usize, end: EndOf
     group.subscribe(&[&config.topic]).map_err(|error| client_error("subscribing", config, error))?;
     let consumer = Arc::new(TopicConsumer { group, stop });
     let backlog = Arc::new(Backlog::new(backlog_records_max));
-    let reader = Reader { consumer: Arc::clone(&consumer), deliveries: sender, backlog: Arc::clone(&backlog), config: config.clone() };
+    let reader = Reader {
+        consumer: Arc::clone(&consumer),
+        deliveries: sender,
+        backlog: Arc::clone(&backlog),
+        config: config.clone(),
+    };
     let thread = std::thread::Builder::new()
         .name("kafka-consumer".to_owned())
         .spawn(move || reader.run())
@@ -183,7 +188,10 @@ impl ConsumerHandle {
             consumer.group.commit(&partition_list(&topic, &offsets)?, CommitMode::Sync)
         });
         let failed = |error| Error::with_source(ErrorKind::Unavailable, "the last offsets were not committed", error);
-        committed.await.map_err(|error| Error::with_source(ErrorKind::System, "committing panicked", error))?.map_err(failed)
+        committed
+            .await
+            .map_err(|error| Error::with_source(ErrorKind::System, "committing panicked", error))?
+            .map_err(failed)
     }
 
     fn commit_in(&self, offsets: &[(i32, i64)], mode: CommitMode) -> Result<()> {
@@ -201,7 +209,8 @@ impl ConsumerHandle {
     pub(crate) async fn cluster_id(&self) -> Result<String> {
         let consumer = Arc::clone(&self.consumer);
         let fetched = tokio::task::spawn_blocking(move || consumer.group.client().fetch_cluster_id(REQUEST_TIMEOUT));
-        let id = fetched.await.map_err(|error| Error::with_source(ErrorKind::System, "asking Kafka panicked", error))?;
+        let id =
+            fetched.await.map_err(|error| Error::with_source(ErrorKind::System, "asking Kafka panicked", error))?;
         id.ok_or_else(|| Error::unavailable("Kafka does not answer"))
     }
 
@@ -281,7 +290,9 @@ impl Reader {
         let changed = group.assignment().and_then(|all| if paused { group.pause(&all) } else { group.resume(&all) });
         match changed {
             Ok(()) => tracing::debug!(event = "kafka_consumer_flow", paused, "the backlog is full or has room again"),
-            Err(error) => tracing::warn!(event = "kafka_consumer_flow", %error, "partitions could not be paused or resumed"),
+            Err(error) => {
+                tracing::warn!(event = "kafka_consumer_flow", %error, "partitions could not be paused or resumed")
+            }
         }
     }
 
@@ -342,10 +353,13 @@ impl ClientContext for GroupContext {
     }
 
     fn stats(&self, statistics: Statistics) {
-        for (partition, state) in statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions) {
+        for (partition, state) in
+            statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
+        {
             if *partition >= 0 && state.consumer_lag >= 0 {
                 #[allow(clippy::cast_precision_loss)]
-                metrics::gauge!("evp_process_lag_records", "partition" => partition.to_string()).set(state.consumer_lag as f64);
+                metrics::gauge!("evp_process_lag_records", "partition" => partition.to_string())
+                    .set(state.consumer_lag as f64);
             }
         }
     }

@@ -46,7 +46,9 @@ pub(crate) fn client_error(what: &str, config: &KafkaConfig, error: KafkaError) 
     match code {
         Some(RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication) => Error::with_source(
             ErrorKind::Denied,
-            format!("{what}: Kafka at {servers} refuses the credentials; check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"),
+            format!(
+                "{what}: Kafka at {servers} refuses the credentials; check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
+            ),
             error,
         ),
         Some(

@@ -43,7 +43,8 @@ impl ClientContext for Context {
         }
         match error.rdkafka_error_code() {
             Some(RDKafkaErrorCode::Fatal) => {
-                self.sink.failed(usize::MAX, Error::unavailable(format!("the Kafka producer has to start anew: {reason}")));
+                self.sink
+                    .failed(usize::MAX, Error::unavailable(format!("the Kafka producer has to start anew: {reason}")));
             }
             Some(RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication) => {
                 self.sink.failed(usize::MAX, client_error("writing to Kafka", &self.config, error));
@@ -61,7 +62,10 @@ impl ProducerContext for Context {
             Ok(message) => self.sink.delivered(ticket, message.payload_len()),
             Err(_) if self.is_closing.load(Ordering::Relaxed) => {}
             Err((error, message)) => {
-                self.sink.failed(ticket, delivery_error(error.clone(), message.topic(), message.payload_len(), &self.config));
+                self.sink.failed(
+                    ticket,
+                    delivery_error(error.clone(), message.topic(), message.payload_len(), &self.config),
+                );
             }
         }
     }

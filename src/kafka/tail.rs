@@ -41,8 +41,7 @@ impl TailReader {
             .set("fetch.wait.max.ms", "50")
             .set("queued.max.messages.kbytes", "16384");
         with_user_properties(&mut client, config);
-        let consumer =
-            client.create().map_err(|error| client_error("creating a consumer", config, error))?;
+        let consumer = client.create().map_err(|error| client_error("creating a consumer", config, error))?;
         Ok(Self { consumer, config: config.clone() })
     }
 

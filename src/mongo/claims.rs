@@ -72,7 +72,12 @@ impl Claims {
         for error in &reply.write_errors {
             match claims.get(error.index) {
                 Some(claim) if error.is_taken_id() => taken.push((error.index, *claim)),
-                _ => return Err(Error::new(ErrorKind::Unsupported, format!("{CLAIMS} cannot be written: {}", error.to_error()))),
+                _ => {
+                    return Err(Error::new(
+                        ErrorKind::Unsupported,
+                        format!("{CLAIMS} cannot be written: {}", error.to_error()),
+                    ));
+                }
             }
         }
         if !taken.is_empty() {
@@ -197,4 +202,3 @@ fn handler_names(claim: &Document, field: &str) -> Vec<String> {
     let names = claim.get_array(field).map(Vec::as_slice).unwrap_or_default();
     names.iter().filter_map(Bson::as_str).map(ToOwned::to_owned).collect()
 }
-

@@ -32,8 +32,8 @@ pub(crate) fn classify_code(code: i32) -> CodeClass {
         | 13_435 | 13_436 | 14_031 => CodeClass::Transient,
         11 | 13 | 18 | 31 | 33 | 334 => CodeClass::Denied,
         59 | 72 | 73 | 115 | 166 | 303 | 40_415 | 323 => CodeClass::Unsupported,
-        2 | 14 | 17 | 28 | 52 | 53 | 54 | 55 | 56 | 57 | 66 | 121 | DUPLICATE_KEY | 10_334 | 16_755 | 17_280 | 17_419 | 17_420
-        | 10_003 => CodeClass::Refused,
+        2 | 14 | 17 | 28 | 52 | 53 | 54 | 55 | 56 | 57 | 66 | 121 | DUPLICATE_KEY | 10_334 | 16_755 | 17_280
+        | 17_419 | 17_420 | 10_003 => CodeClass::Refused,
         // Expression errors of an aggregation pipeline carry the number of the assertion.
         16_000..=99_999 => CodeClass::Refused,
         _ => CodeClass::Unknown,
@@ -46,12 +46,16 @@ pub(crate) fn client_error(what: &str, address: &str, error: mongodb::error::Err
     match class {
         CodeClass::Denied => Error::with_source(
             ErrorKind::Denied,
-            format!("{what}: MongoDB at {address} refuses the credentials or lacks a privilege; check the user of MONGODB_URI and its role readWrite"),
+            format!(
+                "{what}: MongoDB at {address} refuses the credentials or lacks a privilege; check the user of MONGODB_URI and its role readWrite"
+            ),
             error,
         ),
         CodeClass::Unsupported => Error::with_source(
             ErrorKind::Unsupported,
-            format!("{what}: MongoDB at {address} does not support it; evp needs MongoDB 4.4 or newer and plain collections"),
+            format!(
+                "{what}: MongoDB at {address} does not support it; evp needs MongoDB 4.4 or newer and plain collections"
+            ),
             error,
         ),
         CodeClass::Refused => Error::with_source(ErrorKind::Data, format!("{what}: MongoDB refuses it"), error),

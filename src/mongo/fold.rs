@@ -8,7 +8,8 @@ use std::cmp::Ordering;
 
 use bson::{Bson, DateTime, Document};
 
-use super::pipeline;
+use super::pipeline::{self, PartitionPaths};
+use super::usual;
 use super::write_model::{Absent, AddOnce, Change, Step};
 use super::writer::Writer;
 
@@ -21,12 +22,24 @@ pub(crate) struct Position {
     pub(crate) sequence: i64,
 }
 
+/// How a fold is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Cheap; leaves the document as it is unless everything in the fold is new.
+    Usual,
+    /// Right in every case.
+    Exact,
+}
+
 /// Changes to one document by events of one partition, in the order of their offsets.
 #[derive(Debug)]
 pub(crate) struct Fold<'a> {
     pub(crate) id: &'a str,
     pub(crate) absent: Absent,
+    pub(crate) first_offset: i64,
     pub(crate) last_offset: i64,
+    pub(crate) lowest_sequence: i64,
+    pub(crate) highest_sequence: i64,
     pub(crate) sets: Vec<SetFold<'a>>,
     pub(crate) joins: Vec<(&'static str, &'static [&'static str])>,
     pub(crate) lists: Vec<ListFold<'a>>,
@@ -71,7 +84,10 @@ impl<'a> Fold<'a> {
         let mut fold = Self {
             id: &change.id,
             absent: change.absent,
+            first_offset: position.offset,
             last_offset: position.offset,
+            lowest_sequence: position.sequence,
+            highest_sequence: position.sequence,
             sets: Vec::new(),
             joins: Vec::new(),
             lists: Vec::new(),
@@ -85,7 +101,10 @@ impl<'a> Fold<'a> {
 
     /// Adds a change of a later event, or a further one of the same event.
     pub(crate) fn push(&mut self, position: Position, change: &'a Change) {
+        self.first_offset = self.first_offset.min(position.offset);
         self.last_offset = self.last_offset.max(position.offset);
+        self.lowest_sequence = self.lowest_sequence.min(position.sequence);
+        self.highest_sequence = self.highest_sequence.max(position.sequence);
         if change.absent == Absent::Create {
             self.absent = Absent::Create;
         }
@@ -152,9 +171,17 @@ impl<'a> Fold<'a> {
         }
     }
 
+    /// The form in which the fold is sent first.
+    pub(crate) fn first_form(&self) -> Form {
+        if usual::is_usual(self) { Form::Usual } else { Form::Exact }
+    }
+
     /// Writes the statement for the `updates` of an `update` command, as an element of the array that is open.
-    pub(crate) fn write(&self, writer: &mut Writer, partition: &pipeline::PartitionPaths) {
-        pipeline::write_statement(self, writer, partition);
+    pub(crate) fn write(&self, form: Form, writer: &mut Writer, partition: &PartitionPaths) {
+        match form {
+            Form::Usual => usual::write_statement(self, writer, partition),
+            Form::Exact => pipeline::write_statement(self, writer, partition),
+        }
     }
 }
 

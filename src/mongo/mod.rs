@@ -7,6 +7,7 @@ mod fold;
 mod pipeline;
 mod sources;
 mod store;
+mod usual;
 mod write_model;
 mod writer;
 
@@ -20,10 +21,10 @@ use crate::error::{Error, Result};
 pub use collections::{ensure_collections, missing_collections};
 pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, WriteModel, joined_text};
 
-pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use claims::{Claim, Claims, Verdict};
+pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use failure::client_error;
-pub(crate) use fold::{Fold, Position};
+pub(crate) use fold::{Fold, Form, Position};
 pub(crate) use pipeline::PartitionPaths;
 pub(crate) use sources::source_number;
 pub(crate) use store::{Durability, Reply, Store, begin_command};

@@ -26,8 +26,13 @@ impl PartitionPaths {
     }
 
     /// The path of the highest applied offset.
-    pub(crate) fn watermark(&self) -> &str {
+    pub(super) fn watermark(&self) -> &str {
         &self.watermark
+    }
+
+    /// The same as an expression.
+    pub(super) fn watermark_reference(&self) -> &str {
+        &self.watermark_reference
     }
 }
 
@@ -70,12 +75,20 @@ fn write_first_stage(fold: &Fold<'_>, writer: &mut Writer, partition: &Partition
         writer.end();
         writer.end();
     }
-    writer.begin_document(&partition.watermark);
+    highest(&partition.watermark, fold.last_offset, writer);
+    if !fold.sets.is_empty() {
+        highest("_evp.s", fold.highest_sequence, writer);
+    }
+    writer.end();
+    writer.end();
+}
+
+/// The field becomes the number, unless it is higher already.
+fn highest(path: &str, number: i64, writer: &mut Writer) {
+    writer.begin_document(path);
     writer.begin_array("$max");
-    writer.string("", &partition.watermark_reference);
-    writer.int64("", fold.last_offset);
-    writer.end();
-    writer.end();
+    reference(writer, path);
+    writer.int64("", number);
     writer.end();
     writer.end();
 }
@@ -103,7 +116,8 @@ fn write_second_stage(fold: &Fold<'_>, writer: &mut Writer) {
     writer.end();
 }
 
-fn reference(writer: &mut Writer, path: &str) {
+/// The value at a path, as an expression.
+pub(super) fn reference(writer: &mut Writer, path: &str) {
     writer.joined_string("", "$", path);
 }
 
@@ -409,6 +423,16 @@ fn element_of_step(index: i32, writer: &mut Writer) {
 
 /// Texts joined with blanks, absent ones empty, white space trimmed.
 fn write_join(target: &str, sources: &[&str], writer: &mut Writer) {
+    write_join_of(target, sources, |_| None, writer);
+}
+
+/// The same, where some texts are `known` already.
+pub(super) fn write_join_of<'a>(
+    target: &str,
+    sources: &[&str],
+    known: impl Fn(&str) -> Option<&'a str>,
+    writer: &mut Writer,
+) {
     let trimmed: String = JOIN_TRIM.iter().collect();
     writer.begin_document(target);
     writer.begin_document("$trim");
@@ -419,10 +443,15 @@ fn write_join(target: &str, sources: &[&str], writer: &mut Writer) {
             writer.string("", " ");
         }
         writer.begin_document("");
-        writer.begin_array("$ifNull");
-        reference(writer, source);
-        writer.string("", "");
-        writer.end();
+        match known(source) {
+            Some(text) => writer.string("$literal", text),
+            None => {
+                writer.begin_array("$ifNull");
+                reference(writer, source);
+                writer.string("", "");
+                writer.end();
+            }
+        }
         writer.end();
     }
     writer.end();

@@ -21,7 +21,9 @@ pub(crate) async fn source_number(database: &Database, cluster: &str, topic: &st
     let name = format!("{cluster}/{topic}");
     for _ in 0..ATTEMPTS_MAX {
         if let Some(known) = sources.find_one(doc! { "_id": &name }).await.map_err(failed)? {
-            return known.get_i32("s").map_err(|_| Error::protocol(format!("{SOURCES} holds `{name}` without a number")));
+            return known
+                .get_i32("s")
+                .map_err(|_| Error::protocol(format!("{SOURCES} holds `{name}` without a number")));
         }
         let highest = sources.find_one(doc! {}).sort(doc! { "s": -1 }).await.map_err(failed)?;
         let number = highest.and_then(|known| known.get_i32("s").ok()).unwrap_or(0).saturating_add(1);

@@ -36,6 +36,8 @@ pub(crate) enum Durability {
 pub(crate) struct Reply {
     /// Documents matched or inserted.
     pub(crate) n: usize,
+    /// Documents that are different now.
+    pub(crate) modified: usize,
     /// Writes that were refused, the others being done.
     pub(crate) write_errors: Vec<WriteError>,
     /// The election term of the primary, on a replica set.
@@ -73,7 +75,9 @@ impl WriteError {
                 Error::new(kind, format!("a unique index on {fields} refuses the document (code {code})"))
             }
             121 => Error::new(kind, format!("the collection's validation rule refuses the document (code {code})")),
-            10_334 | 17_419 | 17_420 => Error::new(kind, format!("the document would be larger than 16 MB (code {code})")),
+            10_334 | 17_419 | 17_420 => {
+                Error::new(kind, format!("the document would be larger than 16 MB (code {code})"))
+            }
             _ => Error::new(kind, format!("MongoDB refuses the write with code {code}")),
         }
     }
@@ -143,7 +147,12 @@ impl Store {
         loop {
             let collection = self.database.collection::<Document>(collection);
             let query = async {
-                collection.find(filter.clone()).projection(projection.clone()).await?.try_collect::<Vec<Document>>().await
+                collection
+                    .find(filter.clone())
+                    .projection(projection.clone())
+                    .await?
+                    .try_collect::<Vec<Document>>()
+                    .await
             };
             let cause = match tokio::time::timeout(COMMAND_TIMEOUT, query).await {
                 Ok(Ok(documents)) => {
@@ -209,9 +218,10 @@ fn parse_reply(document: &Document) -> Result<Reply> {
         let text = failure.get_str("errmsg").unwrap_or_default();
         return Err(Error::unavailable(format!("MongoDB has not made a write durable in time: {text} (code {code})")));
     }
-    let count = document.get_i32("n").unwrap_or_default();
+    let count = |field| document.get_i32(field).ok().and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
     let mut reply = Reply {
-        n: usize::try_from(count).unwrap_or_default(),
+        n: count("n"),
+        modified: count("nModified"),
         write_errors: Vec::new(),
         term: document.get_document("opTime").ok().and_then(|time| time.get_i64("t").ok()),
     };

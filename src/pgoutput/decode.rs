@@ -263,8 +263,7 @@ impl Reader {
                     let (length, after) =
                         after.split_first_chunk::<4>().ok_or_else(|| self.truncated("column length"))?;
                     let length = i32::from_be_bytes(*length);
-                    let length =
-                        usize::try_from(length).map_err(|_| self.bad_value("column length", length.into()))?;
+                    let length = usize::try_from(length).map_err(|_| self.bad_value("column length", length.into()))?;
                     after.get(length..).ok_or_else(|| self.truncated("column value"))?
                 }
                 b'b' => return Err(DecodeError::BinaryColumn { message: self.message }),
@@ -319,10 +318,10 @@ mod tests {
     fn messages_of_later_protocols_are_named() {
         let error = decode(Bytes::from_static(b"S\0\0\0\x01\x01")).unwrap_err();
         assert_eq!(error.to_string(), "Stream Start belongs to protocol version 2, but version 1 was asked for");
-        assert_eq!(decode(Bytes::from_static(b"P")).unwrap_err(), DecodeError::LaterProtocol {
-            name: "Prepare",
-            version: 3
-        });
+        assert_eq!(
+            decode(Bytes::from_static(b"P")).unwrap_err(),
+            DecodeError::LaterProtocol { name: "Prepare", version: 3 }
+        );
     }
 
     #[test]

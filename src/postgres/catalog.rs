@@ -52,12 +52,7 @@ pub async fn published_tables(
 }
 
 /// The facts of one table; empty if the table is gone by now.
-pub async fn table_facts(
-    client: &Client,
-    config: &PostgresConfig,
-    schema: &str,
-    table: &str,
-) -> Result<CatalogTable> {
+pub async fn table_facts(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<CatalogTable> {
     let columns = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
                           pg_get_expr(d.adbin, d.adrelid), a.atttypid, a.atttypmod \
                    FROM pg_attribute a \

@@ -112,12 +112,8 @@ mod tests {
 
     #[test]
     fn a_status_update_has_the_length_that_it_declares() {
-        let status = StandbyStatus {
-            received: Lsn::new(1),
-            flushed: Lsn::new(2),
-            clock_us: 3,
-            is_reply_requested: true,
-        };
+        let status =
+            StandbyStatus { received: Lsn::new(1), flushed: Lsn::new(2), clock_us: 3, is_reply_requested: true };
         let bytes = status.encode();
         assert_eq!(bytes.len(), 39);
         assert_eq!(&bytes[..6], b"d\0\0\0\x26r");

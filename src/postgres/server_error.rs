@@ -20,7 +20,9 @@ pub(super) fn server_error(what: &str, config: &PostgresConfig, sqlstate: &str, 
         "55000" if message.contains("wal_level") => {
             (ErrorKind::Missing, "set wal_level = logical in postgresql.conf and restart PostgreSQL".to_owned())
         }
-        "55000" => (ErrorKind::Refused, "the slot cannot be read any more; see pg_replication_slots.wal_status".to_owned()),
+        "55000" => {
+            (ErrorKind::Refused, "the slot cannot be read any more; see pg_replication_slots.wal_status".to_owned())
+        }
         // Class 53 is exhausted resources, 57P0x a server that stops or starts, 55006 a slot in use,
         // class 08 a connection: time heals all of them.
         _ if sqlstate.starts_with("53") || sqlstate.starts_with("57P0") || sqlstate.starts_with("08") => {

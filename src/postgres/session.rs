@@ -106,11 +106,8 @@ impl Session {
                     self.send_password(password.as_bytes()).await?;
                 }
                 Message::AuthenticationMd5Password(body) => {
-                    let hash = authentication::md5_hash(
-                        self.config.user.as_bytes(),
-                        self.password()?.as_bytes(),
-                        body.salt(),
-                    );
+                    let hash =
+                        authentication::md5_hash(self.config.user.as_bytes(), self.password()?.as_bytes(), body.salt());
                     self.send_password(hash.as_bytes()).await?;
                 }
                 Message::AuthenticationSasl(body) => {

@@ -88,7 +88,8 @@ pub async fn publication_exists(client: &Client, config: &PostgresConfig, list: 
 
 fn parse_lsn(text: Option<String>) -> Result<Option<Lsn>> {
     text.map(|text| {
-        text.parse().map_err(|error| Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{text}`"), error))
+        text.parse()
+            .map_err(|error| Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{text}`"), error))
     })
     .transpose()
 }

@@ -27,11 +27,7 @@ pub async fn connect(config: &PostgresConfig) -> Result<Client> {
 async fn connect_once(config: &PostgresConfig, ssl_mode: DriverSslMode) -> Result<Client> {
     let stream = connect_tcp(config).await?;
     let mut driver = Config::new();
-    driver
-        .user(&config.user)
-        .dbname(&config.database)
-        .application_name(APPLICATION_NAME)
-        .ssl_mode(ssl_mode);
+    driver.user(&config.user).dbname(&config.database).application_name(APPLICATION_NAME).ssl_mode(ssl_mode);
     if let Some(password) = &config.password {
         driver.password(password.expose());
     }
@@ -43,8 +39,7 @@ async fn connect_once(config: &PostgresConfig, ssl_mode: DriverSslMode) -> Resul
             Ok(client)
         }
         None => {
-            let (client, connection) =
-                driver.connect_raw(stream, tokio_postgres::NoTls).await.map_err(failed)?;
+            let (client, connection) = driver.connect_raw(stream, tokio_postgres::NoTls).await.map_err(failed)?;
             drive(connection);
             Ok(client)
         }

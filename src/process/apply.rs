@@ -10,9 +10,7 @@ use futures_util::future::try_join_all;
 
 use super::in_flight::Effect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo::{
-    Durability, Fold, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command,
-};
+use crate::mongo::{Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command};
 
 /// Bounds of one command; the server's own are 16 MB and 100 000 statements.
 const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -49,7 +47,8 @@ pub(crate) async fn apply(store: &Store, source: i32, effects: Vec<Effect>) -> R
         by_collection.entry(effect.model.collection()).or_default().push(index);
     }
     let works = by_collection.into_iter().map(|(collection, indexes)| {
-        let work = CollectionWork { store, source, collection, effects: &effects, outcomes: Vec::new(), terms: Vec::new() };
+        let work =
+            CollectionWork { store, source, collection, effects: &effects, outcomes: Vec::new(), terms: Vec::new() };
         work.run(indexes)
     });
     let done = try_join_all(works).await?;
@@ -81,6 +80,7 @@ struct CollectionWork<'a> {
 struct Statement<'a> {
     partition: PartitionPaths,
     fold: Fold<'a>,
+    form: Form,
     indexes: Vec<usize>,
 }
 
@@ -182,7 +182,8 @@ impl<'a> CollectionWork<'a> {
                 None => {
                     let paths = paths.entry(partition).or_insert_with(|| PartitionPaths::new(self.source, partition));
                     let fold = Fold::new(effect.event.position, change);
-                    statements.push(Statement { partition: paths.clone(), fold, indexes: vec![*index] });
+                    let form = fold.first_form();
+                    statements.push(Statement { partition: paths.clone(), fold, form, indexes: vec![*index] });
                 }
             }
         }
@@ -221,7 +222,7 @@ impl<'a> CollectionWork<'a> {
         writer.begin_array("updates");
         let mut count = 0_usize;
         for statement in statements {
-            statement.fold.write(&mut writer, &statement.partition);
+            statement.fold.write(statement.form, &mut writer, &statement.partition);
             count = count.saturating_add(1);
             if is_full(&writer, count) {
                 break;
@@ -235,14 +236,19 @@ impl<'a> CollectionWork<'a> {
     async fn changes_answered(&mut self, statements: Vec<Statement<'a>>, reply: &Reply) -> Result<Vec<Statement<'a>>> {
         self.terms.extend(reply.term);
         let refused: HashMap<usize, &_> = reply.write_errors.iter().map(|error| (error.index, error)).collect();
-        let matched_all = reply.n.saturating_add(refused.len()) >= statements.len();
+        let usual = statements.iter().filter(|statement| statement.form == Form::Usual).count();
+        let all_applied = reply.n >= statements.len() && (usual == 0 || reply.modified >= statements.len());
         let (mut again, mut unsure) = (Vec::new(), Vec::new());
-        for (place, statement) in statements.into_iter().enumerate() {
+        for (place, mut statement) in statements.into_iter().enumerate() {
             match refused.get(&place) {
+                Some(_) if statement.form == Form::Usual => {
+                    statement.form = Form::Exact;
+                    again.push(statement);
+                }
                 // Two processes created the document of an upsert at once; now it exists.
                 Some(error) if error.is_taken_id() => again.push(statement),
                 Some(error) => self.one_by_one(vec![statement], error.to_error()).await?,
-                None if matched_all => self.settle(&statement, |_| Outcome::Applied),
+                None if all_applied => self.settle(&statement, |_| Outcome::Applied),
                 None => unsure.push(statement),
             }
         }
@@ -252,8 +258,8 @@ impl<'a> CollectionWork<'a> {
         Ok(again)
     }
 
-    /// Some documents were missing. The watermarks tell which statements were applied; only a document that
-    /// has appeared since the command ran is to be written again.
+    /// Not all documents were there, or not everything was new. The watermarks tell which statements were
+    /// applied; the others are written again in their exact form.
     async fn find_unapplied(&mut self, statements: Vec<Statement<'a>>) -> Result<Vec<Statement<'a>>> {
         let ids: Vec<Bson> = statements.iter().map(|statement| Bson::from(statement.fold.id)).collect();
         let filter = doc! { "_id": { "$in": ids } };
@@ -261,13 +267,16 @@ impl<'a> CollectionWork<'a> {
         let by_id: HashMap<&str, &Document> =
             found.iter().filter_map(|document| Some((document.get_str("_id").ok()?, document))).collect();
         let mut again = Vec::new();
-        for statement in statements {
+        for mut statement in statements {
             match by_id.get(statement.fold.id) {
                 None => self.settle(&statement, |_| Outcome::Missing),
                 Some(document) if watermark(document, &statement.partition) >= Some(statement.fold.last_offset) => {
                     self.settle(&statement, |_| Outcome::Applied);
                 }
-                Some(_) => again.push(statement),
+                Some(_) => {
+                    statement.form = Form::Exact;
+                    again.push(statement);
+                }
             }
         }
         Ok(again)

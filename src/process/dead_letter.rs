@@ -72,7 +72,8 @@ impl DeadLetters {
     async fn write_one(&self, producer: &FutureProducer, event: &InFlight, failure: &Failure) {
         let kept = event.record();
         let Some(record) = kept.chunk.record(kept.index) else { return };
-        let headers = record.headers().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
+        let headers =
+            record.headers().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
         let headers = self.add_reason(headers, event, failure);
         let mut delay = BACKOFF_FIRST;
         let mut told = false;
@@ -120,7 +121,11 @@ impl DeadLetters {
 
     /// Brokers that do not create topics by themselves need to be asked.
     async fn create_if_missing(&self, error: &KafkaError) {
-        let missing = [RDKafkaErrorCode::UnknownTopicOrPartition, RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::MessageTimedOut];
+        let missing = [
+            RDKafkaErrorCode::UnknownTopicOrPartition,
+            RDKafkaErrorCode::UnknownTopic,
+            RDKafkaErrorCode::MessageTimedOut,
+        ];
         if !error.rdkafka_error_code().is_some_and(|code| missing.contains(&code)) {
             return;
         }

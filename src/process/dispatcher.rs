@@ -140,11 +140,16 @@ impl Dispatcher {
         let worked = self.work(&shutdown).await;
         tracing::info!(event = "kafka_consumer_shutting_down", "draining");
         let drained = match worked {
-            Ok(()) => tokio::time::timeout(self.parts.process.shutdown_timeout, self.drain()).await.unwrap_or_else(|_| {
-                let timeout = self.parts.process.shutdown_timeout.as_secs();
-                tracing::warn!(event = "drain_incomplete", "not drained within {timeout} s; the rest is applied at the next start");
-                Ok(())
-            }),
+            Ok(()) => {
+                tokio::time::timeout(self.parts.process.shutdown_timeout, self.drain()).await.unwrap_or_else(|_| {
+                    let timeout = self.parts.process.shutdown_timeout.as_secs();
+                    tracing::warn!(
+                        event = "drain_incomplete",
+                        "not drained within {timeout} s; the rest is applied at the next start"
+                    );
+                    Ok(())
+                })
+            }
             Err(error) => Err(error),
         };
         if let Some(applying) = self.applying.take() {
@@ -228,7 +233,8 @@ impl Dispatcher {
     }
 
     fn has_caught_up(&self) -> bool {
-        let idle = self.gathered.is_empty() && self.claiming.is_none() && self.claimed.is_none() && self.applying.is_none();
+        let idle =
+            self.gathered.is_empty() && self.claiming.is_none() && self.claimed.is_none() && self.applying.is_none();
         let at_end = self.tracker.partitions().all(|partition| self.ended.contains(&partition));
         idle && self.assigned_once && at_end && self.waiting.is_empty()
     }
@@ -341,12 +347,15 @@ impl Dispatcher {
                 }
                 Outcome::Missing => {
                     let what = effect.model.collection();
-                    Error::data(format!("predecessor missing: the document in `{what}` that the event changes does not exist"))
+                    Error::data(format!(
+                        "predecessor missing: the document in `{what}` that the event changes does not exist"
+                    ))
                 }
                 Outcome::Failed(error) => error,
             };
             effect.attempts = effect.attempts.saturating_add(1);
-            let final_now = failure.kind().reaction() == Reaction::DeadLetter && !failure.message().starts_with("predecessor");
+            let final_now =
+                failure.kind().reaction() == Reaction::DeadLetter && !failure.message().starts_with("predecessor");
             if failure.kind().reaction() == Reaction::Halt {
                 return Err(failure);
             }
@@ -386,7 +395,11 @@ impl Dispatcher {
         }
         let mut claims: Vec<Claim> = applied.effects.iter().filter_map(|effect| effect.event.claim).collect();
         claims.dedup();
-        tracing::info!(event = "claims_reasserted", claims = claims.len(), "the primary has changed; claims are written again");
+        tracing::info!(
+            event = "claims_reasserted",
+            claims = claims.len(),
+            "the primary has changed; claims are written again"
+        );
         self.parts.claims.reassert(&claims).await
     }
 
@@ -422,7 +435,12 @@ impl Dispatcher {
         };
         *count = count.saturating_add(1);
         metrics::counter!("evp_process_events_total", "outcome" => outcome).increment(1);
-        tracing::debug!(event = "event_processed", outcome, partition = event.partition, offset = event.position.offset);
+        tracing::debug!(
+            event = "event_processed",
+            outcome,
+            partition = event.partition,
+            offset = event.position.offset
+        );
     }
 
     fn commit(&mut self) {
@@ -516,5 +534,6 @@ async fn join<T>(task: &mut Option<JoinHandle<Result<T>>>) -> Result<T> {
 }
 
 fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
-    result.unwrap_or_else(|error| Err(Error::with_source(ErrorKind::System, "a task of the dispatcher panicked", error)))
+    result
+        .unwrap_or_else(|error| Err(Error::with_source(ErrorKind::System, "a task of the dispatcher panicked", error)))
 }

@@ -33,9 +33,8 @@ pub struct Event {
 impl Event {
     /// From the columns of a row.
     pub fn from_row(row: &OutboxRow<'_>, source_ts_us: Option<i64>) -> Result<Self> {
-        let required = |column: Column| {
-            row.text(column)?.ok_or_else(|| Error::data(format!("`{}` is missing", column.name())))
-        };
+        let required =
+            |column: Column| row.text(column)?.ok_or_else(|| Error::data(format!("`{}` is missing", column.name())));
         let uuid = |column: Column| {
             let text = required(column)?;
             Uuid::try_parse(text.trim()).map_err(|_| Error::data(format!("`{}` is not a UUID", column.name())))

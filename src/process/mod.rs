@@ -97,7 +97,12 @@ pub async fn run(
     shutdown: CancellationToken,
 ) -> Result<ProcessSummary> {
     let started = Instant::now();
-    tracing::info!(event = "application_starting", topic = options.kafka.topic, group = options.kafka.group_id, "starting");
+    tracing::info!(
+        event = "application_starting",
+        topic = options.kafka.topic,
+        group = options.kafka.group_id,
+        "starting"
+    );
     if registry.is_empty() {
         return Err(Error::configuration("no handler is registered: every event would become a dead letter"));
     }
@@ -140,11 +145,16 @@ async fn connect(options: &ProcessOptions, health: &Arc<Health>) -> Result<(Arc<
     let backlog_records_max = options.process.batch_records_max.saturating_mul(BACKLOG_BATCHES);
     let consumer = consumer::start(&options.kafka, backlog_records_max, end)?;
     let cluster = wait_for("Kafka", health, async || consumer.cluster_id().await).await?;
-    tracing::info!(event = "kafka_consumer_started", topic = options.kafka.topic, group = options.kafka.group_id, cluster, "joined the group");
-    let source = wait_for("MongoDB", health, async || {
-        mongo::source_number(&database, &cluster, &options.kafka.topic).await
-    })
-    .await?;
+    tracing::info!(
+        event = "kafka_consumer_started",
+        topic = options.kafka.topic,
+        group = options.kafka.group_id,
+        cluster,
+        "joined the group"
+    );
+    let source =
+        wait_for("MongoDB", health, async || mongo::source_number(&database, &cluster, &options.kafka.topic).await)
+            .await?;
     Ok((Arc::new(Store::new(database, address, Arc::clone(health))), consumer, source))
 }
 

@@ -87,11 +87,22 @@ impl Preparation {
         prepared
     }
 
-    fn prepare_record(&self, record: &Record<'_>, mut flight: InFlight, seen: &mut HashSet<Uuid>, prepared: &mut Prepared) {
+    fn prepare_record(
+        &self,
+        record: &Record<'_>,
+        mut flight: InFlight,
+        seen: &mut HashSet<Uuid>,
+        prepared: &mut Prepared,
+    ) {
         let event = match self.parse(record) {
             Ok(Parsed::Event(event)) => event,
             Ok(Parsed::Skip(reason)) => {
-                tracing::debug!(event = "message_skipped", partition = record.partition(), offset = record.offset(), reason);
+                tracing::debug!(
+                    event = "message_skipped",
+                    partition = record.partition(),
+                    offset = record.offset(),
+                    reason
+                );
                 prepared.skipped.push(Arc::new(flight));
                 return;
             }

@@ -10,14 +10,18 @@ mod fold;
 mod read_models;
 mod report;
 
+use std::time::Duration;
+
 use futures_util::TryStreamExt;
+use mongodb::Database;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_util::sync::CancellationToken;
 
 pub use report::{Finding, FindingKind, VerifyReport};
 
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql;
 use crate::{mongo, postgres};
 use dead_letters::DeadLetters;
@@ -38,8 +42,18 @@ const ROWS: &str = "SELECT event_id, aggregate_id::text, event_type, payload, \
                            floor(extract(epoch FROM created_at) * 1000)::int8 \
                     FROM activity.event_outbox ORDER BY sequence_id";
 
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// Compares everything and reports what differs.
-pub async fn run(options: &VerifyOptions) -> Result<VerifyReport> {
+pub async fn run(options: &VerifyOptions, token: &CancellationToken) -> Result<VerifyReport> {
+    let database = mongo::connect(&options.mongo).await?;
+    let outcome = token.run_until_cancelled(compare(options, &database)).await;
+    // The driver closes cursors in the background, and panics if the runtime ends meanwhile.
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.client().clone().shutdown()).await;
+    outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::System, "stopped by a signal before it was done")))
+}
+
+async fn compare(options: &VerifyOptions, database: &Database) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
     let dead_letters = match dead_letters::read(&options.kafka).await {
         Ok(dead_letters) => dead_letters,
@@ -49,8 +63,7 @@ pub async fn run(options: &VerifyOptions) -> Result<VerifyReport> {
         }
     };
     let fold = fold_outbox(options, dead_letters, &mut report).await?;
-    let database = mongo::connect(&options.mongo).await?;
-    read_models::compare(&database, fold, &mut report).await?;
+    read_models::compare(database, fold, &mut report).await?;
     Ok(report)
 }
 

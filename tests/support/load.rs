@@ -81,7 +81,8 @@ async fn write_round(name: String, round: u64, client: &tokio_postgres::Client, 
     client.batch_execute("COMMIT").await.unwrap();
     let mut count = 2 + updates.len() as u64;
     if round % 3 == 0 {
-        count += client.execute("DELETE FROM activity.event_outbox WHERE event_id = ANY($1)", &[&created]).await.unwrap();
+        count +=
+            client.execute("DELETE FROM activity.event_outbox WHERE event_id = ANY($1)", &[&created]).await.unwrap();
     }
     if round % 4 == 0 {
         client.batch_execute("BEGIN").await.unwrap();

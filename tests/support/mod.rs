@@ -16,6 +16,8 @@ mod world;
 
 pub(crate) use {
     kafka::{Record, records, topic_end, topics},
+    load::Load,
+    oracle::Oracle,
     running::{Finished, Running},
     stack::OwnStack,
     world::World,

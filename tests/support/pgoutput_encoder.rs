@@ -128,11 +128,14 @@ fn arbitrary_tuple() -> impl Strategy<Value = Tuple> {
     proptest::collection::vec(column, 0..8).prop_map(|columns| {
         let mut data = BytesMut::new();
         for column in &columns {
-            put_column(&mut data, match column {
-                None => ColumnData::Null,
-                Some(None) => ColumnData::Unchanged,
-                Some(Some(text)) => ColumnData::Text(text),
-            });
+            put_column(
+                &mut data,
+                match column {
+                    None => ColumnData::Null,
+                    Some(None) => ColumnData::Unchanged,
+                    Some(Some(text)) => ColumnData::Text(text),
+                },
+            );
         }
         Tuple::checked(columns.len().try_into().unwrap(), data.freeze())
     })
@@ -150,9 +153,8 @@ fn arbitrary_relation() -> impl Strategy<Value = Relation> {
         Just(ReplicaIdentity::Full),
         Just(ReplicaIdentity::Index)
     ];
-    let column = (any::<bool>(), "[^\0]{0,12}", any::<u32>(), any::<i32>()).prop_map(
-        |(is_key, name, type_oid, type_modifier)| RelationColumn { is_key, name, type_oid, type_modifier },
-    );
+    let column = (any::<bool>(), "[^\0]{0,12}", any::<u32>(), any::<i32>())
+        .prop_map(|(is_key, name, type_oid, type_modifier)| RelationColumn { is_key, name, type_oid, type_modifier });
     (any::<u32>(), "[^\0]{1,12}", "[^\0]{0,12}", identity, proptest::collection::vec(column, 0..8)).prop_map(
         |(id, schema, table, replica_identity, columns)| Relation {
             id: RelationId(id),
