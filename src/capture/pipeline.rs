@@ -134,11 +134,11 @@ impl Pipeline<'_> {
             match reader.buffered()? {
                 None => return Ok(None),
                 Some(Frame::LogData { lsn, message }) => {
-                    if let Some(relation) = self.handle_message(stream, lsn, message)? {
-                        if !stream.tables.is_current(&relation) {
-                            let encoder = self.relations.encoder(&relation).await?;
-                            stream.tables.insert(relation, encoder);
-                        }
+                    if let Some(relation) = self.handle_message(stream, lsn, message)?
+                        && !stream.tables.is_current(&relation)
+                    {
+                        let encoder = self.relations.encoder(&relation).await?;
+                        stream.tables.insert(relation, encoder);
                     }
                 }
                 Some(Frame::Keepalive { sent_lsn, is_reply_requested }) => {

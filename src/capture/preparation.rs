@@ -152,10 +152,10 @@ fn later_tail(tail: Option<Tail>, message: &BorrowedMessage<'_>) -> Option<Tail>
         return Some(Tail::Ours(position));
     }
     let Some(mut debezium) = message.payload().and_then(parse_debezium) else { return tail };
-    if let Some(Tail::Debezium(previous)) = &tail {
-        if (previous.xid, previous.lsn) == (debezium.xid, debezium.lsn) {
-            debezium.rows_at_lsn = previous.rows_at_lsn.saturating_add(1);
-        }
+    if let Some(Tail::Debezium(previous)) = &tail
+        && (previous.xid, previous.lsn) == (debezium.xid, debezium.lsn)
+    {
+        debezium.rows_at_lsn = previous.rows_at_lsn.saturating_add(1);
     }
     Some(Tail::Debezium(debezium))
 }

@@ -152,7 +152,6 @@ const TABLE: &[(&str, Rule)] = &[
 ];
 
 /// A property that is refused whatever its value.
-
 const fn refused(reason: &'static str) -> Rule {
     Only(&[], reason)
 }

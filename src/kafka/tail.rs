@@ -69,8 +69,11 @@ impl TailReader {
     ) -> Result<Option<T>> {
         let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
         let (low, high) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+        if high <= low {
+            return Ok(None);
+        }
         let mut stretch = FIRST_SCAN_RECORDS;
-        while high > low {
+        loop {
             let start = high.saturating_sub(stretch).max(low);
             let mut assignment = TopicPartitionList::new();
             assignment.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(failed)?;
@@ -82,7 +85,6 @@ impl TailReader {
             }
             stretch = stretch.saturating_mul(16);
         }
-        Ok(None)
     }
 
     /// Reads the assigned partition up to `high`.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::World;
 
 /// Writers at work, until [`Load::finish`].
-pub struct Load {
+pub(crate) struct Load {
     writers: Vec<JoinHandle<()>>,
     is_over: Arc<AtomicBool>,
     events: Arc<AtomicU64>,
@@ -23,7 +23,7 @@ const INSERT: &str = "INSERT INTO activity.event_outbox (event_id, aggregate_id,
 
 impl Load {
     /// Starts writers that stop by themselves after about `events_max` changes.
-    pub async fn start(world: &World, writer_count: u32, events_max: u64) -> Self {
+    pub(crate) async fn start(world: &World, writer_count: u32, events_max: u64) -> Self {
         let (is_over, events) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let mut writers = Vec::new();
         for writer in 0..writer_count {
@@ -41,12 +41,12 @@ impl Load {
     }
 
     /// How many changes were committed so far.
-    pub fn written(&self) -> u64 {
+    pub(crate) fn written(&self) -> u64 {
         self.events.load(Ordering::Relaxed)
     }
 
     /// Waits until the writers have written all, and gives the number.
-    pub async fn finish(self) -> u64 {
+    pub(crate) async fn finish(self) -> u64 {
         for writer in self.writers {
             writer.await.unwrap();
         }
@@ -55,7 +55,7 @@ impl Load {
 
     /// Ends the writers.
     #[allow(dead_code)]
-    pub async fn stop(self) -> u64 {
+    pub(crate) async fn stop(self) -> u64 {
         self.is_over.store(true, Ordering::Relaxed);
         self.finish().await
     }
@@ -70,7 +70,7 @@ async fn write_round(name: String, round: u64, client: &tokio_postgres::Client, 
     let aggregate = Uuid::new_v4();
     let created = vec![Uuid::new_v4()];
     // Mostly small transactions, now and then one of 2 000 rows.
-    let update_count = if round % 97 == 0 { 2_000 } else { round % 5 };
+    let update_count = if round.is_multiple_of(97) { 2_000 } else { round % 5 };
     let updates: Vec<Uuid> = (0..update_count).map(|_| Uuid::new_v4()).collect();
     let email = format!("{name}-{round}@example.org-");
     client.execute(INSERT, &[&created, &aggregate, &true, &email]).await.unwrap();
@@ -80,11 +80,11 @@ async fn write_round(name: String, round: u64, client: &tokio_postgres::Client, 
     client.execute(status, &[&created]).await.unwrap();
     client.batch_execute("COMMIT").await.unwrap();
     let mut count = 2 + updates.len() as u64;
-    if round % 3 == 0 {
+    if round.is_multiple_of(3) {
         count +=
             client.execute("DELETE FROM activity.event_outbox WHERE event_id = ANY($1)", &[&created]).await.unwrap();
     }
-    if round % 4 == 0 {
+    if round.is_multiple_of(4) {
         client.batch_execute("BEGIN").await.unwrap();
         client.execute(INSERT, &[&vec![Uuid::new_v4()], &aggregate, &false, &email]).await.unwrap();
         client.batch_execute("ROLLBACK").await.unwrap();

@@ -5,17 +5,17 @@ use evp::pgoutput::{Change, ColumnData, Message, Tuple, decode};
 use tokio_postgres::Client;
 
 /// A second slot over the same log, whose changes are in commit order.
-pub struct Oracle {
+pub(crate) struct Oracle {
     slot: String,
     publication: String,
 }
 
 /// One committed change of the outbox: operation, event id, status.
-pub type Committed = (char, String, String);
+pub(crate) type Committed = (char, String, String);
 
 impl Oracle {
     /// Starts to watch; make it before the first write.
-    pub async fn watch(client: &Client, name: &str, publication: &str) -> Self {
+    pub(crate) async fn watch(client: &Client, name: &str, publication: &str) -> Self {
         let slot = format!("{name}_oracle");
         let statement = "SELECT pg_create_logical_replication_slot($1, 'pgoutput')";
         client.execute(statement, &[&slot]).await.unwrap();
@@ -23,7 +23,7 @@ impl Oracle {
     }
 
     /// Every change committed since then, in commit order.
-    pub async fn committed(&self, client: &Client) -> Vec<Committed> {
+    pub(crate) async fn committed(&self, client: &Client) -> Vec<Committed> {
         let statement = "SELECT data FROM pg_logical_slot_peek_binary_changes($1, NULL, NULL, 'proto_version', '1', \
                          'publication_names', $2)";
         let rows = client.query(statement, &[&self.slot, &self.publication]).await.unwrap();

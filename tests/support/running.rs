@@ -84,7 +84,7 @@ impl Running {
 
     /// Whether it has ended by itself; its exit code is for [`Self::wait`].
     #[allow(dead_code)]
-    pub fn has_ended(&mut self) -> bool {
+    pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
