@@ -58,9 +58,11 @@ async fn both_halves_may_be_killed_at_any_time_and_a_replay_changes_nothing() {
     let is_over = Arc::new(AtomicBool::new(false));
     let marking = mark_processed(world.sql().await, Arc::clone(&is_over));
     let mut generator = world.start(&["generate", "--rate", "1000", "--count", &count, "--seed", "7"]);
-    for round in 0..10_u64 {
+    // A member known by name takes its place again at once, where others wait for the session's time limit.
+    let process_command = ["process", "--kafka", "group.instance.id=one"];
+    for round in 0..20_u64 {
         let mut capture = world.start(&["capture"]);
-        let mut process = world.start(&["process"]);
+        let mut process = world.start(&process_command);
         capture.event("streaming_started").await;
         process.event("starting_event_consumption").await;
         tokio::time::sleep(Duration::from_millis(300 + round * 97 % 500)).await;
@@ -75,7 +77,7 @@ async fn both_halves_may_be_killed_at_any_time_and_a_replay_changes_nothing() {
     assert!(marking.await.unwrap() > 0, "no row was marked");
 
     assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
-    let finished = world.run(&["process", "--until", "caught-up"]);
+    let finished = world.run(&["process", "--until", "caught-up", "--kafka", "group.instance.id=one"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let verified = world.run(&["verify"]);
     assert_eq!(verified.code, Some(0), "{}", verified.stdout);

@@ -159,6 +159,9 @@ fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::Client
         // Where to start is decided at assignment; an offset out of range later is an error, never a silent jump.
         .set("auto.offset.reset", "error")
         .set("partition.assignment.strategy", "range")
+        // What a killed member had is read again after this time; the default of 45 s is a long standstill.
+        .set("session.timeout.ms", "10000")
+        .set("heartbeat.interval.ms", "2000")
         .set("enable.partition.eof", if end == EndOfPartition::Report { "true" } else { "false" })
         .set("check.crcs", "true")
         // A record is handed over at once; only an idle broker holds the request for half a second.
