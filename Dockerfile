@@ -2,10 +2,6 @@
 FROM rust:1.95.0-bookworm AS build
 # The toolchain file also asks for components that a build does not use.
 ENV RUSTUP_TOOLCHAIN=1.95.0 CARGO_TERM_COLOR=never
-# librdkafka is built from source.
-RUN apt-get update \
-    && apt-get install --yes --no-install-recommends cmake \
-    && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
@@ -16,6 +12,8 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry \
 # The C library and the CA certificates, without a shell; its default user is not root.
 FROM gcr.io/distroless/cc-debian12:nonroot
 COPY --from=build /out/evp /usr/local/bin/evp
+# One static file, for health checks: busybox acts as the program it is called by.
+COPY --from=busybox:1.37.0-musl /bin/busybox /usr/local/bin/wget
 WORKDIR /home/nonroot
 EXPOSE 8080
 STOPSIGNAL SIGTERM

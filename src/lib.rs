@@ -67,4 +67,6 @@ pub mod telemetry;
 
 mod run;
 
+pub use bson;
 pub use run::run;
+pub use serde_json;

@@ -56,6 +56,24 @@ impl Event {
         })
     }
 
+    /// An event with `payload`, an object, and made-up ids, committed one second after 1970: for unit tests of handlers.
+    pub fn sample(event_type: &str, payload: Value) -> Self {
+        let payload = match payload {
+            Value::Object(payload) => payload,
+            _ => Map::new(),
+        };
+        Self {
+            event_id: Uuid::from_u128(0xfd30_4db0_6e40_4f4d_9c0e_d66c_58fe_5c8e),
+            sequence_id: Some(7),
+            aggregate_id: "d8dca3d4-a667-4b57-82eb-0f8fcd2c6491".to_owned(),
+            aggregate_type: "Sample".to_owned(),
+            event_type: event_type.to_owned(),
+            payload,
+            created_at: DateTime::from_millis(1_000),
+            source_ts_us: Some(1_000_000),
+        }
+    }
+
     /// The id as documents hold it: a lower-case text.
     pub fn event_id_text(&self) -> String {
         self.event_id.hyphenated().to_string()

@@ -115,7 +115,6 @@ impl Handler for ParticipantJoined {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::handlers::samples::event;
     use bson::DateTime;
     use serde_json::json;
 
@@ -128,7 +127,7 @@ mod tests {
             "location_name": "Park", "location_coordinates": [13.4, 52.5], "start_date": "2026-12-01T10:00:00Z",
             "timezone": "Europe/Berlin", "max_participants": 8,
         });
-        let models = ActivityCreated.handle(&event("ActivityCreated", payload)).unwrap();
+        let models = ActivityCreated.handle(&Event::sample("ActivityCreated", payload)).unwrap();
         let date = DateTime::from_millis(1_000);
         let creator = "aaaaaaaa-0000-4000-8000-000000000001";
         let expected = doc! {
@@ -144,14 +143,14 @@ mod tests {
 
     #[test]
     fn an_activity_without_a_creator_is_nobodys() {
-        let models = ActivityCreated.handle(&event("ActivityCreated", json!({}))).unwrap();
+        let models = ActivityCreated.handle(&Event::sample("ActivityCreated", json!({}))).unwrap();
         let WriteModel::Create(create) = &models[0] else { panic!("a creation is expected") };
         assert_eq!(create.document.get_array("allowed_users").unwrap().len(), 0);
     }
 
     #[test]
     fn an_update_sets_only_what_it_names() {
-        let event = event("ActivityUpdated", json!({ "status": "cancelled", "location_name": "Hall" }));
+        let event = Event::sample("ActivityUpdated", json!({ "status": "cancelled", "location_name": "Hall" }));
         let expected = WriteModel::update("activities", ID)
             .set("status", "cancelled")
             .set("location.name", "Hall")
@@ -161,8 +160,8 @@ mod tests {
 
     #[test]
     fn joining_needs_a_user() {
-        assert!(ParticipantJoined.validate(&event("ParticipantJoined", json!({}))).is_err());
-        assert!(ParticipantJoined.validate(&event("ParticipantJoined", json!({ "user_id": 5 }))).is_err());
-        assert!(ParticipantJoined.validate(&event("ParticipantJoined", json!({ "user_id": "u" }))).is_ok());
+        assert!(ParticipantJoined.validate(&Event::sample("ParticipantJoined", json!({}))).is_err());
+        assert!(ParticipantJoined.validate(&Event::sample("ParticipantJoined", json!({ "user_id": 5 }))).is_err());
+        assert!(ParticipantJoined.validate(&Event::sample("ParticipantJoined", json!({ "user_id": "u" }))).is_ok());
     }
 }

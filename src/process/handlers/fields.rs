@@ -81,7 +81,6 @@ pub(super) fn creation_metadata(event: &Event) -> Document {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::handlers::samples::event;
     use serde_json::json;
 
     #[test]
@@ -95,7 +94,7 @@ mod tests {
             json!({ "location": { "lat": 52.5, "lon": 13.4 } }),
             json!({ "latitude": 52.5, "longitude": 13.4 }),
         ] {
-            assert_eq!(point(&event("ActivityCreated", payload.clone())), expected, "{payload}");
+            assert_eq!(point(&Event::sample("ActivityCreated", payload.clone())), expected, "{payload}");
         }
     }
 
@@ -109,7 +108,7 @@ mod tests {
             json!({ "coordinates": "here" }),
             json!({ "latitude": 52.5 }),
         ] {
-            assert_eq!(point(&event("ActivityCreated", payload.clone())), Bson::Null, "{payload}");
+            assert_eq!(point(&Event::sample("ActivityCreated", payload.clone())), Bson::Null, "{payload}");
         }
     }
 }

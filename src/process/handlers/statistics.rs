@@ -28,7 +28,6 @@ impl Handler for UserCount {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::process::handlers::samples::event;
     use bson::DateTime;
 
     #[test]
@@ -36,7 +35,7 @@ mod tests {
         let expected = WriteModel::upsert("statistics", "global_stats")
             .increment("total_users", 1)
             .latest("last_updated", DateTime::from_millis(1_000));
-        let models = UserCount.handle(&event("UserCreated", serde_json::json!({}))).unwrap();
+        let models = UserCount.handle(&Event::sample("UserCreated", serde_json::json!({}))).unwrap();
         assert_eq!(models, [WriteModel::from(expected)]);
     }
 }

@@ -73,14 +73,13 @@ impl Handler for UserUpdated {
 mod tests {
     use super::*;
     use crate::mongo::WriteModel;
-    use crate::process::handlers::samples::event;
     use bson::DateTime;
     use serde_json::json;
 
     #[test]
     fn a_new_user_has_every_field() {
         let payload = json!({ "email": "a@b", "first_name": "Ada", "last_name": "Lovelace", "bio": "x" });
-        let models = UserCreated.handle(&event("UserCreated", payload)).unwrap();
+        let models = UserCreated.handle(&Event::sample("UserCreated", payload)).unwrap();
         let id = "d8dca3d4-a667-4b57-82eb-0f8fcd2c6491";
         let date = DateTime::from_millis(1_000);
         let expected = doc! {
@@ -94,7 +93,7 @@ mod tests {
 
     #[test]
     fn an_update_sets_only_what_it_names() {
-        let event = event("UserUpdated", json!({ "last_name": null, "profile": { "bio": "new" } }));
+        let event = Event::sample("UserUpdated", json!({ "last_name": null, "profile": { "bio": "new" } }));
         let expected = WriteModel::update("users", event.aggregate_id.as_str())
             .set("last_name", Bson::Null)
             .set("profile.bio", "new")
@@ -105,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_field_of_the_wrong_type_is_refused() {
-        assert!(UserUpdated.handle(&event("UserUpdated", json!({ "email": ["a"] }))).is_err());
-        assert!(UserUpdated.handle(&event("UserUpdated", json!({ "profile": "bio" }))).is_err());
+        assert!(UserUpdated.handle(&Event::sample("UserUpdated", json!({ "email": ["a"] }))).is_err());
+        assert!(UserUpdated.handle(&Event::sample("UserUpdated", json!({ "profile": "bio" }))).is_err());
     }
 }
