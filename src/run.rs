@@ -158,8 +158,13 @@ fn output(is_json: bool) -> Output {
 
 /// Builds the runtime, runs the task on it, and takes it down in bounded time.
 fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<ExitCode> {
+    let mut builder = match task {
+        // One stream: handing it from thread to thread would cost more than decoding it.
+        Task::Capture(_) => tokio::runtime::Builder::new_current_thread(),
+        _ => tokio::runtime::Builder::new_multi_thread(),
+    };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let runtime = builder
         .worker_threads(threads)
         .enable_all()
         .build()

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::lane::{InFlight, is_relief};
 use super::progress::{Progress, Ticket};
 use crate::error::Error;
 use crate::kafka::producer::DeliverySink;
@@ -18,13 +19,10 @@ pub(super) const HEARTBEAT_TICKET: usize = usize::MAX - 1;
 /// Ticket of a confirmation record.
 pub(super) const CONFIRMATION_TICKET: usize = usize::MAX - 2;
 
-/// How much may be unacknowledged; beyond it the pipeline stops reading, and so PostgreSQL stops sending.
-const IN_FLIGHT_RECORDS_MAX: usize = 20_000;
-const IN_FLIGHT_BYTES_MAX: usize = 16 * 1024 * 1024;
-
 /// Shared by the pipeline, the producer's thread and the confirmation task.
 pub(super) struct Acknowledgements {
     progress: Mutex<Progress>,
+    in_flight_records: AtomicUsize,
     in_flight_bytes: AtomicUsize,
     confirmations: AtomicUsize,
     failure: Mutex<Option<Error>>,
@@ -40,6 +38,7 @@ impl Acknowledgements {
     pub(super) fn new(health: Arc<Health>) -> Self {
         Self {
             progress: Mutex::new(Progress::default()),
+            in_flight_records: AtomicUsize::new(0),
             in_flight_bytes: AtomicUsize::new(0),
             confirmations: AtomicUsize::new(0),
             failure: Mutex::new(None),
@@ -55,6 +54,7 @@ impl Acknowledgements {
     /// Begins a session whose slot stands at `flushed`; everything of the last one is acknowledged or dropped.
     pub(super) fn start_session(&self, flushed: Lsn) {
         *self.progress.lock() = Progress::starting_at(flushed);
+        self.in_flight_records.store(0, Ordering::Relaxed);
         self.in_flight_bytes.store(0, Ordering::Relaxed);
         *self.failure.lock() = None;
         self.has_failed.store(false, Ordering::Relaxed);
@@ -67,7 +67,7 @@ impl Acknowledgements {
     /// Counts a record before it is queued, because its acknowledgement can come at once.
     pub(super) fn sent(&self, payload_bytes: usize) {
         self.in_flight_bytes.fetch_add(payload_bytes, Ordering::Relaxed);
-        self.progress.lock().sent();
+        self.in_flight_records.fetch_add(1, Ordering::Relaxed);
     }
 
     pub(super) fn commit(&self, end: Lsn, records: u64) {
@@ -84,17 +84,16 @@ impl Acknowledgements {
         (progress.received(), progress.flushed())
     }
 
-    pub(super) fn in_flight(&self) -> usize {
-        self.progress.lock().in_flight()
+    /// What Kafka has not acknowledged.
+    pub(super) fn in_flight(&self) -> InFlight {
+        InFlight {
+            records: self.in_flight_records.load(Ordering::SeqCst),
+            bytes: self.in_flight_bytes.load(Ordering::Relaxed),
+        }
     }
 
     pub(super) fn is_settled(&self) -> bool {
         self.progress.lock().is_settled()
-    }
-
-    /// Whether another record may be queued.
-    pub(super) fn has_room(&self) -> bool {
-        self.in_flight_bytes.load(Ordering::Relaxed) < IN_FLIGHT_BYTES_MAX && self.in_flight() < IN_FLIGHT_RECORDS_MAX
     }
 
     /// How many confirmation records Kafka has acknowledged.
@@ -146,14 +145,25 @@ impl DeliverySink for Acknowledgements {
             HEARTBEAT_TICKET => {}
             CONFIRMATION_TICKET => {
                 self.confirmations.fetch_add(1, Ordering::AcqRel);
+                self.notify();
             }
             _ => {
-                self.in_flight_bytes.fetch_sub(payload_bytes, Ordering::Relaxed);
                 let mut progress = self.progress.lock();
                 progress.acknowledged(Ticket(ticket as u64), |time| self.latency.record_since_epoch_us(time));
+                drop(progress);
+                // Last, because who sees nothing in flight takes the positions for final.
+                let bytes = self.in_flight_bytes.fetch_sub(payload_bytes, Ordering::Relaxed);
+                let records = self.in_flight_records.fetch_sub(1, Ordering::SeqCst);
+                let before = InFlight { records, bytes };
+                // Waking for each record would cost more than the record.
+                if is_relief(
+                    before,
+                    InFlight { records: records.saturating_sub(1), bytes: bytes.saturating_sub(payload_bytes) },
+                ) {
+                    self.notify();
+                }
             }
         }
-        self.notify();
     }
 
     fn failed(&self, _: usize, error: Error) {

@@ -7,10 +7,12 @@
 mod acknowledgements;
 mod confirmation;
 mod feedback;
+mod lane;
 mod meter;
 mod options;
 mod pipeline;
 mod preparation;
+mod producers;
 mod progress;
 mod relations;
 mod resume;

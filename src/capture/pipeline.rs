@@ -11,7 +11,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::acknowledgements::{Acknowledgements, HEARTBEAT_TICKET};
 use super::confirmation::Confirmed;
+use super::lane::{Lane, has_room, next_lane};
 use super::meter::Meter;
+use super::producers::Producers;
 use super::progress::Ticket;
 use super::relations::Relations;
 use super::resume::{Candidate, Tails};
@@ -23,7 +25,6 @@ use crate::envelope::{
 };
 use crate::error::{Error, Result};
 use crate::kafka::partition::partition_of;
-use crate::kafka::producer::Producer;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
 use crate::postgres::{Frame, ReplicationReader};
@@ -40,7 +41,7 @@ pub(super) struct Pipeline<'a> {
     pub(super) relations: Relations<'a>,
     pub(super) acknowledgements: Arc<Acknowledgements>,
     pub(super) confirmed: Arc<Confirmed>,
-    pub(super) producer: Arc<Producer>,
+    pub(super) producers: Producers,
     pub(super) meter: &'a Meter,
     pub(super) tails: Tails,
     pub(super) partition_counts: HashMap<String, u32>,
@@ -63,11 +64,21 @@ pub(super) enum Ending {
     CaughtUp,
 }
 
+/// How a burst of records ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Burst {
+    /// Nothing more has arrived.
+    Ended,
+    /// More has arrived than one burst may hold.
+    Full,
+}
+
 /// What a session holds of the stream besides its parts.
 struct Stream {
     tables: RelationCache<Option<TableEncoder>>,
     encoder: ChangeEncoder,
     ticket: Ticket,
+    lane: Lane,
     position: Vec<u8>,
     heard_at: Instant,
 }
@@ -79,6 +90,7 @@ impl Pipeline<'_> {
             tables: RelationCache::default(),
             encoder: ChangeEncoder::default(),
             ticket: Ticket(0),
+            lane: Lane::Prompt,
             position: Vec::new(),
             heard_at: Instant::now(),
         };
@@ -86,8 +98,19 @@ impl Pipeline<'_> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            if let Some(ending) = self.drain_buffer(&mut stream, reader, token).await? {
-                return Ok(ending);
+            // Not sending is what makes PostgreSQL wait, once the buffer is full; status updates have their own task.
+            let (lane, waiting_bytes) = (stream.lane, reader.waiting_bytes());
+            let next_lane = |in_flight| next_lane(lane, in_flight, waiting_bytes);
+            let awaits_kafka = match next_lane(self.acknowledgements.in_flight()) {
+                Some(lane) => {
+                    stream.lane = lane;
+                    self.send_burst(&mut stream, reader).await? == Burst::Full
+                }
+                None => true,
+            };
+            let is_reading = !awaits_kafka || reader.has_space();
+            if let Some(error) = self.acknowledgements.take_failure() {
+                return Err(error);
             }
             let next_heartbeat = async {
                 match heartbeat.as_mut() {
@@ -98,12 +121,16 @@ impl Pipeline<'_> {
             tokio::select! {
                 biased;
                 () = token.cancelled() => return Ok(Ending::Stopped),
-                read = reader.fill() => {
+                () = self.acknowledgements.wait_for(|now| next_lane(now.in_flight()).is_some()), if awaits_kafka => {}
+                read = reader.fill(), if is_reading => {
                     read?;
                     stream.heard_at = Instant::now();
                 }
                 _ = next_heartbeat => self.send_heartbeat()?,
                 _ = tick.tick() => {
+                    if !is_reading {
+                        stream.heard_at = Instant::now();
+                    }
                     if self.look_around(&stream)? {
                         return Ok(Ending::CaughtUp);
                     }
@@ -112,27 +139,14 @@ impl Pipeline<'_> {
         }
     }
 
-    /// Handles every frame that has arrived.
-    async fn drain_buffer(
-        &mut self,
-        stream: &mut Stream,
-        reader: &mut ReplicationReader,
-        token: &CancellationToken,
-    ) -> Result<Option<Ending>> {
+    /// Handles what has arrived, up to the size of a burst.
+    async fn send_burst(&mut self, stream: &mut Stream, reader: &mut ReplicationReader) -> Result<Burst> {
         loop {
-            if !self.acknowledgements.has_room() {
-                // Not reading is what makes PostgreSQL wait; status updates go on from their own task.
-                let room = self.acknowledgements.wait_for(Acknowledgements::has_room);
-                if token.run_until_cancelled(room).await.is_none() {
-                    return Ok(Some(Ending::Stopped));
-                }
-                stream.heard_at = Instant::now();
-            }
-            if let Some(error) = self.acknowledgements.take_failure() {
-                return Err(error);
+            if !has_room(stream.lane, self.acknowledgements.in_flight()) {
+                return Ok(Burst::Full);
             }
             match reader.buffered()? {
-                None => return Ok(None),
+                None => return Ok(Burst::Ended),
                 Some(Frame::LogData { lsn, message }) => {
                     if let Some(relation) = self.handle_message(stream, lsn, message)?
                         && !stream.tables.is_current(&relation)
@@ -219,7 +233,7 @@ impl Pipeline<'_> {
             *sent_count = sent_count.saturating_add(1);
             self.acknowledgements.sent(record.value.map_or(0, <[u8]>::len));
             let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
-            self.producer.send(record.topic, partition, record.key, record.value, headers, ticket)?;
+            self.producers.by(stream.lane).send(record.topic, partition, record.key, record.value, headers, ticket)?;
             self.meter.event(record.operation);
             Ok(())
         })?;
@@ -232,13 +246,13 @@ impl Pipeline<'_> {
         let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         let topic = routed(&self.settings.heartbeat_topic, &self.settings.routes);
         let key = heartbeat_key(&self.settings.topic_prefix);
-        self.producer.send(&topic, Some(0), Some(&key), Some(&heartbeat_value(now_ms)), None, HEARTBEAT_TICKET)
+        self.producers.prompt.send(&topic, Some(0), Some(&key), Some(&heartbeat_value(now_ms)), None, HEARTBEAT_TICKET)
     }
 
     /// Publishes the positions, notices a silent server, and says whether the target is reached.
     fn look_around(&self, stream: &Stream) -> Result<bool> {
         let (received, flushed) = self.acknowledgements.positions();
-        self.meter.positions(received, self.confirmed.get(), self.acknowledgements.in_flight());
+        self.meter.positions(received, self.confirmed.get(), self.acknowledgements.in_flight().records);
         if stream.heard_at.elapsed() > (self.status_interval * SILENT_INTERVALS_MAX).max(Duration::from_secs(5)) {
             return Err(Error::unavailable(format!(
                 "PostgreSQL at {} has gone silent",

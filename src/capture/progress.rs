@@ -22,7 +22,6 @@ pub(crate) struct Progress {
     first_ticket: u64,
     received: Lsn,
     flushed: Lsn,
-    in_flight: usize,
 }
 
 #[derive(Debug)]
@@ -30,7 +29,8 @@ struct Pending {
     /// End of the commit; none while the transaction is open.
     end: Option<Lsn>,
     commit_time_us: i64,
-    unacknowledged: usize,
+    /// Records sent minus records acknowledged. What was sent is added at the commit, so it can be negative before.
+    unacknowledged: i64,
 }
 
 impl Pending {
@@ -51,20 +51,11 @@ impl Progress {
         Ticket(self.first_ticket + self.pending.len() as u64 - 1)
     }
 
-    /// A record of the open transaction was handed to Kafka.
-    pub(crate) fn sent(&mut self) {
-        if let Some(open) = self.pending.back_mut() {
-            open.unacknowledged += 1;
-            self.in_flight += 1;
-        }
-    }
-
     /// Kafka has a record; returns the commit times of transactions that this completes, through `completed`.
     pub(crate) fn acknowledged(&mut self, ticket: Ticket, completed: impl FnMut(i64)) {
         let at = ticket.0.checked_sub(self.first_ticket).and_then(|at| usize::try_from(at).ok());
         if let Some(pending) = at.and_then(|at| self.pending.get_mut(at)) {
             pending.unacknowledged = pending.unacknowledged.saturating_sub(1);
-            self.in_flight = self.in_flight.saturating_sub(1);
         }
         self.advance(completed);
     }
@@ -78,6 +69,7 @@ impl Progress {
         self.received = self.received.max(end);
         if let Some(open) = self.pending.back_mut() {
             open.end = Some(end);
+            open.unacknowledged = open.unacknowledged.saturating_add_unsigned(records);
         }
         self.advance(completed);
     }
@@ -111,11 +103,6 @@ impl Progress {
     /// How far the stream was read.
     pub(crate) fn received(&self) -> Lsn {
         self.received
-    }
-
-    /// Records that are not acknowledged.
-    pub(crate) fn in_flight(&self) -> usize {
-        self.in_flight
     }
 
     /// Whether everything received is confirmed.
@@ -163,10 +150,14 @@ mod tests {
                     Step::Transaction(records) => {
                         let ticket = progress.begin(0);
                         for _ in 0..records {
-                            progress.sent();
                             in_flight.push((ticket, clock + 5));
                             // A keepalive within a transaction must not confirm it.
                             progress.keepalive(Lsn::new(clock + 4));
+                        }
+                        if records > 2 {
+                            // Kafka can be faster than the commit.
+                            in_flight.pop();
+                            progress.acknowledged(ticket, IGNORE);
                         }
                         clock += 5;
                         progress.commit(Lsn::new(clock), records.into(), IGNORE);
@@ -182,7 +173,6 @@ mod tests {
                 let flushed = progress.flushed();
                 prop_assert!(first_unacknowledged.is_none_or(|end| flushed.get() < end));
                 prop_assert!(flushed >= flushed_before, "never regresses");
-                prop_assert_eq!(progress.in_flight(), in_flight.len());
                 flushed_before = flushed;
                 if in_flight.is_empty() {
                     prop_assert!(progress.is_settled());
@@ -196,7 +186,6 @@ mod tests {
     fn keepalives_behind_a_stalled_kafka_take_no_memory() {
         let mut progress = Progress::default();
         let ticket = progress.begin(0);
-        progress.sent();
         progress.commit(Lsn::new(10), 1, IGNORE);
         (11..10_000).for_each(|lsn| progress.keepalive(Lsn::new(lsn)));
         assert_eq!(progress.pending.len(), 1);
@@ -209,7 +198,6 @@ mod tests {
     fn the_time_of_a_transaction_is_told_once_it_is_whole() {
         let mut progress = Progress::default();
         let ticket = progress.begin(77);
-        progress.sent();
         let mut told = Vec::new();
         progress.acknowledged(ticket, |time| told.push(time));
         assert!(told.is_empty(), "not before its commit is seen");

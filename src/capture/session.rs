@@ -13,13 +13,14 @@ use super::confirmation::{Confirmed, Confirmer, position_topic};
 use super::meter::Meter;
 use super::pipeline::{Ending, Pipeline};
 use super::preparation::{SourceState, TopicState, inspect_source, inspect_topics};
+use super::producers::Producers;
 use super::relations::Relations;
 use super::resume::{Evidence, check_for_gap};
 use super::transaction::TransactionState;
 use super::{CaptureOptions, CaptureSummary, Obstacle, feedback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
-use crate::kafka::producer::Producer;
+use crate::kafka::producer::DeliverySink;
 use crate::lsn::Lsn;
 use crate::postgres::{self, ReplicationReader, Session, StartPoint, SystemIdentity};
 use crate::shutdown::Until;
@@ -34,7 +35,7 @@ pub(super) struct Capture {
     health: Arc<Health>,
     pub(super) meter: Meter,
     acknowledgements: Arc<Acknowledgements>,
-    producer: Option<Arc<Producer>>,
+    producers: Option<Producers>,
     context_headers: Option<OwnedHeaders>,
     /// The target of `--until caught-up`, fixed at the first session.
     target: Option<Lsn>,
@@ -57,7 +58,7 @@ impl Capture {
             accepts_gap: options.accept_gap,
             acknowledgements: Arc::new(Acknowledgements::new(Arc::clone(&health))),
             meter: Meter::new(),
-            producer: None,
+            producers: None,
             target: None,
             is_drained: false,
             options: Arc::new(options),
@@ -76,11 +77,11 @@ impl Capture {
         let (source, topics, identity, session) = prepared?;
         let slot_lsn = source.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn).unwrap_or_default();
         self.acknowledgements.start_session(slot_lsn);
-        let producer = self.producer()?;
+        let producers = self.producers()?;
         let confirmed = Arc::new(Confirmed::default());
         let confirmer = Arc::new(Confirmer {
             acknowledgements: Arc::clone(&self.acknowledgements),
-            producer: Arc::clone(&producer),
+            producer: Arc::clone(&producers.prompt),
             topic: position_topic(&self.options.settings.topic_prefix),
             slot_name: self.options.settings.slot_name.clone(),
             system_identifier: identity.system_identifier,
@@ -90,7 +91,7 @@ impl Capture {
         if self.options.until == Until::CaughtUp {
             self.target.get_or_insert(source.facts.flushed_lsn);
         }
-        let mut streaming = Streaming { confirmer, confirmed, producer, identity };
+        let mut streaming = Streaming { confirmer, confirmed, producers, identity };
         let outcome = self.stream(&mut streaming, &source, topics, session, shutdown, obstacle).await;
         if outcome.is_err() {
             self.settle_or_drop_producer(shutdown).await;
@@ -196,7 +197,7 @@ impl Capture {
             relations: Relations { settings, postgres: &self.options.postgres, catalog: &source.catalog },
             acknowledgements: Arc::clone(&self.acknowledgements),
             confirmed: Arc::clone(&streaming.confirmed),
-            producer: Arc::clone(&streaming.producer),
+            producers: streaming.producers.clone(),
             meter: &self.meter,
             tails: topics.tails,
             partition_counts: topics.partition_counts,
@@ -244,7 +245,7 @@ impl Capture {
     /// Waits for what is in flight, confirms it, tells PostgreSQL and says goodbye, all within the drain deadline.
     async fn drain(&self, streaming: &Streaming, companions: Companions, reader: &mut ReplicationReader) -> bool {
         let finishing = async {
-            self.acknowledgements.wait_for(|a| a.in_flight() == 0).await;
+            self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
             let (_, flushed) = self.acknowledgements.positions();
             if flushed > streaming.confirmed.get() {
                 streaming.confirmer.write(flushed).await?;
@@ -264,7 +265,7 @@ impl Capture {
             Err(_) => {
                 tracing::warn!(
                     event = "drain_timeout",
-                    in_flight = self.acknowledgements.in_flight(),
+                    in_flight = self.acknowledgements.in_flight().records,
                     "Kafka did not acknowledge in time; the next start resumes exactly"
                 );
                 false
@@ -274,21 +275,21 @@ impl Capture {
 
     /// After a failure: what Kafka can still take it takes, so that the topic's tail is final when it is read again.
     async fn settle_or_drop_producer(&mut self, shutdown: &CancellationToken) {
-        let settled = self.acknowledgements.wait_for(|acknowledgements| acknowledgements.in_flight() == 0);
+        let settled = self.acknowledgements.wait_for(|now| now.in_flight().records == 0);
         let _ = shutdown.run_until_cancelled(settled).await;
-        if self.acknowledgements.in_flight() > 0 || self.acknowledgements.has_failed() {
-            self.producer = None;
+        let is_settled = self.acknowledgements.in_flight().records == 0 && !self.acknowledgements.has_failed();
+        if !is_settled && let Some(producers) = self.producers.take() {
+            producers.close();
         }
     }
 
-    fn producer(&mut self) -> Result<Arc<Producer>> {
-        if let Some(producer) = &self.producer {
-            return Ok(Arc::clone(producer));
+    fn producers(&mut self) -> Result<Producers> {
+        if let Some(producers) = &self.producers {
+            return Ok(producers.clone());
         }
-        let sink = Arc::clone(&self.acknowledgements);
-        let producer = Arc::new(Producer::new(&self.options.kafka, sink)?);
-        self.producer = Some(Arc::clone(&producer));
-        Ok(producer)
+        let producers =
+            Producers::new(&self.options.kafka, Arc::clone(&self.acknowledgements) as Arc<dyn DeliverySink>)?;
+        Ok(self.producers.insert(producers).clone())
     }
 
     pub(super) fn summary(&self, uptime: Duration, is_caught_up: bool) -> CaptureSummary {
@@ -301,7 +302,7 @@ impl Capture {
 struct Streaming {
     confirmer: Arc<Confirmer>,
     confirmed: Arc<Confirmed>,
-    producer: Arc<Producer>,
+    producers: Producers,
     identity: SystemIdentity,
 }
 

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -59,8 +60,9 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
         match result {
+            // Tickets of a closed producer could be taken for those of the next session.
+            _ if self.is_closing.load(Ordering::Relaxed) => {}
             Ok(message) => self.sink.delivered(ticket, message.payload_len()),
-            Err(_) if self.is_closing.load(Ordering::Relaxed) => {}
             Err((error, message)) => {
                 self.sink.failed(
                     ticket,
@@ -89,12 +91,14 @@ fn delivery_error(error: KafkaError, topic: &str, payload_bytes: usize, config: 
 pub(crate) struct Producer {
     inner: Arc<BaseProducer<Context>>,
     is_closing: Arc<AtomicBool>,
-    poller: Option<JoinHandle<()>>,
+    poller: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Producer {
     /// Connects in the background; nothing is sent yet.
-    pub(crate) fn new(config: &KafkaConfig, sink: Arc<dyn DeliverySink>) -> Result<Self> {
+    ///
+    /// `linger` is how long a record waits for others to share its batch.
+    pub(crate) fn new(config: &KafkaConfig, linger: Duration, sink: Arc<dyn DeliverySink>) -> Result<Self> {
         let mut client = client_config(config, "evp-capture");
         client
             .set("enable.idempotence", "true")
@@ -103,9 +107,7 @@ impl Producer {
             .set("message.timeout.ms", "0")
             // Java's, so that keys stay where Debezium would put them.
             .set("partitioner", "murmur2_random")
-            // An idle event leaves at once. Under load batches form by themselves while requests are in flight,
-            // the larger the fewer of them there may be.
-            .set("linger.ms", "0")
+            .set("linger.ms", linger.as_millis().to_string())
             .set("max.in.flight.requests.per.connection", "2")
             .set("batch.size", "1000000")
             // The pipeline bounds what is in flight by records and bytes; this only must not be in its way.
@@ -132,7 +134,7 @@ impl Producer {
                 }
             })
             .map_err(|error| Error::with_source(ErrorKind::System, "cannot start a thread", error))?;
-        Ok(Self { inner, is_closing, poller: Some(poller) })
+        Ok(Self { inner, is_closing, poller: Mutex::new(Some(poller)) })
     }
 
     /// Queues a record; its payload is copied.
@@ -155,16 +157,22 @@ impl Producer {
             delivery_error(error, topic, payload_bytes, &self.inner.context().config)
         })
     }
-}
 
-impl Drop for Producer {
-    /// Drops what is still queued: its transactions are not confirmed and will be read again.
-    fn drop(&mut self) {
+    /// Drops what is still queued, whose transactions are not confirmed and will be read again.
+    ///
+    /// Once this returns, the sink hears nothing more, whoever still holds the producer.
+    pub(crate) fn close(&self) {
         self.is_closing.store(true, Ordering::Relaxed);
-        if let Some(poller) = self.poller.take() {
+        if let Some(poller) = self.poller.lock().take() {
             let _ = poller.join();
         }
         self.inner.purge(PurgeConfig::default().queue().inflight());
         self.inner.poll(Duration::ZERO);
+    }
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.close();
     }
 }

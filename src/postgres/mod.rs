@@ -2,6 +2,7 @@
 
 mod catalog;
 mod frame;
+mod pace;
 mod server_error;
 mod session;
 mod slot;

@@ -1,13 +1,14 @@
 //! The replication stream: `START_REPLICATION`, frames in, status updates out.
 
 use std::io;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::{BufMut, BytesMut};
 use postgres_protocol::message::backend::{Header, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
 use super::frame::{Frame, StandbyStatus};
+use super::pace::{PACE_WAIT, Pace};
 use super::server_error::connection_error;
 use super::session::{Session, Socket, error_response};
 use crate::config::PostgresConfig;
@@ -17,6 +18,9 @@ use crate::pgoutput::PROTOCOL_VERSION;
 
 /// How much is asked of the socket at once: large enough to make a backlog cheap, small enough to stay in cache.
 const READ_BYTES: usize = 256 * 1024;
+
+/// How much may wait to be handled before reading stops.
+const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
 
 /// PostgreSQL cannot make a larger message, so a larger length is nonsense.
 const MESSAGE_BYTES_MAX: usize = 0x4000_0000;
@@ -91,7 +95,8 @@ pub async fn start_replication(
     session.expect_copy_both(what).await?;
     let Session { socket, buffer, config } = session;
     let (read, write) = tokio::io::split(socket);
-    let reader = ReplicationReader { socket: read, buffer, config: config.clone() };
+    let reader =
+        ReplicationReader { socket: read, buffer, config: config.clone(), pace: Pace::starting_at(Instant::now()) };
     Ok((reader, ReplicationWriter { socket: write, config }))
 }
 
@@ -110,6 +115,7 @@ pub struct ReplicationReader {
     socket: ReadHalf<Socket>,
     buffer: BytesMut,
     config: PostgresConfig,
+    pace: Pace,
 }
 
 impl ReplicationReader {
@@ -147,14 +153,31 @@ impl ReplicationReader {
         }
     }
 
+    /// How much has arrived and was not taken.
+    pub fn waiting_bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// Whether there is room to read on.
+    pub fn has_space(&self) -> bool {
+        self.waiting_bytes() < READ_AHEAD_BYTES
+    }
+
     /// Waits until more bytes have arrived. Dropping the future loses nothing.
     pub async fn fill(&mut self) -> Result<()> {
+        if self.pace.is_worth_waiting() {
+            // The thread sleeps, not the task: epoll would wake it for every row that arrives meanwhile.
+            std::thread::sleep(PACE_WAIT);
+        }
         self.buffer.reserve(READ_BYTES);
         let mut limited = (&mut self.buffer).limit(READ_BYTES);
         let failed = |error| connection_error("streaming", &self.config, error);
         match self.socket.read_buf(&mut limited).await {
             Ok(0) => Err(failed(io::ErrorKind::UnexpectedEof.into())),
-            Ok(_) => Ok(()),
+            Ok(count) => {
+                self.pace.read(count, Instant::now());
+                Ok(())
+            }
             Err(error) => Err(failed(error)),
         }
     }
