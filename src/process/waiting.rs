@@ -36,18 +36,14 @@ impl Waiting {
         self.documents.is_empty()
     }
 
-    /// Lets effects of one document wait until `due`, in their order, before those that wait already.
-    pub(crate) fn park(&mut self, effects: Vec<Effect>, due: Instant) {
-        for effect in effects {
-            effect.event.detach_record();
-            self.effects = self.effects.saturating_add(1);
-            let document = self
-                .documents
-                .entry(key(&effect.model))
-                .or_insert_with(|| WaitingDocument { effects: Vec::new(), due });
-            document.due = document.due.min(due);
-            document.effects.push(effect);
-        }
+    /// Lets an effect wait behind those of its document, which is tried again when the last of them is due.
+    pub(crate) fn park(&mut self, effect: Effect, due: Instant) {
+        effect.event.detach_record();
+        self.effects = self.effects.saturating_add(1);
+        let new = || WaitingDocument { effects: Vec::new(), due };
+        let document = self.documents.entry(key(&effect.model)).or_insert_with(new);
+        document.due = document.due.max(due);
+        document.effects.push(effect);
     }
 
     /// Takes what is to be tried now, and lets the new effects of waiting documents wait behind the others.
