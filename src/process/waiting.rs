@@ -100,3 +100,50 @@ impl Waiting {
 pub(crate) fn after(now: Instant, delay: Duration) -> Instant {
     now.checked_add(delay).unwrap_or(now)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kafka::chunk::Chunk;
+    use crate::kafka::offsets::Assignment;
+    use crate::mongo::Position;
+    use crate::process::HandlerRegistry;
+    use crate::process::in_flight::{HandlerName, InFlight, KeptRecord};
+
+    fn effect(offset: i64, model: WriteModel) -> Effect {
+        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
+        let event = InFlight::new(0, Assignment::default(), Position { offset, sequence: offset }, record);
+        let handler = HandlerName(Arc::clone(&HandlerRegistry::builtin().handlers("UserUpdated")[0]));
+        Effect { event: Arc::new(event), handler, model, attempts: 0 }
+    }
+
+    fn update(offset: i64) -> Effect {
+        effect(offset, WriteModel::update("users", "1").set("email", "x").into())
+    }
+
+    fn offsets(effects: &[Effect]) -> Vec<i64> {
+        effects.iter().map(|effect| effect.event.position.offset).collect()
+    }
+
+    #[test]
+    fn what_stands_behind_a_failed_effect_does_not_shorten_its_delay() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let due = after(now, Duration::from_secs(5));
+        waiting.park(update(1), due);
+        waiting.park(update(2), now);
+        assert_eq!((waiting.next_due(), waiting.len()), (Some(due), 2));
+        assert!(waiting.admit(vec![update(3)], now).is_empty());
+        assert_eq!(offsets(&waiting.admit(vec![update(4)], due)), [1, 2, 3, 4]);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn the_event_that_creates_a_document_frees_what_waits_for_it() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        waiting.park(update(2), after(now, Duration::from_secs(5)));
+        let created = effect(9, WriteModel::create("users", "1", bson::doc! {}));
+        assert_eq!(offsets(&waiting.admit(vec![created], now)), [2, 9]);
+    }
+}
