@@ -17,5 +17,11 @@ mod golden;
 mod init;
 /// Both halves together, and Debezium in the place of one.
 mod pipeline;
+/// `evp process`: what it writes and what it refuses.
+mod process;
+/// `evp process`: what it sets aside.
+mod process_dead_letters;
+/// `evp process` while servers and other members come and go.
+mod process_faults;
 /// The shape of the source itself.
 mod tidy;

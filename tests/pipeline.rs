@@ -5,33 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bson::Document;
-use futures_util::TryStreamExt;
-use mongodb::Database;
 use tokio_postgres::Client;
 
-use crate::support::{OwnStack, Running, World, eventually, topic_end};
+use crate::support::{OwnStack, Running, World, eventually, read_models, topic_end};
 
 /// Events of the crash test; raise it for a longer one.
 fn event_count() -> u64 {
     std::env::var("EVP_TEST_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(12_000)
-}
-
-/// Every document of a database but evp's own collections, in order.
-async fn read_models(database: &Database, with_bookkeeping: bool) -> Vec<(String, Vec<Document>)> {
-    let mut models = Vec::new();
-    for name in ["users", "activities", "statistics"] {
-        let collection = database.collection::<Document>(name);
-        let cursor = collection.find(Document::new()).sort(bson::doc! { "_id": 1 }).await.unwrap();
-        let mut documents: Vec<Document> = cursor.try_collect().await.unwrap();
-        if !with_bookkeeping {
-            documents.iter_mut().for_each(|document| {
-                document.remove("_evp");
-            });
-        }
-        models.push((name.to_owned(), documents));
-    }
-    models
 }
 
 /// Marks rows as processed while they are written, so that each event is on the topic more than once.

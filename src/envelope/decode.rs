@@ -115,22 +115,26 @@ pub fn decode(bytes: &[u8]) -> Result<DecodedEnvelope<'_>> {
         Some(after) if after.get() != "null" => Some(parse(after.get(), "`after`")?),
         _ => None,
     };
-    let source_ts_us = outer.source.and_then(|source| serde_json::from_str::<SourceTime>(source.get()).ok());
+    let source_ts_us = outer.source.and_then(|source| parse::<SourceTime>(source.get(), "`source`").ok());
     let source_ts_us = source_ts_us.and_then(|time| time.ts_us.or(time.ts_ms?.checked_mul(1_000)));
     Ok(DecodedEnvelope { op, after, source_ts_us })
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
-    serde_json::from_str(text).map_err(|error| {
+    // Into a struct serde would read an array too, by position.
+    let is_object = text.trim_ascii_start().starts_with('{');
+    let parsed = serde_json::from_str(text).map(|value| is_object.then_some(value));
+    let wrong_form = || Error::data(format!("{what} is not a JSON object of the expected form"));
+    parsed.map(|value| value.ok_or_else(wrong_form)).map_err(|error| {
         use serde_json::error::Category;
         let column = error.column();
         match error.classify() {
             Category::Syntax | Category::Eof | Category::Io => {
                 Error::data(format!("{what} is not JSON (character {column})"))
             }
-            Category::Data => Error::data(format!("{what} is not a JSON object of the expected form")),
+            Category::Data => wrong_form(),
         }
-    })
+    })?
 }
 
 impl<'a> OutboxRow<'a> {
@@ -277,6 +281,8 @@ mod tests {
             b"",
             b"{",
             b"[]",
+            b"[\"c\",{}]",
+            b"{\"op\":\"c\",\"after\":[\"secret\"]}",
             b"\"secret\"",
             b"{\"op\":\"secret\"}",
             b"{\"op\":7}",

@@ -1,8 +1,10 @@
 //! Speaking to Kafka, through librdkafka.
 
 pub(crate) mod admin;
+pub(crate) mod backlog;
 pub(crate) mod chunk;
 pub(crate) mod consumer;
+pub(crate) mod group;
 pub(crate) mod offsets;
 pub(crate) mod partition;
 pub(crate) mod producer;

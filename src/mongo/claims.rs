@@ -48,13 +48,14 @@ pub(crate) struct Claimed {
 pub(crate) struct Claims {
     store: Arc<Store>,
     source: i32,
-    /// A standalone server has no log that orders a claim before its effects, so claims are journaled there.
-    standalone: AtomicBool,
+    /// The server tells no election term: it stands alone, or behind a router. Nothing then orders a claim before
+    /// its effects, so claims are made durable first.
+    termless: AtomicBool,
 }
 
 impl Claims {
     pub(crate) fn new(store: Arc<Store>, source: i32) -> Self {
-        Self { store, source, standalone: AtomicBool::new(false) }
+        Self { store, source, termless: AtomicBool::new(false) }
     }
 
     /// Claims each event for its record. Event ids must differ from each other.
@@ -63,8 +64,8 @@ impl Claims {
             return Ok(Claimed { verdicts: Vec::new(), term: None });
         }
         let mut reply = self.store.write(&self.insert_command(claims, self.durability())?).await?;
-        if reply.term.is_none() && !self.standalone.swap(true, Ordering::Relaxed) {
-            // Once more, now journaled: our own claims are recognised.
+        if reply.term.is_none() && !self.termless.swap(true, Ordering::Relaxed) {
+            // Once more, now durable: our own claims are recognised.
             reply = self.store.write(&self.insert_command(claims, self.durability())?).await?;
         }
         let mut verdicts = vec![Verdict::Apply { except: Vec::new() }; claims.len()];
@@ -93,7 +94,7 @@ impl Claims {
     }
 
     fn durability(&self) -> Durability {
-        if self.standalone.load(Ordering::Relaxed) { Durability::Journal } else { Durability::Primary }
+        if self.termless.load(Ordering::Relaxed) { Durability::Majority } else { Durability::Primary }
     }
 
     fn insert_command(&self, claims: &[Claim], durability: Durability) -> Result<RawDocumentBuf> {

@@ -4,6 +4,7 @@ mod claims;
 mod collections;
 mod failure;
 mod fold;
+mod lists;
 mod pipeline;
 mod sources;
 mod store;
@@ -26,7 +27,7 @@ pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use failure::client_error;
 pub(crate) use fold::{Fold, Form, Position};
 pub(crate) use pipeline::PartitionPaths;
-pub(crate) use sources::source_number;
+pub(crate) use sources::{renew_source, source_number};
 pub(crate) use store::{Durability, Reply, Store, begin_command};
 pub(crate) use writer::Writer;
 
@@ -56,6 +57,9 @@ pub(crate) async fn client(config: &MongoConfig) -> Result<(Client, String)> {
     options.app_name = Some("evp".to_owned());
     options.connect_timeout = Some(config.connect_timeout);
     options.server_selection_timeout = Some(config.server_selection_timeout);
+    // What a secondary has not seen yet would count as not there; a verdict on it would be wrong.
+    options.selection_criteria = None;
+    options.read_concern = None;
     options.max_pool_size = options.max_pool_size.or(Some(POOL_SIZE_MAX));
     let client = Client::with_options(options).map_err(unreadable)?;
     Ok((client, address))

@@ -12,6 +12,20 @@ pub(crate) const SOURCES: &str = "evp_sources";
 
 const ATTEMPTS_MAX: u32 = 20;
 
+/// Gives `topic` a number that it never had, because its offsets mean other events than they did.
+///
+/// Watermarks under the former number would hide the events that now have these offsets; repetitions are still
+/// recognised by their event ids.
+pub(crate) async fn renew_source(database: &Database, cluster: &str, topic: &str) -> Result<()> {
+    let sources = database.collection::<Document>(SOURCES);
+    let failed = |error| client_error("giving a topic a new number", database.name(), error);
+    let name = format!("{cluster}/{topic}");
+    let highest = sources.find_one(doc! {}).sort(doc! { "s": -1 }).await.map_err(failed)?;
+    let number = highest.and_then(|known| known.get_i32("s").ok()).unwrap_or(0).saturating_add(1);
+    let update = sources.update_one(doc! { "_id": name }, doc! { "$set": { "s": number } });
+    update.write_concern(WriteConcern::majority()).await.map_err(failed).map(|_| ())
+}
+
 /// The number of `topic` on `cluster` in this database, given to it the first time it is seen.
 ///
 /// Offsets of another cluster's topic of the same name mean other events, so the cluster is part of the name.

@@ -27,8 +27,6 @@ pub(crate) enum Durability {
     Primary,
     /// On a majority of the replica set, or in the journal of a standalone server.
     Majority,
-    /// In the journal: what orders a write on a standalone server, which has no replication log.
-    Journal,
 }
 
 /// What a write command did.
@@ -95,6 +93,10 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(database: Database, address: String, health: Arc<Health>) -> Self {
         Self { database, address, health, outage: Mutex::new(None) }
+    }
+
+    pub(crate) fn database(&self) -> &Database {
+        &self.database
     }
 
     /// Runs a write command, waiting out whatever time heals.
@@ -202,10 +204,6 @@ pub(crate) fn begin_command(name: &str, collection: &str, durability: Durability
             writer.string("w", "majority");
             writer.boolean("j", true);
             writer.int32("wtimeout", WRITE_CONCERN_TIMEOUT_MS);
-        }
-        Durability::Journal => {
-            writer.int32("w", 1);
-            writer.boolean("j", true);
         }
     }
     writer.end();

@@ -285,23 +285,34 @@ impl<'a> CollectionWork<'a> {
     /// A statement was refused: apply its effects one at a time up to the one that is to blame.
     async fn one_by_one(&mut self, statements: Vec<Statement<'a>>, error: Error) -> Result<()> {
         if let [statement] = statements.as_slice()
-            && let [index] = statement.indexes.as_slice()
+            && let Some((indexes, [])) = self.split_event(&statement.indexes)
         {
-            self.outcomes.push((*index, Outcome::Failed(error)));
+            let kind = error.kind();
+            let failed = |index: &usize| (*index, Outcome::Failed(Error::new(kind, error.message())));
+            self.outcomes.extend(indexes.iter().map(failed));
             return Ok(());
         }
         for statement in statements {
-            let mut stopped = false;
-            for index in statement.indexes {
-                if stopped {
-                    self.outcomes.push((index, Outcome::Deferred));
-                    continue;
+            let mut rest = statement.indexes.as_slice();
+            while let Some((event, later)) = self.split_event(rest) {
+                Box::pin(self.change(self.fold(event))).await?;
+                rest = later;
+                if !matches!(self.outcomes.last(), Some((_, Outcome::Applied))) {
+                    break;
                 }
-                Box::pin(self.change(self.fold(&[index]))).await?;
-                stopped = !matches!(self.outcomes.last(), Some((last, Outcome::Applied)) if *last == index);
             }
+            self.outcomes.extend(rest.iter().map(|index| (*index, Outcome::Deferred)));
         }
         Ok(())
+    }
+
+    /// The effects of the first event, and those of the later ones. The watermark counts events, so that the effects
+    /// of one event on one document can only be applied together.
+    fn split_event<'b>(&self, indexes: &'b [usize]) -> Option<(&'b [usize], &'b [usize])> {
+        let offset = |index: &usize| self.effects.get(*index).map(|effect| effect.event.position.offset);
+        let first = offset(indexes.first()?);
+        let count = indexes.iter().take_while(|index| offset(index) == first).count();
+        indexes.split_at_checked(count)
     }
 
     fn settle(&mut self, statement: &Statement<'a>, outcome: impl Fn(usize) -> Outcome) {

@@ -3,6 +3,7 @@
 //! [`run`] connects the parts; the loop is in `dispatcher`, what is pure in `prepare`, `waiting` and `event`.
 
 mod apply;
+mod claim;
 mod dead_letter;
 mod dispatcher;
 mod event;
@@ -10,6 +11,9 @@ mod handler;
 mod handlers;
 mod in_flight;
 mod prepare;
+mod settle;
+mod tally;
+mod tasks;
 mod waiting;
 
 use std::collections::HashSet;
@@ -33,6 +37,7 @@ pub use handler::{Handler, HandlerRegistry};
 
 use dispatcher::{Dispatcher, Parts};
 use prepare::Preparation;
+use tally::Tally;
 
 /// Batches that may wait to be taken, so that the next one is there when one is done.
 const BACKLOG_BATCHES: usize = 3;
@@ -107,8 +112,8 @@ pub async fn run(
         return Err(Error::configuration("no handler is registered: every event would become a dead letter"));
     }
     let connected = shutdown.run_until_cancelled(connect(&options, &health)).await;
-    let Some(connected) = connected else { return Ok(dispatcher::nothing_done(started)) };
-    let (store, consumer, source) = connected?;
+    let Some(connected) = connected else { return Ok(Tally::new(started).summary()) };
+    let (store, consumer, cluster, source) = connected?;
     let handlers = registry.len();
     tracing::info!(event = "handlers_registered", handlers, "handlers registered");
     tracing::info!(event = "handlers_ready", event_types = ?registry.event_types(), "handlers ready");
@@ -120,8 +125,10 @@ pub async fn run(
             unknown_events: options.unknown_events,
         },
         claims: Arc::new(Claims::new(Arc::clone(&store), source)),
-        dead_letters: dead_letter::DeadLetters::new(&options.kafka),
+        dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka)),
         store,
+        cluster,
+        topic: options.kafka.topic.clone(),
         source,
         health,
         process: options.process.clone(),
@@ -130,7 +137,7 @@ pub async fn run(
     Dispatcher::new(parts, consumer, started).run(shutdown).await
 }
 
-async fn connect(options: &ProcessOptions, health: &Arc<Health>) -> Result<(Arc<Store>, ConsumerHandle, i32)> {
+async fn connect(options: &ProcessOptions, health: &Arc<Health>) -> Result<(Arc<Store>, ConsumerHandle, String, i32)> {
     let (client, address) = mongo::client(&options.mongo).await?;
     let database = client.database(&options.mongo.database);
     wait_for("MongoDB", health, async || {
@@ -155,7 +162,7 @@ async fn connect(options: &ProcessOptions, health: &Arc<Health>) -> Result<(Arc<
     let source =
         wait_for("MongoDB", health, async || mongo::source_number(&database, &cluster, &options.kafka.topic).await)
             .await?;
-    Ok((Arc::new(Store::new(database, address, Arc::clone(health))), consumer, source))
+    Ok((Arc::new(Store::new(database, address, Arc::clone(health))), consumer, cluster, source))
 }
 
 /// Tries until a server answers; says once that it does not.

@@ -3,8 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use uuid::Uuid;
-
 use super::handler::{Handler, HandlerRegistry};
 use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage};
 use super::{Event, UnknownEvents};
@@ -25,10 +23,8 @@ pub(crate) struct Preparation {
 /// A batch of records, sorted by what is to happen to them.
 #[derive(Debug, Default)]
 pub(crate) struct Prepared {
-    /// Events with effects, in order. No two have the same event id.
+    /// Events with effects, in order.
     pub(crate) events: Vec<PreparedEvent>,
-    /// Repetitions of events in the same batch.
-    pub(crate) duplicates: Vec<Arc<InFlight>>,
     /// Records with nothing to do.
     pub(crate) skipped: Vec<Arc<InFlight>>,
     /// Events whose handlers want nothing done.
@@ -72,7 +68,6 @@ impl Preparation {
     /// Parses the records of `chunks` and asks the handlers.
     pub(crate) fn prepare(&self, chunks: Vec<Chunk>, tracker: &mut OffsetTracker) -> Prepared {
         let mut prepared = Prepared::default();
-        let mut seen = HashSet::new();
         for chunk in chunks {
             let chunk = Arc::new(chunk);
             for (index, record) in chunk.records().enumerate() {
@@ -80,20 +75,14 @@ impl Preparation {
                 let position = Position { offset: record.offset(), sequence: 0 };
                 let kept = KeptRecord { chunk: Arc::clone(&chunk), index };
                 let event = InFlight::new(record.partition(), assignment, position, kept);
-                self.prepare_record(&record, event, &mut seen, &mut prepared);
+                self.prepare_record(&record, event, &mut prepared);
                 prepared.records = prepared.records.saturating_add(1);
             }
         }
         prepared
     }
 
-    fn prepare_record(
-        &self,
-        record: &Record<'_>,
-        mut flight: InFlight,
-        seen: &mut HashSet<Uuid>,
-        prepared: &mut Prepared,
-    ) {
+    fn prepare_record(&self, record: &Record<'_>, mut flight: InFlight, prepared: &mut Prepared) {
         let event = match self.parse(record) {
             Ok(Parsed::Event(event)) => event,
             Ok(Parsed::Skip(reason)) => {
@@ -132,10 +121,6 @@ impl Preparation {
         if parts.is_empty() {
             let list = if failed { &mut prepared.failed } else { &mut prepared.without_effect };
             list.push(Arc::new(flight));
-            return;
-        }
-        if !seen.insert(event.event_id) {
-            prepared.duplicates.push(Arc::new(flight));
             return;
         }
         let claim = Claim { event_id: event.event_id, partition: record.partition(), offset: record.offset() };

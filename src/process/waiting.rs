@@ -36,18 +36,14 @@ impl Waiting {
         self.documents.is_empty()
     }
 
-    /// Lets effects of one document wait until `due`, in their order, before those that wait already.
-    pub(crate) fn park(&mut self, effects: Vec<Effect>, due: Instant) {
-        for effect in effects {
-            effect.event.detach_record();
-            self.effects = self.effects.saturating_add(1);
-            let document = self
-                .documents
-                .entry(key(&effect.model))
-                .or_insert_with(|| WaitingDocument { effects: Vec::new(), due });
-            document.due = document.due.min(due);
-            document.effects.push(effect);
-        }
+    /// Lets an effect wait behind those of its document, which is tried again when the last of them is due.
+    pub(crate) fn park(&mut self, effect: Effect, due: Instant) {
+        effect.event.detach_record();
+        self.effects = self.effects.saturating_add(1);
+        let new = || WaitingDocument { effects: Vec::new(), due };
+        let document = self.documents.entry(key(&effect.model)).or_insert_with(new);
+        document.due = document.due.max(due);
+        document.effects.push(effect);
     }
 
     /// Takes what is to be tried now, and lets the new effects of waiting documents wait behind the others.
@@ -103,4 +99,51 @@ impl Waiting {
 /// The instant `delay` from `now`.
 pub(crate) fn after(now: Instant, delay: Duration) -> Instant {
     now.checked_add(delay).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kafka::chunk::Chunk;
+    use crate::kafka::offsets::Assignment;
+    use crate::mongo::Position;
+    use crate::process::HandlerRegistry;
+    use crate::process::in_flight::{HandlerName, InFlight, KeptRecord};
+
+    fn effect(offset: i64, model: WriteModel) -> Effect {
+        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
+        let event = InFlight::new(0, Assignment::default(), Position { offset, sequence: offset }, record);
+        let handler = HandlerName(Arc::clone(&HandlerRegistry::builtin().handlers("UserUpdated")[0]));
+        Effect { event: Arc::new(event), handler, model, attempts: 0 }
+    }
+
+    fn update(offset: i64) -> Effect {
+        effect(offset, WriteModel::update("users", "1").set("email", "x").into())
+    }
+
+    fn offsets(effects: &[Effect]) -> Vec<i64> {
+        effects.iter().map(|effect| effect.event.position.offset).collect()
+    }
+
+    #[test]
+    fn what_stands_behind_a_failed_effect_does_not_shorten_its_delay() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let due = after(now, Duration::from_secs(5));
+        waiting.park(update(1), due);
+        waiting.park(update(2), now);
+        assert_eq!((waiting.next_due(), waiting.len()), (Some(due), 2));
+        assert!(waiting.admit(vec![update(3)], now).is_empty());
+        assert_eq!(offsets(&waiting.admit(vec![update(4)], due)), [1, 2, 3, 4]);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn the_event_that_creates_a_document_frees_what_waits_for_it() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        waiting.park(update(2), after(now, Duration::from_secs(5)));
+        let created = effect(9, WriteModel::create("users", "1", bson::doc! {}));
+        assert_eq!(offsets(&waiting.admit(vec![created], now)), [2, 9]);
+    }
 }

@@ -7,9 +7,11 @@
 // A helper stays although the last test that used it has gone.
 #![allow(dead_code, unused_imports)]
 
+pub(crate) mod envelopes;
 mod kafka;
 mod load;
 mod oracle;
+mod read_models;
 mod running;
 mod stack;
 mod world;
@@ -18,6 +20,7 @@ pub(crate) use {
     kafka::{Record, records, topic_end, topics},
     load::Load,
     oracle::Oracle,
+    read_models::{claim_count, document, read_models},
     running::{Finished, Running},
     stack::OwnStack,
     world::World,

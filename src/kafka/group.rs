@@ -1,0 +1,243 @@
+//! Membership in the consumer group: where partitions are read from, and how they are given back.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
+use tokio::sync::mpsc;
+
+use super::client_error;
+use super::consumer::Delivery;
+use crate::config::{KafkaConfig, OffsetReset};
+use crate::error::{Error, ErrorKind, Result};
+
+/// How long a rebalance waits for events in flight.
+const REVOKE_WAIT: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+
+pub(crate) type GroupConsumer = BaseConsumer<GroupContext>;
+
+/// Rebalances, and what librdkafka says of itself.
+pub(crate) struct GroupContext {
+    config: KafkaConfig,
+    deliveries: mpsc::UnboundedSender<Delivery>,
+    stop: Arc<AtomicBool>,
+    failed_commits: AtomicU64,
+    /// Partitions that were revoked since the reader last looked.
+    revoked: Mutex<Vec<i32>>,
+    /// Whether partitions were assigned since the reader last looked; they are not paused.
+    assigned: AtomicBool,
+}
+
+impl ClientContext for GroupContext {
+    fn log(&self, level: rdkafka::config::RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        for (partition, state) in
+            statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
+        {
+            if *partition >= 0 && state.consumer_lag >= 0 {
+                #[allow(clippy::cast_precision_loss)]
+                metrics::gauge!("evp_process_lag_records", "partition" => partition.to_string())
+                    .set(state.consumer_lag as f64);
+            }
+        }
+    }
+}
+
+impl ConsumerContext for GroupContext {
+    fn rebalance(&self, consumer: &GroupConsumer, event: RDKafkaRespErr, partitions: &mut TopicPartitionList) {
+        let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);
+        let done = match event {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => self.assign(consumer, partitions, cooperative),
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS => {
+                self.revoke(consumer, partitions);
+                let left = if cooperative { consumer.incremental_unassign(partitions) } else { consumer.unassign() };
+                left.map_err(|error| client_error("leaving partitions", &self.config, error))
+            }
+            other => {
+                tracing::warn!(event = "kafka_unavailable", error = ?other, "the group could not be balanced; it tries again");
+                consumer.unassign().map_err(|error| client_error("leaving partitions", &self.config, error))
+            }
+        };
+        if let Err(error) = done {
+            let _ = self.deliveries.send(Delivery::Failed(error));
+        }
+    }
+
+    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
+        // An empty commit has nothing to say; the others are repeated by whoever asks for the count.
+        if let Err(error) = result
+            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
+        {
+            tracing::debug!(event = "kafka_commit_failed", %error, "offsets will be committed again");
+            self.failed_commits.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl GroupContext {
+    pub(crate) fn new(
+        config: &KafkaConfig,
+        deliveries: mpsc::UnboundedSender<Delivery>,
+        stop: Arc<AtomicBool>,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            deliveries,
+            stop,
+            failed_commits: AtomicU64::new(0),
+            revoked: Mutex::new(Vec::new()),
+            assigned: AtomicBool::new(false),
+        }
+    }
+
+    /// How many commits the broker has refused or not answered.
+    pub(crate) fn failed_commits(&self) -> u64 {
+        self.failed_commits.load(Ordering::Relaxed)
+    }
+
+    /// The partitions that were revoked since this was last asked.
+    pub(crate) fn take_revoked(&self) -> Vec<i32> {
+        std::mem::take(&mut *self.revoked.lock())
+    }
+
+    /// Whether partitions were assigned since this was last asked.
+    pub(crate) fn take_assigned(&self) -> bool {
+        self.assigned.swap(false, Ordering::Relaxed)
+    }
+
+    fn assign(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList, cooperative: bool) -> Result<()> {
+        let mut told = false;
+        let start = loop {
+            match self.start_positions(consumer, partitions) {
+                Ok(start) => break start,
+                Err(error) if error.kind() == ErrorKind::Unavailable && !self.stop.load(Ordering::Relaxed) => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(event = "kafka_unavailable", %error, "waiting for the group's offsets");
+                    }
+                    std::thread::sleep(RETRY_INTERVAL);
+                }
+                Err(error) => {
+                    let _ = if cooperative { Ok(()) } else { consumer.unassign() };
+                    return Err(error);
+                }
+            }
+        };
+        let numbers = start.elements().iter().map(|element| element.partition()).collect();
+        let _ = self.deliveries.send(Delivery::Assigned(numbers));
+        let assigned = if cooperative { consumer.incremental_assign(&start) } else { consumer.assign(&start) };
+        self.assigned.store(true, Ordering::Relaxed);
+        assigned.map_err(|error| client_error("taking partitions", &self.config, error))
+    }
+
+    /// Where each partition is read from: the committed offset, if it still is in the topic.
+    fn start_positions(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) -> Result<TopicPartitionList> {
+        let failed = |error| client_error("reading the group's offsets", &self.config, error);
+        let mut start = TopicPartitionList::with_capacity(partitions.count());
+        if partitions.count() == 0 {
+            return Ok(start);
+        }
+        let committed = consumer.committed_offsets(partitions.clone(), REQUEST_TIMEOUT).map_err(failed)?;
+        for element in committed.elements() {
+            element.error().map_err(failed)?;
+            let (topic, partition) = (element.topic(), element.partition());
+            let offset = match element.offset() {
+                Offset::Offset(offset) => {
+                    let bounds = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+                    if offset > bounds.1 {
+                        let _ = self.deliveries.send(Delivery::OffsetsVoid);
+                    }
+                    check_committed(&self.config, partition, offset, bounds)?;
+                    Offset::Offset(offset)
+                }
+                _ if self.config.offset_reset == OffsetReset::Latest => Offset::End,
+                _ => Offset::Beginning,
+            };
+            start.add_partition_offset(topic, partition, offset).map_err(failed)?;
+        }
+        Ok(start)
+    }
+
+    /// Waits for events in flight and commits what they make committable.
+    fn revoke(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) {
+        let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
+        self.revoked.lock().extend_from_slice(&numbers);
+        let (answer, answered) = std::sync::mpsc::sync_channel(1);
+        if self.deliveries.send(Delivery::Revoked { partitions: numbers, answer }).is_err() {
+            return;
+        }
+        let offsets = answered.recv_timeout(REVOKE_WAIT).unwrap_or_default();
+        if offsets.is_empty() || consumer.assignment_lost() {
+            return;
+        }
+        let committed =
+            partition_list(&self.config.topic, &offsets).and_then(|list| consumer.commit(&list, CommitMode::Sync));
+        if let Err(error) = committed {
+            tracing::warn!(event = "kafka_commit_failed", %error, "the next owner applies these events again, without effect");
+        }
+    }
+}
+
+/// Refuses to start where records are missing or where offsets mean other records than they did.
+fn check_committed(config: &KafkaConfig, partition: i32, committed: i64, (low, high): (i64, i64)) -> Result<()> {
+    let (topic, group) = (&config.topic, &config.group_id);
+    if committed > high {
+        return Err(Error::refused(format!(
+            "group `{group}` has applied {topic}[{partition}] up to offset {committed}, but the topic ends at {high}: it was \
+             re-created or truncated, and offsets {low} to {high} may be other events. If the topic is the right one, run \
+             kafka-consumer-groups --group {group} --topic {topic} --reset-offsets --to-earliest --execute; events \
+             applied before have no second effect"
+        )));
+    }
+    if committed < low {
+        return Err(Error::refused(format!(
+            "offsets {committed} to {} of {topic}[{partition}] were deleted by retention before group `{group}` applied them. \
+             Repair the read models from the source (`evp verify` names what differs), raise the topic's retention.ms, then run \
+             kafka-consumer-groups --group {group} --topic {topic} --reset-offsets --to-earliest --execute",
+            low.saturating_sub(1)
+        )));
+    }
+    Ok(())
+}
+
+pub(crate) fn partition_list(topic: &str, offsets: &[(i32, i64)]) -> KafkaResult<TopicPartitionList> {
+    let mut list = TopicPartitionList::with_capacity(offsets.len());
+    for (partition, offset) in offsets {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*offset))?;
+    }
+    Ok(list)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Variables;
+
+    fn config() -> KafkaConfig {
+        KafkaConfig::from_variables(&mut Variables::of(&[]), &[])
+    }
+
+    #[test]
+    fn an_offset_outside_the_topic_is_refused_with_the_range() {
+        assert!(check_committed(&config(), 0, 10, (10, 10)).is_ok());
+        assert!(check_committed(&config(), 0, 0, (0, 0)).is_ok());
+        let beyond = check_committed(&config(), 3, 11, (0, 10)).unwrap_err();
+        assert_eq!(beyond.kind(), ErrorKind::Refused);
+        assert!(beyond.to_string().contains("up to offset 11") && beyond.to_string().contains("[3]"), "{beyond}");
+        let deleted = check_committed(&config(), 0, 4, (10, 20)).unwrap_err();
+        assert!(deleted.to_string().contains("offsets 4 to 9"), "{deleted}");
+    }
+}

@@ -1,0 +1,95 @@
+//! What follows from the outcomes of a batch: finished, waiting, or given up.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::apply::{Applied, Outcome};
+use super::in_flight::{Effect, Failure, InFlight, Stage};
+use super::waiting::after;
+use crate::error::{Error, Reaction, Result};
+
+/// How often and when an effect that may still heal is tried again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RetryPolicy {
+    pub(super) retries_max: u32,
+    pub(super) delay: Duration,
+}
+
+/// The events and effects of a batch by what happens to them next.
+#[derive(Debug, Default)]
+pub(super) struct Settled {
+    /// Events whose last effect is applied.
+    pub(super) applied: Vec<Arc<InFlight>>,
+    /// Effects to be tried again, in their order, and when.
+    pub(super) parked: Vec<(Effect, Instant)>,
+    /// Events that need a dead letter and have nothing left to be tried.
+    pub(super) given_up: Vec<Arc<InFlight>>,
+}
+
+/// What follows from one outcome.
+enum Next {
+    Done,
+    TryAtOnce,
+    /// Again after the delay, as often as the policy says.
+    MayHeal(Error),
+    GiveUp(Error),
+}
+
+fn next(effect: &Effect, outcome: Outcome) -> Result<Next> {
+    Ok(match outcome {
+        Outcome::Applied => Next::Done,
+        Outcome::Deferred => Next::TryAtOnce,
+        Outcome::Missing => {
+            let what = effect.model.collection();
+            Next::MayHeal(Error::data(format!(
+                "predecessor missing: the document in `{what}` that the event changes does not exist"
+            )))
+        }
+        Outcome::Failed(error) => match error.kind().reaction() {
+            Reaction::Halt => return Err(error),
+            Reaction::Retry => Next::MayHeal(error),
+            Reaction::DeadLetter => Next::GiveUp(error),
+        },
+    })
+}
+
+/// Sorts a batch; effects of partitions that are read by somebody else now are left out.
+pub(super) fn settle(
+    applied: Applied,
+    is_current: impl Fn(&InFlight) -> bool,
+    policy: RetryPolicy,
+    now: Instant,
+) -> Result<Settled> {
+    let mut settled = Settled::default();
+    for (mut effect, outcome) in applied.effects.into_iter().zip(applied.outcomes) {
+        if !is_current(&effect.event) {
+            continue;
+        }
+        let error = match next(&effect, outcome)? {
+            Next::Done => {
+                if effect.event.effect_applied() {
+                    let has_failures = effect.event.has_failures();
+                    let list = if has_failures { &mut settled.given_up } else { &mut settled.applied };
+                    list.push(effect.event);
+                }
+                continue;
+            }
+            Next::TryAtOnce => {
+                settled.parked.push((effect, now));
+                continue;
+            }
+            Next::MayHeal(_) if effect.attempts < policy.retries_max => {
+                effect.attempts = effect.attempts.saturating_add(1);
+                settled.parked.push((effect, after(now, policy.delay)));
+                continue;
+            }
+            Next::MayHeal(error) | Next::GiveUp(error) => error,
+        };
+        let handler = Some(effect.handler.0.name().to_owned());
+        let attempts = effect.attempts.saturating_add(1);
+        if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error }) {
+            settled.given_up.push(effect.event);
+        }
+    }
+    Ok(settled)
+}

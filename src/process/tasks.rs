@@ -1,0 +1,66 @@
+//! What runs beside the dispatcher, so that it can answer while a server does not.
+
+use std::sync::Arc;
+
+use tokio::task::JoinHandle;
+
+use super::apply::{Applied, apply};
+use super::dead_letter::DeadLetters;
+use super::in_flight::{Effect, Failure, InFlight};
+use crate::error::{Error, ErrorKind, Result};
+use crate::mongo::{Claim, Claims, Store};
+
+/// Writes dead letters and remembers which handlers failed; only then may the offsets of the events go.
+pub(super) async fn write_dead_letters(
+    dead_letters: Arc<DeadLetters>,
+    claims: Arc<Claims>,
+    events: Vec<Arc<InFlight>>,
+) -> Result<Vec<Arc<InFlight>>> {
+    let letters: Vec<(&InFlight, Vec<Failure>)> =
+        events.iter().map(|event| (&**event, event.take_failures())).collect();
+    dead_letters.write(&letters).await?;
+    let failed: Vec<(Claim, Vec<String>)> = letters
+        .iter()
+        .filter_map(|(event, failures)| {
+            let handlers = failures.iter().filter_map(|failure| failure.handler.clone()).collect();
+            Some((event.claim?, handlers))
+        })
+        .collect();
+    drop(letters);
+    claims.mark_failed(&failed).await?;
+    Ok(events)
+}
+
+/// Writes the effects of a batch.
+pub(super) async fn write_effects(
+    store: Arc<Store>,
+    claims: Arc<Claims>,
+    source: i32,
+    effects: Vec<Effect>,
+) -> Result<Applied> {
+    let applied = apply(&store, source, effects).await?;
+    // A change of primary since the claims were written may have undone them.
+    let undone = |event: &InFlight| applied.terms.iter().any(|term| Some(*term) != event.claim_term);
+    if applied.terms.is_empty() || !applied.effects.iter().any(|effect| undone(&effect.event)) {
+        return Ok(applied);
+    }
+    let mut reasserted: Vec<Claim> = applied.effects.iter().filter_map(|effect| effect.event.claim).collect();
+    reasserted.dedup();
+    let count = reasserted.len();
+    tracing::info!(event = "claims_reasserted", claims = count, "the primary has changed; claims are written again");
+    claims.reassert(&reasserted).await?;
+    Ok(applied)
+}
+
+/// The result of a task, which then is gone.
+pub(super) async fn join<T>(task: &mut Option<JoinHandle<Result<T>>>) -> Result<T> {
+    let Some(running) = task.as_mut() else { return std::future::pending().await };
+    let result = running.await;
+    *task = None;
+    joined(result)
+}
+
+fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+    result
+        .unwrap_or_else(|error| Err(Error::with_source(ErrorKind::System, "a task of the dispatcher panicked", error)))
+}

@@ -1,0 +1,170 @@
+//! `evp process`: what waits, what is set aside, and that nothing is lost between the two.
+
+use std::collections::BTreeMap;
+
+use bson::{Document, doc};
+use serde_json::{Value, json};
+
+use crate::support::envelopes::{NewRecord, Topics, committed, envelope, event, id, process, produce, row, world_with};
+use crate::support::{document, eventually, records};
+
+const USER: u128 = 1_001;
+
+#[tokio::test]
+async fn a_missing_predecessor_is_waited_for_and_then_given_up_without_slowing_the_rest() {
+    let orphan = event(0, 2, USER, "UserUpdated", &json!({ "email": "new@example.org" }));
+    let lost = event(0, 3, 9_999, "UserUpdated", &json!({ "email": "lost@example.org" }));
+    let other = event(0, 4, 4_000, "UserCreated", &json!({}));
+    let mut world = world_with("proc_orphan", 2, &[orphan, lost, other]).await;
+    world.set("MAX_RETRIES", "20");
+    let process = world.start(&["process"]);
+    let database = world.mongo().await;
+    eventually("the rest is applied", async || document(&database, "users", &id(4_000)).await.is_some()).await;
+    assert_eq!(committed(&world, 2).get(&0), None, "an offset passed an event that waits");
+    produce(&world, world.topic(), &[event(1, 1, USER, "UserCreated", &json!({ "email": "old@example.org" }))]).await;
+    eventually("the waiting event is applied", async || {
+        let user = document(&database, "users", &id(USER)).await;
+        user.is_some_and(|user| user.get_str("email").unwrap() == "new@example.org")
+    })
+    .await;
+    eventually("the offset moves on", async || committed(&world, 2).get(&0) == Some(&3)).await;
+    let letters = records(&world, &format!("{}.dlq", world.topic()));
+    let headers = headers(&letters[0].headers);
+    assert_eq!((letters.len(), &*headers["__connect.errors.offset"], &*headers["evp.attempts"]), (1, "1", "21"));
+    assert!(headers["__connect.errors.exception.message"].contains("predecessor missing"), "{headers:?}");
+    assert_eq!(process.stop().code, Some(0));
+}
+
+fn headers(headers: &[(String, Option<Vec<u8>>)]) -> BTreeMap<String, String> {
+    let text = |value: &Option<Vec<u8>>| String::from_utf8(value.clone().unwrap_or_default()).unwrap();
+    headers.iter().map(|(name, value)| (name.clone(), text(value))).collect()
+}
+
+/// Values that cannot be applied, each with what its dead letter is to say.
+fn poisons() -> Vec<(Vec<u8>, &'static str)> {
+    let with = |column: &str, value: Value| {
+        let mut row = row(7_000, 7_000, "UserCreated", &json!({}));
+        row[column] = value;
+        envelope(&row).to_string().into_bytes()
+    };
+    let nested = format!("{}1{}", "{\"a\":".repeat(200), "}".repeat(200));
+    let created = |payload: &str| with("payload", json!(payload));
+    let mut not_utf8 = created("{}");
+    not_utf8.extend_from_slice(b"\xff\xfe");
+    let mut activity = row(7_001, 7_001, "ActivityCreated", &json!({}));
+    activity["payload"] = json!("{\"max_participants\": 1e400}");
+    vec![
+        (b"not json".to_vec(), "the value is not JSON"),
+        (b"".to_vec(), "the value is not JSON"),
+        (b"[1, 2]".to_vec(), "not a JSON object"),
+        (b"{\"op\":\"c\",\"after\":null}".to_vec(), "no `after`"),
+        (b"{\"op\":\"c\"}".to_vec(), "no `after`"),
+        (with("event_type", json!("UserVanished")), "no handler"),
+        (with("event_type", json!(5)), "`event_type` is not a text"),
+        (with("event_id", json!("x")), "`event_id` is not a UUID"),
+        (with("aggregate_id", Value::Null), "`aggregate_id` is missing"),
+        (with("created_at", json!("yesterday")), "`created_at`"),
+        (with("sequence_id", json!(1.5)), "`sequence_id`"),
+        (with("payload", json!(7)), "`payload`"),
+        (created("{\"email\": 7}"), "`email` is not a text"),
+        (created(&nested), "nested deeper"),
+        (not_utf8, "not UTF-8"),
+        (envelope(&activity).to_string().into_bytes(), "`payload` is not JSON"),
+    ]
+}
+
+/// Payloads that look dangerous and are none.
+fn harmless() -> Vec<Value> {
+    let large = "x".repeat(900 * 1024);
+    vec![
+        json!({ "$set": { "email": "x" }, "email": "$email" }),
+        json!({ "a.b": 1, "profile.bio": "x", "": 1, "__proto__": {}, "_id": "x", "_evp": 1 }),
+        json!({ "nul\u{0}key": 1, "bio": "nul\u{0}text" }),
+        json!({ "bio": large }),
+        json!({ "followers": u64::MAX, "ratio": 1e300 }),
+    ]
+}
+
+#[tokio::test]
+async fn every_poison_becomes_a_dead_letter_as_it_was_and_what_is_between_is_applied() {
+    let (poisons, harmless) = (poisons(), harmless());
+    let mut new = Vec::new();
+    for (number, (value, _)) in (100..).zip(&poisons) {
+        let mut poison = event(0, number, number, "UserCreated", &json!({}));
+        new.push(poison.clone());
+        poison.value = Some(value.clone());
+        poison.key = Some(b"key \xff of a poison".to_vec());
+        poison.headers = vec![("trace", "abc"), ("trace", "def")];
+        new.push(poison);
+    }
+    new.push(NewRecord::default());
+    new.extend((200..).zip(&harmless).map(|(number, payload)| event(0, number, number, "UserCreated", payload)));
+    let world = world_with("proc_poison", 1, &new).await;
+    process(&world);
+
+    let end = i64::try_from(new.len()).unwrap();
+    assert_eq!(committed(&world, 1), [(0, end)].into());
+    let database = world.mongo().await;
+    // Of the two handlers of the poison with a wrong email only one reads it, and the other one counts.
+    let statistics = document(&database, "statistics", "global_stats").await.unwrap();
+    let total_users = statistics.get_i64("total_users").unwrap();
+    assert_eq!(total_users, i64::try_from(poisons.len() + harmless.len() + 1).unwrap());
+    let users = database.collection::<Document>("users").count_documents(doc! {}).await.unwrap();
+    assert_eq!(users, u64::try_from(poisons.len() + harmless.len()).unwrap());
+    let literal = document(&database, "users", &id(200)).await.unwrap();
+    assert_eq!(literal.get_str("email").unwrap(), "$email");
+
+    let mut letters = records(&world, &format!("{}.dlq", world.topic()));
+    let offset = |letter: &crate::support::Record| -> i64 {
+        headers(&letter.headers)["__connect.errors.offset"].parse().unwrap()
+    };
+    letters.sort_by_key(offset);
+    assert_eq!(
+        letters.iter().map(offset).collect::<Vec<_>>(),
+        (0..).map(|n| 2 * n + 1).take(poisons.len()).collect::<Vec<_>>()
+    );
+    for (letter, (value, reason)) in letters.iter().zip(&poisons) {
+        assert_eq!(letter.value.as_ref(), Some(value));
+        assert_eq!(letter.key.as_deref(), Some(&b"key \xff of a poison"[..]));
+        assert_eq!(
+            letter.headers[..2],
+            [("trace".to_owned(), Some(b"abc".to_vec())), ("trace".to_owned(), Some(b"def".to_vec()))]
+        );
+        let headers = headers(&letter.headers);
+        assert!(headers["__connect.errors.exception.message"].contains(reason), "{reason}: {headers:?}");
+        assert_eq!(
+            (&*headers["__connect.errors.topic"], &*headers["__connect.errors.partition"]),
+            (world.topic(), "0")
+        );
+        assert_eq!((&*headers["evp.error.kind"], &*headers["evp.attempts"]), ("data", "1"));
+        assert!(headers.contains_key("evp.handler") && headers.contains_key("__connect.errors.stage"));
+    }
+}
+
+#[tokio::test]
+async fn the_offset_stays_before_a_poison_until_its_dead_letter_is_on_kafka() {
+    let poison = NewRecord { value: Some(vec![b'x'; 4_000]), ..NewRecord::default() };
+    let good = event(0, 1, USER, "UserCreated", &json!({}));
+    let world = world_with("proc_dlq", 1, &[good.clone(), poison]).await;
+    let (topics, letters) = (Topics::new(&world), format!("{}.dlq", world.topic()));
+    topics.create(&letters, 1, &[("max.message.bytes", "500")]).await;
+    let mut process = world.start(&["process"]);
+    process.event("dead_letter_refused").await;
+    // What comes after it does not have to wait for it.
+    produce(&world, world.topic(), &[event(0, 2, 4_000, "UserCreated", &json!({}))]).await;
+    let database = world.mongo().await;
+    eventually("the rest is applied", async || document(&database, "users", &id(4_000)).await.is_some()).await;
+    eventually("what is before it is committed", async || committed(&world, 1).get(&0) == Some(&1)).await;
+    let mut again = world.command(&["process"]);
+    again.env("SHUTDOWN_TIMEOUT_SECONDS", "1");
+    assert_eq!(process.kill().code, None);
+    let mut process = crate::support::Running::spawn(again);
+    process.event("dead_letter_refused").await;
+    assert_eq!(process.stop().code, Some(0), "a refused dead letter keeps evp from stopping");
+    assert_eq!((committed(&world, 1), records(&world, &letters)), ([(0, 1)].into(), vec![]));
+
+    topics.set(&letters, "max.message.bytes", "1000000").await;
+    crate::support::envelopes::process(&world);
+    assert_eq!(committed(&world, 1), [(0, 3)].into());
+    assert_eq!(records(&world, &letters).len(), 1);
+}

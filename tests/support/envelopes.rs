@@ -1,0 +1,156 @@
+//! Envelopes made by hand, and the topics they are put on.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::{Finished, World};
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A record to be put on a topic.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NewRecord {
+    pub(crate) partition: i32,
+    pub(crate) key: Option<Vec<u8>>,
+    pub(crate) value: Option<Vec<u8>>,
+    pub(crate) headers: Vec<(&'static str, &'static str)>,
+}
+
+/// The same id for the same number.
+pub(crate) fn id(number: u128) -> String {
+    Uuid::from_u128(0xe0e0_0000_0000_4000_8000_0000_0000_0000 + number).to_string()
+}
+
+/// An outbox row; its event id, sequence and second are `number`, its aggregate is `id(aggregate)`.
+pub(crate) fn row(number: u128, aggregate: u128, event_type: &str, payload: &Value) -> Value {
+    json!({
+        "event_id": id(number), "sequence_id": number, "aggregate_id": id(aggregate),
+        "aggregate_type": "Aggregate", "event_type": event_type, "payload": payload.to_string(),
+        "status": "pending", "retry_count": 0, "last_error": null, "lock_id": null,
+        "created_at": format!("2026-01-01T00:{:02}:{:02}.250750Z", number / 60 % 60, number % 60), "published_at": null,
+    })
+}
+
+/// The envelope that inserts a row.
+pub(crate) fn envelope(row: &Value) -> Value {
+    json!({ "before": null, "after": row, "source": { "ts_ms": 1_767_225_600_000_i64 }, "op": "c", "ts_ms": 1_767_225_600_001_i64 })
+}
+
+/// A record that holds [`row`] in its [`envelope`].
+pub(crate) fn event(partition: i32, number: u128, aggregate: u128, event_type: &str, payload: &Value) -> NewRecord {
+    let value = envelope(&row(number, aggregate, event_type, payload)).to_string();
+    NewRecord {
+        partition,
+        key: Some(id(aggregate).into_bytes()),
+        value: Some(value.into_bytes()),
+        ..NewRecord::default()
+    }
+}
+
+fn client(world: &World) -> ClientConfig {
+    let mut client = ClientConfig::new();
+    client.set("bootstrap.servers", world.variable("KAFKA_BOOTSTRAP_SERVERS"));
+    client.set("message.max.bytes", "20000000");
+    client
+}
+
+/// Puts records on a topic, in order.
+pub(crate) async fn produce(world: &World, topic: &str, records: &[NewRecord]) {
+    let producer: FutureProducer = client(world).set("enable.idempotence", "true").create().unwrap();
+    let mut sent = Vec::new();
+    for record in records {
+        let headers = record
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(*value) }));
+        let mut new = FutureRecord::<[u8], [u8]>::to(topic).partition(record.partition).headers(headers);
+        new.key = record.key.as_deref();
+        new.payload = record.value.as_deref();
+        sent.push(producer.send_result(new).map_err(|(error, _)| error).unwrap());
+    }
+    for delivery in sent {
+        delivery.await.unwrap().unwrap();
+    }
+}
+
+/// What tests change of topics.
+pub(crate) struct Topics(AdminClient<DefaultClientContext>);
+
+impl Topics {
+    pub(crate) fn new(world: &World) -> Self {
+        Self(client(world).create().unwrap())
+    }
+
+    pub(crate) async fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
+        let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+        new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
+        let results = self.0.create_topics([&new], &AdminOptions::new().operation_timeout(Some(TIMEOUT))).await;
+        assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot be created");
+    }
+
+    pub(crate) async fn delete(&self, topic: &str) {
+        let results = self.0.delete_topics(&[topic], &AdminOptions::new().operation_timeout(Some(TIMEOUT))).await;
+        assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot be deleted");
+    }
+
+    pub(crate) async fn set(&self, topic: &str, name: &str, value: &str) {
+        let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
+        let results = self.0.alter_configs([&change], &AdminOptions::new()).await;
+        assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot be changed");
+    }
+
+    /// Deletes the records of partition 0 before `offset`.
+    pub(crate) async fn delete_records_before(&self, topic: &str, offset: i64) {
+        let mut list = TopicPartitionList::new();
+        list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
+        self.0.delete_records(&list, &AdminOptions::new()).await.unwrap();
+    }
+}
+
+fn group_member(world: &World) -> BaseConsumer {
+    client(world).set("group.id", world.variable("KAFKA_GROUP_ID")).set("enable.auto.commit", "false").create().unwrap()
+}
+
+/// The committed offset of each of the topic's partitions that has one.
+pub(crate) fn committed(world: &World, partitions: i32) -> HashMap<i32, i64> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_range(world.topic(), 0, partitions - 1);
+    let committed = group_member(world).committed_offsets(list, TIMEOUT).unwrap();
+    let offsets = committed.elements();
+    offsets
+        .iter()
+        .filter_map(|element| Some((element.partition(), element.offset().to_raw().filter(|at| *at >= 0)?)))
+        .collect()
+}
+
+/// Sets the committed offset of partition 0 while no member is there.
+pub(crate) fn reset_offset(world: &World, offset: i64) {
+    let mut list = TopicPartitionList::new();
+    list.add_partition_offset(world.topic(), 0, Offset::Offset(offset)).unwrap();
+    group_member(world).commit(&list, rdkafka::consumer::CommitMode::Sync).unwrap();
+}
+
+/// A world whose topic has so many partitions and holds `records`.
+pub(crate) async fn world_with(test: &str, partitions: i32, new: &[NewRecord]) -> World {
+    let mut world = World::new(test).await;
+    world.set("RETRY_DELAY_SECONDS", "0.2");
+    Topics::new(&world).create(world.topic(), partitions, &[]).await;
+    produce(&world, world.topic(), new).await;
+    world
+}
+
+/// Runs `evp process` to the end of the topic.
+pub(crate) fn process(world: &World) -> Finished {
+    let finished = world.run(&["process", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    finished
+}
