@@ -202,17 +202,23 @@ async fn drain_by_debezium(world: &World, backlog: &Backlog, names: &Names, tuni
     let watch = SlotWatch::of(world, names).await?;
     let started_at = Instant::now();
     let deploying = connect.begin_deploy(world, names, tuning)?;
-    let streaming_at = watch.wait_until_read(&deploying, READY_TIMEOUT).await?;
-    let cpu_before = connect.pid.and_then(|pid| cpu_time(pid).ok());
-    let mut memory = MemoryWatch::default();
-    let ended_at =
-        wait_for_records(&topic, backlog.events, || connect.pid.iter().for_each(|pid| memory.look(*pid))).await;
-    let cpu_after = connect.pid.and_then(|pid| cpu_time(pid).ok());
-    Connect::finish_deploy(deploying).await?;
+    let drained = async {
+        let streaming_at = watch.wait_until_read(&deploying, READY_TIMEOUT).await?;
+        let cpu_time_now = || connect.pid.and_then(|pid| cpu_time(pid).ok());
+        let (cpu_before, mut memory) = (cpu_time_now(), MemoryWatch::default());
+        let look = || connect.pid.iter().for_each(|pid| memory.look(*pid));
+        let ended_at = wait_for_records(&topic, backlog.events, look).await?;
+        let cpu = cpu_time_now().zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
+        Ok::<_, crate::Error>(Measured { started_at, streaming_at, ended_at, cpu, memory })
+    };
+    let drained = drained.await;
+    // Whatever became of the run, the next one must not find the connector at work.
+    let deployed = Connect::finish_deploy(deploying).await;
     connect.remove(world, names).await?;
+    let measured = drained?;
+    deployed?;
     finish_topic(world, &topic, backlog, names).await?;
-    let cpu = cpu_after.zip(cpu_before).map(|(after, before)| after.saturating_sub(before));
-    Ok(Measured { started_at, streaming_at, ended_at: ended_at?, cpu, memory })
+    Ok(measured)
 }
 
 /// Waits until the topic holds so many records, and says since when.
@@ -292,5 +298,5 @@ fn section(arguments: &CatchUpArguments, runs: Vec<Run>, faults: Vec<String>) ->
         unit: "events a second",
         bars,
     };
-    Section::new("catch_up", "Catch-up from identical WAL", load, table, &runs, faults).with_plots(vec![plot])
+    Section::new("catch-up", "Catch-up from identical WAL", load, table, &runs, faults).with_plots(vec![plot])
 }

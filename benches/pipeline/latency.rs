@@ -318,6 +318,7 @@ fn section(arguments: &LatencyArguments, runs: Vec<Run>, faults: Vec<String>) ->
         "writer_late_p99_ms_max": arguments.late_ms_max, "transaction_rows": 1,
     });
     let title = "Latency from the scheduled time";
+    let name = format!("latency-{}", name_of(&arguments.capture));
     let plots = runs.iter().map(plot).collect();
-    Section::new("latency", title, load, table, &runs, faults).with_plots(plots)
+    Section::new(name, title, load, table, &runs, faults).with_plots(plots)
 }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-/// About a second of work.
-const SPIN_ROUNDS: u64 = 200_000_000;
+/// About half a second of work.
+const SPIN_ROUNDS: u64 = 400_000_000;
 /// Two spins that differ by more say that the machine changed under the measurement.
 pub(crate) const SPIN_CHANGE_PERCENT_MAX: f64 = 10.0;
 

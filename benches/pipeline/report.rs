@@ -12,7 +12,7 @@ use crate::servers::Servers;
 
 /// The result of one measurement.
 pub(crate) struct Section {
-    name: &'static str,
+    name: String,
     title: &'static str,
     load: Value,
     table: Table,
@@ -25,7 +25,7 @@ pub(crate) struct Section {
 
 impl Section {
     pub(crate) fn new(
-        name: &'static str,
+        name: impl Into<String>,
         title: &'static str,
         load: Value,
         table: Table,
@@ -33,7 +33,7 @@ impl Section {
         faults: Vec<String>,
     ) -> Self {
         let runs = serde_json::to_value(runs).unwrap_or_default();
-        Self { name, title, load, table, runs, faults, plots: Vec::new(), noise: None }
+        Self { name: name.into(), title, load, table, runs, faults, plots: Vec::new(), noise: None }
     }
 
     pub(crate) fn with_plots(self, plots: Vec<Plot>) -> Self {
@@ -67,8 +67,11 @@ impl Section {
 /// Writes the JSON report, and says where it is.
 pub(crate) async fn write(folder: &Path, servers: &Servers, sections: &[Section]) -> Result<()> {
     std::fs::create_dir_all(folder)?;
-    let names: Vec<&str> = sections.iter().map(|section| section.name).collect();
-    let path = folder.join(format!("{}.json", if names.len() == 1 { names.concat() } else { "report".to_owned() }));
+    let name = match sections {
+        [only] => &only.name,
+        _ => "all",
+    };
+    let path = folder.join(format!("{name}.json"));
     let report = json!({
         "machine": machine(),
         "servers": versions(servers).await?,
