@@ -68,11 +68,9 @@ async fn drain_in_turns(
 ) -> Result<()> {
     eprintln!("catch-up: writing {} events, {transaction_rows} in each transaction", arguments.events);
     let backlog = write_backlog(world, arguments.events, transaction_rows).await?;
-    let is_debezium =
-        |subject: &CatchUpSubject| matches!(subject, CatchUpSubject::Debezium | CatchUpSubject::DebeziumTuned);
-    if let Some(subject) = arguments.subjects.iter().copied().find(is_debezium) {
+    if let Some(subject) = arguments.subjects.iter().find(|subject| is_debezium(subject)) {
         eprintln!("catch-up: one run of Debezium that is not counted, so that the JVM is warm");
-        drain(world, &backlog, subject, &world.names("warmup")).await?;
+        drain(world, &backlog, *subject, &world.names("warmup")).await?;
     }
     for round in 1..=arguments.runs {
         for subject in &arguments.subjects {
@@ -88,6 +86,10 @@ async fn drain_in_turns(
         }
     }
     Ok(())
+}
+
+fn is_debezium(subject: &CatchUpSubject) -> bool {
+    matches!(subject, CatchUpSubject::Debezium | CatchUpSubject::DebeziumTuned)
 }
 
 async fn write_backlog(world: &World, events: u64, transaction_rows: u32) -> Result<Backlog> {
@@ -298,5 +300,9 @@ fn section(arguments: &CatchUpArguments, runs: Vec<Run>, faults: Vec<String>) ->
         unit: "events a second",
         bars,
     };
-    Section::new("catch-up", "Catch-up from identical WAL", load, table, &runs, faults).with_plots(vec![plot])
+    let has_debezium = arguments.subjects.iter().any(is_debezium);
+    let note = "one run of Debezium before each backlog is not counted, so that its JVM is warm".to_owned();
+    Section::new("catch-up", "Catch-up from identical WAL", load, table, &runs, faults)
+        .with_plots(vec![plot])
+        .with_notes(has_debezium.then_some(note).into_iter().collect())
 }

@@ -49,6 +49,19 @@ pub(crate) async fn delete_topic(servers: &Servers, topic: &str) -> Result<()> {
     Ok(())
 }
 
+/// Deletes every topic that a world has left: events, dead letters, heartbeats, positions.
+pub(crate) async fn delete_topics_of(servers: &Servers, world: &str) -> Result<()> {
+    let topics: Vec<String> = {
+        let consumer = consumer(servers)?;
+        let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
+        metadata.topics().iter().map(|topic| topic.name().to_owned()).filter(|name| name.contains(world)).collect()
+    };
+    let names: Vec<&str> = topics.iter().map(String::as_str).collect();
+    let admin: AdminClient<DefaultClientContext> = client(servers).create()?;
+    admin.delete_topics(&names, &AdminOptions::new()).await?;
+    Ok(())
+}
+
 /// Watches how many records a topic holds.
 pub(crate) struct TopicEnd {
     consumer: BaseConsumer,

@@ -24,6 +24,8 @@ use crate::usage::cpu_time;
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
 /// A system that has not shown everything this long after the last event was due does not sustain the rate.
 const SHOWN_TIMEOUT: Duration = Duration::from_secs(60);
+/// A quiet machine commits within a few milliseconds.
+const SATURATED_COMMIT_MS: f64 = 50.0;
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 /// Lets what the warm-up has begun come to its end.
 const SETTLE_TIME: Duration = Duration::from_millis(500);
@@ -277,6 +279,15 @@ async fn deploy(world: &World, names: &Names, tuned: bool) -> Result<Connect> {
     Ok(connect)
 }
 
+/// Where commits themselves are late, the hops behind them say little of the subject.
+fn saturation(run: &Run) -> Option<String> {
+    let commit = run.hops.first().filter(|hop| hop.p99_ms > SATURATED_COMMIT_MS)?;
+    let (rate, p99) = (run.rate, milliseconds(commit.p99_ms));
+    Some(format!(
+        "at {rate}/s PostgreSQL itself took {p99} ms to commit at p99: the machine, not the subject, is the limit"
+    ))
+}
+
 fn plot(run: &Run) -> Plot {
     let lines =
         run.hops.iter().map(|hop| (hop.to.to_owned(), [hop.p50_ms, hop.p90_ms, hop.p99_ms, hop.p999_ms, hop.max_ms]));
@@ -320,5 +331,6 @@ fn section(arguments: &LatencyArguments, runs: Vec<Run>, faults: Vec<String>) ->
     let title = "Latency from the scheduled time";
     let name = format!("latency-{}", name_of(&arguments.capture));
     let plots = runs.iter().map(plot).collect();
-    Section::new(name, title, load, table, &runs, faults).with_plots(plots)
+    let notes = runs.iter().filter_map(saturation).collect();
+    Section::new(name, title, load, table, &runs, faults).with_plots(plots).with_notes(notes)
 }

@@ -19,6 +19,8 @@ pub(crate) struct Section {
     runs: Value,
     /// What makes figures wrong or void; any of them fails the program.
     pub(crate) faults: Vec<String>,
+    /// What a reader has to know before the figures.
+    notes: Vec<String>,
     plots: Vec<Plot>,
     pub(crate) noise: Option<Noise>,
 }
@@ -33,11 +35,15 @@ impl Section {
         faults: Vec<String>,
     ) -> Self {
         let runs = serde_json::to_value(runs).unwrap_or_default();
-        Self { name: name.into(), title, load, table, runs, faults, plots: Vec::new(), noise: None }
+        Self { name: name.into(), title, load, table, runs, faults, notes: Vec::new(), plots: Vec::new(), noise: None }
     }
 
     pub(crate) fn with_plots(self, plots: Vec<Plot>) -> Self {
         Self { plots, ..self }
+    }
+
+    pub(crate) fn with_notes(self, notes: Vec<String>) -> Self {
+        Self { notes, ..self }
     }
 
     /// Prints the table and draws the plots.
@@ -52,6 +58,9 @@ impl Section {
                 println!("warning: the machine itself changed by {:.0} % meanwhile", noise.spin_change_percent());
             }
         }
+        for note in &self.notes {
+            println!("note: {note}");
+        }
         for fault in &self.faults {
             println!("FAULT: {fault}");
         }
@@ -60,7 +69,10 @@ impl Section {
     }
 
     fn json(&self) -> Value {
-        json!({ "name": self.name, "load": self.load, "runs": self.runs, "faults": self.faults, "noise": self.noise })
+        json!({
+            "name": self.name, "load": self.load, "runs": self.runs, "faults": self.faults, "notes": self.notes,
+            "noise": self.noise,
+        })
     }
 }
 

@@ -13,11 +13,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Result;
 use crate::child::Running;
+use crate::kafka::delete_topics_of;
 
 /// Where the servers are; evp reads the same variables.
 const SERVER_VARIABLES: [&str; 6] =
     ["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_USER", "POSTGRES_PASSWORD", "KAFKA_BOOTSTRAP_SERVERS", "MONGODB_URI"];
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(180);
+/// What writing may take beyond its own time.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(300);
 /// A slot is freed a moment after its reader has gone.
 const SLOT_TRIES: u32 = 200;
 const SLOT_LOOK_INTERVAL: Duration = Duration::from_millis(5);
@@ -161,7 +164,13 @@ impl World {
             seed: load.seed,
             observer: load.observer,
         };
-        Ok(evp::generate::run(options, CancellationToken::new()).await?)
+        let planned = match load.length {
+            Length::Time(time) => time,
+            Length::Events(_) => Duration::ZERO,
+        };
+        let limit = planned + WRITE_TIMEOUT;
+        let written = tokio::time::timeout(limit, evp::generate::run(options, CancellationToken::new())).await;
+        Ok(written.map_err(|_| format!("the writer was not done within {limit:?}"))??)
     }
 
     /// Makes a slot that reads the same log as `source` from the same place.
@@ -185,7 +194,7 @@ impl World {
         Err(format!("slot {name} is still in use after {:?}", SLOT_RETRY * SLOT_TRIES).into())
     }
 
-    /// Drops the slots and the database.
+    /// Drops the slots, the databases and the topics.
     pub(crate) async fn remove(self) -> Result<()> {
         let admin = self.servers.admin().await?;
         let rows =
@@ -194,7 +203,8 @@ impl World {
             self.drop_slot(row.get(0)).await?;
         }
         admin.batch_execute(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)).await?;
-        drop_mongo(&self.servers, &self.name).await
+        drop_mongo(&self.servers, &self.name).await?;
+        delete_topics_of(&self.servers, &self.name).await
     }
 }
 
