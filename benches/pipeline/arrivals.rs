@@ -34,17 +34,17 @@ impl Expected {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The latencies of what was seen event by event, and how many different events that were.
+    /// The latencies of what was seen event by event, and how often that was: an event seen twice counts twice.
     pub(crate) fn latencies(&self, seen: &[(Uuid, Instant)]) -> (Latencies, usize) {
-        let mut due = self.lock().due.clone();
+        let events = self.lock();
+        let mut waiting = events.due.clone();
         let latencies = Latencies::default();
         for (id, at) in seen {
-            if let Some(due) = due.remove(id) {
+            if let Some(due) = waiting.remove(id) {
                 latencies.record(at.saturating_duration_since(due));
             }
         }
-        let found = self.lock().due.len() - due.len();
-        (latencies, found)
+        (latencies, seen.iter().filter(|(id, _)| events.due.contains_key(id)).count())
     }
 
     /// The same for sightings of documents, where a document that shows an event shows all before it as well:

@@ -1,6 +1,6 @@
 //! Open loop: each latency counts from the moment at which its transaction was due, however late anything was.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evp::generate::{GenerateSummary, Length};
@@ -10,18 +10,16 @@ use uuid::Uuid;
 
 use crate::Result;
 use crate::arguments::{CaptureSubject, LatencyArguments, ProcessSubject, name_of};
-use crate::arrivals::{Expected, IdScanner, Sightings};
-use crate::child::Running;
-use crate::debezium::{Connect, Tuning};
-use crate::kafka::TopicReader;
+use crate::arrivals::Expected;
 use crate::plot::Plot;
-use crate::read_models::ReadModelReader;
-use crate::recvlogical::{self, INSERTED_ID};
 use crate::report::{Section, Table, milliseconds};
-use crate::servers::{Load, Names, Servers, SlotWatch, World};
-use crate::usage::cpu_time;
+use crate::servers::{Load, Servers, World};
+use crate::subjects::{CONSUMABLE, STREAMED, Subjects, VISIBLE};
 
-const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// The writer's own fault, which must stay small.
+const SENT: &str = "sent by the writer";
+const COMMITTED: &str = "commit returned";
+
 /// A system that has not shown everything this long after the last event was due does not sustain the rate.
 const SHOWN_TIMEOUT: Duration = Duration::from_secs(60);
 /// A quiet machine commits within a few milliseconds.
@@ -37,7 +35,6 @@ pub(crate) struct Run {
     pub(crate) process: String,
     pub(crate) rate: u32,
     pub(crate) events: usize,
-    pub(crate) writer_late_p99_ms: f64,
     pub(crate) is_void: bool,
     pub(crate) hops: Vec<Hop>,
     pub(crate) cpu_us_per_event: Vec<(String, f64)>,
@@ -71,7 +68,7 @@ pub(crate) async fn measure(servers: &Servers, arguments: &LatencyArguments) -> 
 }
 
 async fn measure_in(world: &World, arguments: &LatencyArguments) -> Result<Section> {
-    let subjects = Subjects::start(world, arguments).await?;
+    let subjects = Subjects::start(world, arguments.capture, arguments.process).await?;
     let (mut runs, mut faults) = (Vec::new(), Vec::new());
     for rate in &arguments.rates {
         eprintln!("latency: {} at {rate}/s for {} s", name_of(&arguments.capture), arguments.seconds);
@@ -105,7 +102,7 @@ async fn one_rate(
     let written = load(world, arguments, rate, arguments.seconds, Arc::clone(&expected)).await?;
     let name = name_of(&arguments.capture);
     let events = expected.len();
-    let mut hops = vec![Hop::new("commit returned", written.committed)];
+    let mut hops = vec![Hop::new(SENT, written.lateness), Hop::new(COMMITTED, written.committed)];
     if let Err(fault) = wait_until_all_is_shown(subjects, &expected).await {
         faults.push(format!("{name} at {rate}/s: {fault}"));
     }
@@ -121,7 +118,7 @@ async fn one_rate(
         let seen = seen.take();
         let (latencies, found) = shown(hop, &expected, &seen);
         if found != events {
-            faults.push(format!("{name} at {rate}/s, {hop}: {found} of {events} events arrived"));
+            faults.push(format!("{name} at {rate}/s, {hop}: {found} arrivals of {events} events"));
         }
         hops.push(Hop::new(hop, latencies));
     }
@@ -134,8 +131,7 @@ async fn one_rate(
         ));
     }
     let process = name_of(&arguments.process);
-    let writer_late_p99_ms = written.lateness.p99_ms;
-    Ok(Run { capture: name, process, rate, events, writer_late_p99_ms, is_void, hops, cpu_us_per_event })
+    Ok(Run { capture: name, process, rate, events, is_void, hops, cpu_us_per_event })
 }
 
 async fn load(
@@ -181,107 +177,9 @@ async fn wait_until_all_is_shown(subjects: &Subjects, expected: &Expected) -> Re
     Ok(())
 }
 
-const VISIBLE: &str = "visible in MongoDB";
-const CONSUMABLE: &str = "consumable on Kafka";
-const STREAMED: &str = "on the replication stream";
-
-/// Who works, and who looks on.
-struct Subjects {
-    capture: Option<Running>,
-    process: Option<Running>,
-    connect: Option<Connect>,
-    topic: Option<TopicReader>,
-    read_models: Option<ReadModelReader>,
-    stream: Option<Sightings>,
-}
-
-impl Subjects {
-    async fn start(world: &World, arguments: &LatencyArguments) -> Result<Self> {
-        let names = world.names("");
-        let mut subjects =
-            Self { capture: None, process: None, connect: None, topic: None, read_models: None, stream: None };
-        match arguments.capture {
-            CaptureSubject::Walsender => {
-                let seen = Sightings::default();
-                let scanner = Mutex::new((IdScanner::new(INSERTED_ID), seen.clone()));
-                let sink = Box::new(move |bytes: &[u8]| {
-                    let at = Instant::now();
-                    if let Ok(mut guard) = scanner.lock() {
-                        let (scanner, seen) = &mut *guard;
-                        scanner.push(bytes, |id| seen.note(id, at));
-                    }
-                });
-                let reader = recvlogical::start(world, &names.name, None, sink)?;
-                SlotWatch::of(world, &names).await?.wait_until_read(&reader, READY_TIMEOUT).await?;
-                subjects.capture = Some(reader);
-                subjects.stream = Some(seen);
-                return Ok(subjects);
-            }
-            CaptureSubject::Evp => {
-                let capture = world.start(&names, &["capture"])?;
-                capture.wait_for_event("streaming_started", READY_TIMEOUT).await?;
-                subjects.capture = Some(capture);
-            }
-            CaptureSubject::Debezium | CaptureSubject::DebeziumTuned => {
-                let tuned = arguments.capture == CaptureSubject::DebeziumTuned;
-                subjects.connect = Some(deploy(world, &names, tuned).await?);
-            }
-        }
-        subjects.topic = Some(TopicReader::start(&world.servers, &names.topic())?);
-        if arguments.process == ProcessSubject::Evp {
-            let process = world.start(&names, &["process"])?;
-            process.wait_for_event("partitions_assigned", READY_TIMEOUT).await?;
-            subjects.process = Some(process);
-            subjects.read_models = Some(ReadModelReader::start(&world.servers, &names.name).await?);
-        }
-        Ok(subjects)
-    }
-
-    /// What each reader has seen, by the name of its hop.
-    fn readers(&self) -> impl Iterator<Item = (&'static str, &Sightings)> {
-        let stream = self.stream.iter().map(|seen| (STREAMED, seen));
-        let topic = self.topic.iter().map(|reader| (CONSUMABLE, &reader.seen));
-        stream.chain(topic).chain(self.read_models.iter().map(|reader| (VISIBLE, &reader.seen)))
-    }
-
-    fn cpu_times(&self) -> Vec<(String, Duration)> {
-        let connect = self.connect.as_ref().and_then(|connect| connect.pid);
-        let pids = [
-            ("capture", self.capture.as_ref().map(Running::id).or(connect)),
-            ("process", self.process.as_ref().map(Running::id)),
-        ];
-        pids.into_iter().filter_map(|(who, pid)| Some((who.to_owned(), cpu_time(pid?).ok()?))).collect()
-    }
-
-    async fn stop(mut self, world: &World) -> Result<()> {
-        if let Some(reader) = self.read_models.take() {
-            reader.close().await;
-        }
-        if let Some(connect) = &self.connect {
-            connect.remove(world, &world.names("")).await?;
-        }
-        match self.capture.take() {
-            Some(recvlogical) if self.stream.is_some() => recvlogical.stop_anyhow().await?,
-            Some(capture) => capture.stop().await?,
-            None => {}
-        }
-        match self.process.take() {
-            Some(process) => process.stop().await,
-            None => Ok(()),
-        }
-    }
-}
-
-async fn deploy(world: &World, names: &Names, tuned: bool) -> Result<Connect> {
-    let connect = Connect::from_environment()?;
-    let tuning = if tuned { Tuning::Tuned } else { Tuning::Defaults };
-    Connect::finish_deploy(connect.begin_deploy(world, names, tuning)?).await?;
-    Ok(connect)
-}
-
 /// Where commits themselves are late, the hops behind them say little of the subject.
 fn saturation(run: &Run) -> Option<String> {
-    let commit = run.hops.first().filter(|hop| hop.p99_ms > SATURATED_COMMIT_MS)?;
+    let commit = run.hops.iter().find(|hop| hop.to == COMMITTED && hop.p99_ms > SATURATED_COMMIT_MS)?;
     let (rate, p99) = (run.rate, milliseconds(commit.p99_ms));
     Some(format!(
         "at {rate}/s PostgreSQL itself took {p99} ms to commit at p99: the machine, not the subject, is the limit"

@@ -18,6 +18,7 @@ mod read_models;
 mod recvlogical;
 mod report;
 mod servers;
+mod subjects;
 mod usage;
 
 use std::process::ExitCode;
