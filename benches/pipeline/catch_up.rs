@@ -49,6 +49,10 @@ struct Backlog {
 
 /// Measures every size of transaction.
 pub(crate) async fn measure(servers: &Servers, arguments: &CatchUpArguments) -> Result<Section> {
+    if arguments.subjects.iter().any(is_debezium) {
+        // Known before a backlog is written for nothing.
+        Connect::from_environment()?;
+    }
     let (mut runs, mut faults) = (Vec::new(), Vec::new());
     for transaction_rows in &arguments.transaction_rows {
         let world = World::create(servers, &format!("catchup{transaction_rows}"), 1).await?;

@@ -56,6 +56,9 @@ pub(crate) async fn delete_topics_of(servers: &Servers, world: &str) -> Result<(
         let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
         metadata.topics().iter().map(|topic| topic.name().to_owned()).filter(|name| name.contains(world)).collect()
     };
+    if topics.is_empty() {
+        return Ok(());
+    }
     let names: Vec<&str> = topics.iter().map(String::as_str).collect();
     let admin: AdminClient<DefaultClientContext> = client(servers).create()?;
     admin.delete_topics(&names, &AdminOptions::new()).await?;

@@ -103,8 +103,13 @@ impl World {
         let world = Self { servers: servers.clone(), name, directory: tempfile::tempdir()? };
         let admin = servers.admin().await?;
         admin.batch_execute(&format!("CREATE DATABASE {}", world.name)).await?;
-        world.init(&world.names(""), partitions).await?;
-        Ok(world)
+        match world.init(&world.names(""), partitions).await {
+            Ok(()) => Ok(world),
+            Err(error) => {
+                world.remove().await?;
+                Err(error)
+            }
+        }
     }
 
     /// The names of a run.
