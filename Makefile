@@ -17,8 +17,10 @@ test: ## all tests, on servers of their own
 	@compose/test
 
 bench: ## the benchmarks, on servers of their own
+	@cargo build --release --locked
 	@cargo bench --locked --no-run
-	@compose/with-stack cargo bench --locked
+	@cargo bench --locked --bench decode --bench envelope --bench write_model
+	@compose/with-stack cargo bench --locked --bench pipeline -- --evp target/release/evp
 
 build: ## the release binary: target/release/evp
 	cargo build --release --locked

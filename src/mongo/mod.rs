@@ -2,6 +2,7 @@
 
 mod claims;
 mod collections;
+mod commands;
 mod failure;
 mod fold;
 mod lists;
@@ -20,6 +21,7 @@ use crate::config::MongoConfig;
 use crate::error::{Error, Result};
 
 pub use collections::{ensure_collections, missing_collections};
+pub use commands::commands;
 pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, WriteModel, joined_text};
 
 pub(crate) use claims::{Claim, Claims, Verdict};

@@ -1,0 +1,33 @@
+//! Decoded rows to Debezium's envelopes and keys.
+
+#![allow(clippy::expect_used)]
+
+mod outbox;
+
+use std::hint::black_box;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use evp::envelope::{ChangeEncoder, EncodeError};
+
+fn encode_rows(criterion: &mut Criterion) {
+    let (changes, table, transaction) = (outbox::changes(), outbox::table(), outbox::transaction());
+    let bytes: usize = outbox::envelopes().iter().map(Vec::len).sum();
+    let mut encoder = ChangeEncoder::default();
+    let mut group = criterion.benchmark_group("envelope");
+    group.throughput(Throughput::ElementsAndBytes { elements: outbox::EVENTS as u64, bytes: bytes as u64 });
+    group.bench_function("outbox rows", |bencher| {
+        bencher.iter(|| {
+            for change in &changes {
+                let written = encoder.encode(&table, change, outbox::row(&transaction), false, |record| {
+                    black_box((record.key, record.value));
+                    Ok::<_, EncodeError>(())
+                });
+                written.expect("a row of the stream is valid");
+            }
+        });
+    });
+    group.finish();
+}
+
+criterion_group!(benches, encode_rows);
+criterion_main!(benches);
