@@ -43,20 +43,15 @@ pub fn commands(models: &[WriteModel]) -> Result<Vec<RawDocumentBuf>> {
     let mut commands = Vec::with_capacity(by_collection.len().saturating_mul(2));
     for (collection, Effects { creates, folds, .. }) in by_collection {
         if !creates.is_empty() {
-            let mut writer = begin_command("insert", collection, Durability::Majority, CAPACITY_BYTES);
+            let mut writer = begin_command("insert", collection, Durability::Primary, CAPACITY_BYTES);
             writer.begin_array("documents");
             for create in creates {
-                writer.begin_document("");
-                if !create.document.contains_key("_id") {
-                    writer.string("_id", &create.id);
-                }
-                writer.fields(&create.document);
-                writer.end();
+                writer.created(create);
             }
             commands.push(writer.finish()?);
         }
         if !folds.is_empty() {
-            let mut writer = begin_command("update", collection, Durability::Majority, CAPACITY_BYTES);
+            let mut writer = begin_command("update", collection, Durability::Primary, CAPACITY_BYTES);
             writer.begin_array("updates");
             for fold in &folds {
                 fold.write(fold.first_form(), &mut writer, &partition);

@@ -1,6 +1,7 @@
 //! Running write commands until MongoDB has answered them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bson::{Document, RawDocumentBuf};
@@ -9,6 +10,7 @@ use mongodb::Database;
 use parking_lot::Mutex;
 
 use super::failure::{CodeClass, DUPLICATE_KEY, classify_code, client_error, error_class};
+use super::sources::SOURCES;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::Health;
@@ -88,11 +90,13 @@ pub(crate) struct Store {
     address: String,
     health: Arc<Health>,
     outage: Mutex<Option<Instant>>,
+    /// Whether replies carry the election term, as those of a replica set's primary do.
+    has_terms: AtomicBool,
 }
 
 impl Store {
     pub(crate) fn new(database: Database, address: String, health: Arc<Health>) -> Self {
-        Self { database, address, health, outage: Mutex::new(None) }
+        Self { database, address, health, outage: Mutex::new(None), has_terms: AtomicBool::new(false) }
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -139,8 +143,39 @@ impl Store {
                 Err(Error::with_source(ErrorKind::Data, "MongoDB refuses the command", error))
             }
             Ok(Err(error)) => Err(client_error("writing read models", &self.address, error)),
-            Ok(Ok(document)) => parse_reply(&document),
+            Ok(Ok(document)) => {
+                let reply = parse_reply(&document)?;
+                self.has_terms.store(reply.term.is_some(), Ordering::Relaxed);
+                Ok(reply)
+            }
         }
+    }
+
+    /// How durable each command of a batch has to be, given that [`Self::make_durable`] follows.
+    pub(crate) fn batch_durability(&self) -> Durability {
+        if self.has_terms.load(Ordering::Relaxed) { Durability::Primary } else { Durability::Majority }
+    }
+
+    /// Waits until a majority has everything that was written in the election terms given; false if some of it may
+    /// be lost, because the primary has changed.
+    ///
+    /// A write that changes nothing waits for all that the primary has written before it.
+    pub(crate) async fn make_durable(&self, terms: &[i64]) -> Result<bool> {
+        if terms.is_empty() {
+            return Ok(true);
+        }
+        let mut writer = begin_command("update", SOURCES, Durability::Majority, 256);
+        writer.begin_array("updates");
+        writer.begin_document("");
+        writer.begin_document("q");
+        // Ids are texts there.
+        writer.null("_id");
+        writer.end();
+        writer.begin_document("u");
+        writer.begin_document("$set");
+        writer.int32("s", 0);
+        let reply = self.write(&writer.finish()?).await?;
+        Ok(terms.iter().all(|term| reply.term == Some(*term)))
     }
 
     /// The documents of a collection that match, asked for until the server answers.

@@ -3,6 +3,7 @@
 use bson::{Bson, DateTime, RawDocumentBuf};
 use uuid::Uuid;
 
+use super::write_model::Create;
 use crate::error::{Error, Result};
 
 const DOUBLE: u8 = 0x01;
@@ -196,6 +197,16 @@ impl Writer {
         for (name, value) in document {
             self.value(name, value);
         }
+    }
+
+    /// The document of a creation, as an element of the array that is open.
+    pub(crate) fn created(&mut self, create: &Create) {
+        self.begin_document("");
+        if !create.document.contains_key("_id") {
+            self.string("_id", &create.id);
+        }
+        self.fields(&create.document);
+        self.end();
     }
 
     fn other_value(&mut self, name: &str, value: &Bson) {
