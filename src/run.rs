@@ -159,9 +159,10 @@ fn output(is_json: bool) -> Output {
 /// Builds the runtime, runs the task on it, and takes it down in bounded time.
 fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<ExitCode> {
     let mut builder = match task {
-        // One stream: handing it from thread to thread would cost more than decoding it.
-        Task::Capture(_) => tokio::runtime::Builder::new_current_thread(),
-        _ => tokio::runtime::Builder::new_multi_thread(),
+        // One stream of work: handing it from thread to thread would cost more than the work. Clients of Kafka bring
+        // threads of their own.
+        Task::Capture(_) | Task::Process(_) => tokio::runtime::Builder::new_current_thread(),
+        Task::Init(_) | Task::Generate(..) | Task::Verify(..) => tokio::runtime::Builder::new_multi_thread(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
     let runtime = builder

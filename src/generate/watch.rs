@@ -19,7 +19,6 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mongo;
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Documents that are waited for, and how long those that came have taken.
 #[derive(Debug)]
@@ -92,14 +91,14 @@ impl Watch {
         Ok(VisibleSummary { expected, latency: self.shared.latencies.summary() })
     }
 
-    /// Closes the stream on the server; the driver panics if the runtime ends while it does that on its own.
+    /// Closes the stream on the server.
     pub async fn close(&self) {
         self.stop.cancel();
         let reader = self.reader.lock().take();
         if let Some(reader) = reader {
             let _ = reader.await;
         }
-        let _ = tokio::time::timeout(CLOSE_TIMEOUT, self.client.clone().shutdown()).await;
+        mongo::close(self.client.clone()).await;
     }
 }
 

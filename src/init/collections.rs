@@ -9,10 +9,12 @@ pub(super) async fn ensure(plan: &InitPlan, report: &mut Report) -> Result<()> {
     let database = mongo::connect(&plan.mongo).await?;
     let name = database.name();
     let created = if plan.is_dry_run {
-        mongo::missing_collections(&database).await?
+        mongo::missing_collections(&database).await
     } else {
-        mongo::ensure_collections(&database).await?
+        mongo::ensure_collections(&database).await
     };
+    mongo::close(database.client().clone()).await;
+    let created = created?;
     if created.is_empty() {
         report.step(Step::Exists, format_args!("collections and indexes of {name}"));
     }

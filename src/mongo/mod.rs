@@ -13,6 +13,8 @@ mod usual;
 mod write_model;
 mod writer;
 
+use std::time::Duration;
+
 use bson::doc;
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
@@ -35,6 +37,8 @@ pub(crate) use writer::Writer;
 
 /// Connections are shared by the commands of one batch, of which a handful run at once.
 const POOL_SIZE_MAX: u32 = 16;
+
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The database of the read models; fails if the server does not answer within the configured time.
 pub async fn connect(config: &MongoConfig) -> Result<Database> {
@@ -65,4 +69,9 @@ pub(crate) async fn client(config: &MongoConfig) -> Result<(Client, String)> {
     options.max_pool_size = options.max_pool_size.or(Some(POOL_SIZE_MAX));
     let client = Client::with_options(options).map_err(unreadable)?;
     Ok((client, address))
+}
+
+/// Ends the client's sessions; the driver panics if the runtime ends while it does that on its own.
+pub(crate) async fn close(client: Client) {
+    let _ = tokio::time::timeout(CLOSE_TIMEOUT, client.shutdown().immediate(true)).await;
 }

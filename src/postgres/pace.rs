@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 /// How long reading waits, and at the most what that adds to a latency.
 pub(super) const PACE_WAIT: Duration = Duration::from_millis(1);
 
-/// Above this many bytes a second, some 5 000 rows, waiting saves more than it costs.
-const BUSY_BYTES_PER_SECOND: f64 = 3_000_000.0;
+/// Above this many bytes a second, some 500 rows, waiting saves more than it costs, here and at the broker.
+const BUSY_BYTES_PER_SECOND: f64 = 300_000.0;
 /// A read of this size needs no waiting: its system call is spread over a hundred rows.
 const LARGE_READ_BYTES: usize = 64 * 1024;
 /// How far back the rate looks.
@@ -64,13 +64,13 @@ mod tests {
     #[test]
     fn a_busy_stream_is_read_in_larger_pieces_and_a_calm_one_at_once() {
         assert!(!after_a_second_of(100).is_worth_waiting());
-        assert!(!after_a_second_of(3_000).is_worth_waiting());
-        assert!(after_a_second_of(10_000).is_worth_waiting());
+        assert!(!after_a_second_of(300).is_worth_waiting());
+        assert!(after_a_second_of(1_000).is_worth_waiting());
     }
 
     #[test]
     fn a_piece_that_is_large_already_is_followed_at_once() {
-        let mut pace = after_a_second_of(10_000);
+        let mut pace = after_a_second_of(1_000);
         pace.read(LARGE_READ_BYTES, pace.last_read);
         assert!(!pace.is_worth_waiting());
     }

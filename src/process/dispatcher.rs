@@ -31,6 +31,8 @@ use crate::mongo::{Claims, Store, renew_source};
 use crate::shutdown::Until;
 use crate::telemetry::Health;
 
+/// From so many records on the next batch is claimed while the one before is being written.
+const CLAIM_AHEAD_RECORDS: usize = 200;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// A rebalance waits this long for the batch that is being written; the consumer thread waits a little longer.
 const FENCE_WAIT: Duration = Duration::from_secs(8);
@@ -199,11 +201,18 @@ impl Dispatcher {
     }
 
     /// Starts claiming the next batch, unless too much is waiting already.
+    ///
+    /// Few records are not claimed while a batch is being written, because they could not be written before it ends,
+    /// and until then more of them can share the commands.
     fn start_claiming(&mut self) {
+        let gathered: usize = self.gathered.iter().map(Chunk::len).sum();
+        let is_worth_it =
+            self.applying.is_none() || gathered >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
         let has_room = self.waiting.len() < WAITING_EFFECTS_MAX
             && self.given_up.len() < GIVEN_UP_MAX
             && self.tracker.outstanding() < OUTSTANDING_RECORDS_MAX;
-        if self.claiming.is_some() || self.claimed.is_some() || self.gathered.is_empty() || !has_room {
+        let is_busy = self.claiming.is_some() || self.claimed.is_some();
+        if is_busy || self.gathered.is_empty() || !is_worth_it || !has_room {
             return;
         }
         let (mut chunks, mut records) = (Vec::new(), 0_usize);

@@ -20,6 +20,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mongodb::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
@@ -111,7 +112,21 @@ pub async fn run(
     if registry.is_empty() {
         return Err(Error::configuration("no handler is registered: every event would become a dead letter"));
     }
-    let connected = shutdown.run_until_cancelled(connect(&options, &health)).await;
+    let (client, address) = mongo::client(&options.mongo).await?;
+    let outcome = work(options, registry, health, shutdown, started, (&client, address)).await;
+    mongo::close(client).await;
+    outcome
+}
+
+async fn work(
+    options: ProcessOptions,
+    registry: HandlerRegistry,
+    health: Arc<Health>,
+    shutdown: CancellationToken,
+    started: Instant,
+    (client, address): (&Client, String),
+) -> Result<ProcessSummary> {
+    let connected = shutdown.run_until_cancelled(connect(&options, &health, client, address)).await;
     let Some(connected) = connected else { return Ok(Tally::new(started).summary()) };
     let (store, consumer, cluster, source) = connected?;
     let handlers = registry.len();
@@ -137,8 +152,12 @@ pub async fn run(
     Dispatcher::new(parts, consumer, started).run(shutdown).await
 }
 
-async fn connect(options: &ProcessOptions, health: &Arc<Health>) -> Result<(Arc<Store>, ConsumerHandle, String, i32)> {
-    let (client, address) = mongo::client(&options.mongo).await?;
+async fn connect(
+    options: &ProcessOptions,
+    health: &Arc<Health>,
+    client: &Client,
+    address: String,
+) -> Result<(Arc<Store>, ConsumerHandle, String, i32)> {
     let database = client.database(&options.mongo.database);
     wait_for("MongoDB", health, async || {
         let pinged = database.run_command(bson::doc! { "ping": 1 }).await;

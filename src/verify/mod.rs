@@ -10,7 +10,6 @@ mod fold;
 mod read_models;
 mod report;
 
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use mongodb::Database;
@@ -42,14 +41,11 @@ const ROWS: &str = "SELECT event_id, aggregate_id::text, event_type, payload, \
                            floor(extract(epoch FROM created_at) * 1000)::int8 \
                     FROM activity.event_outbox ORDER BY sequence_id";
 
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// Compares everything and reports what differs.
 pub async fn run(options: &VerifyOptions, token: &CancellationToken) -> Result<VerifyReport> {
     let database = mongo::connect(&options.mongo).await?;
     let outcome = token.run_until_cancelled(compare(options, &database)).await;
-    // The driver closes cursors in the background, and panics if the runtime ends meanwhile.
-    let _ = tokio::time::timeout(CLOSE_TIMEOUT, database.client().clone().shutdown()).await;
+    mongo::close(database.client().clone()).await;
     outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::System, "stopped by a signal before it was done")))
 }
 
