@@ -287,8 +287,8 @@ impl Capture {
         if let Some(producers) = &self.producers {
             return Ok(producers.clone());
         }
-        let producers =
-            Producers::new(&self.options.kafka, Arc::clone(&self.acknowledgements) as Arc<dyn DeliverySink>)?;
+        let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
+        let producers = Producers::new(&self.options.kafka, &sink)?;
         Ok(self.producers.insert(producers).clone())
     }
 

@@ -10,7 +10,6 @@ mod fold;
 mod read_models;
 mod report;
 
-
 use futures_util::TryStreamExt;
 use mongodb::Database;
 use tokio_postgres::Row;
