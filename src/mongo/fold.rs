@@ -2,7 +2,7 @@
 //!
 //! The fold keeps the offset of every effect, so that the update applies exactly those events that are
 //! beyond the document's watermark: sent again in any other grouping, it adds nothing. [`Fold::write`]
-//! renders it as an aggregation pipeline; the guards are explained in `docs/guards.md`.
+//! renders it as update operators or as an aggregation pipeline; `docs/guards.md` explains the guards.
 
 use std::cmp::Ordering;
 

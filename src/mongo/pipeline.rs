@@ -30,11 +30,6 @@ impl PartitionPaths {
     pub(super) fn watermark(&self) -> &str {
         &self.watermark
     }
-
-    /// The same as an expression.
-    pub(super) fn watermark_reference(&self) -> &str {
-        &self.watermark_reference
-    }
 }
 
 /// Writes `{q, u, upsert}` into the array that is open.
@@ -259,16 +254,6 @@ fn element_of_step(index: i32, writer: &mut Writer) {
 
 /// Texts joined with blanks, absent ones empty, white space trimmed.
 fn write_join(target: &str, sources: &[&str], writer: &mut Writer) {
-    write_join_of(target, sources, |_| None, writer);
-}
-
-/// The same, where some texts are `known` already.
-pub(super) fn write_join_of<'a>(
-    target: &str,
-    sources: &[&str],
-    known: impl Fn(&str) -> Option<&'a str>,
-    writer: &mut Writer,
-) {
     let trimmed: String = JOIN_TRIM.iter().collect();
     writer.begin_document(target);
     writer.begin_document("$trim");
@@ -279,15 +264,10 @@ pub(super) fn write_join_of<'a>(
             writer.string("", " ");
         }
         writer.begin_document("");
-        match known(source) {
-            Some(text) => writer.string("$literal", text),
-            None => {
-                writer.begin_array("$ifNull");
-                reference(writer, source);
-                writer.string("", "");
-                writer.end();
-            }
-        }
+        writer.begin_array("$ifNull");
+        reference(writer, source);
+        writer.string("", "");
+        writer.end();
         writer.end();
     }
     writer.end();

@@ -36,8 +36,6 @@ pub(crate) enum Durability {
 pub(crate) struct Reply {
     /// Documents matched or inserted.
     pub(crate) n: usize,
-    /// Documents that are different now.
-    pub(crate) modified: usize,
     /// Writes that were refused, the others being done.
     pub(crate) write_errors: Vec<WriteError>,
     /// The election term of the primary, on a replica set.
@@ -254,7 +252,6 @@ fn parse_reply(document: &Document) -> Result<Reply> {
     let count = |field| document.get_i32(field).ok().and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
     let mut reply = Reply {
         n: count("n"),
-        modified: count("nModified"),
         write_errors: Vec::new(),
         term: document.get_document("opTime").ok().and_then(|time| time.get_i64("t").ok()),
     };

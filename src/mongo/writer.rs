@@ -37,16 +37,13 @@ struct Open {
 pub(crate) struct Writer {
     bytes: Vec<u8>,
     open: Vec<Open>,
-    /// A name for the next element, in place of the one it is given.
-    next_name: Option<String>,
     mistake: Option<&'static str>,
 }
 
 impl Writer {
     /// Opens the root document.
     pub(crate) fn with_capacity(bytes: usize) -> Self {
-        let mut writer =
-            Self { bytes: Vec::with_capacity(bytes), open: Vec::with_capacity(8), next_name: None, mistake: None };
+        let mut writer = Self { bytes: Vec::with_capacity(bytes), open: Vec::with_capacity(8), mistake: None };
         writer.begin(None);
         writer
     }
@@ -56,15 +53,8 @@ impl Writer {
         self.bytes.extend_from_slice(&[0; LENGTH_BYTES]);
     }
 
-    /// Names the next element, for functions that write one without knowing where.
-    pub(crate) fn name_next(&mut self, name: &str) {
-        self.next_name = Some(name.to_owned());
-    }
-
     fn element(&mut self, tag: u8, name: &str) {
         self.bytes.push(tag);
-        let given = self.next_name.take();
-        let name = given.as_deref().unwrap_or(name);
         match self.open.last_mut().and_then(|open| open.next_index.as_mut()) {
             Some(index) => {
                 self.bytes.extend_from_slice(itoa::Buffer::new().format(*index).as_bytes());

@@ -191,11 +191,14 @@ impl<'a> CollectionWork<'a> {
                 None => {
                     let paths = paths.entry(partition).or_insert_with(|| PartitionPaths::new(self.source, partition));
                     let fold = Fold::new(effect.event.position, change);
-                    let form = fold.first_form();
-                    statements.push(Statement { partition: paths.clone(), fold, form, indexes: vec![*index] });
+                    let statement =
+                        Statement { partition: paths.clone(), fold, form: Form::Exact, indexes: vec![*index] };
+                    statements.push(statement);
                 }
             }
         }
+        // A fold is judged as a whole: a later change can ask for what the first does not.
+        statements.iter_mut().for_each(|statement| statement.form = statement.fold.first_form());
         statements
     }
 
@@ -251,8 +254,7 @@ impl<'a> CollectionWork<'a> {
     async fn changes_answered(&mut self, statements: Vec<Statement<'a>>, reply: &Reply) -> Result<Vec<Statement<'a>>> {
         self.terms.extend(reply.term);
         let refused: HashMap<usize, &_> = reply.write_errors.iter().map(|error| (error.index, error)).collect();
-        let usual = statements.iter().filter(|statement| statement.form == Form::Usual).count();
-        let all_applied = reply.n >= statements.len() && (usual == 0 || reply.modified >= statements.len());
+        let all_applied = reply.n.saturating_add(refused.len()) >= statements.len();
         let (mut again, mut unsure) = (Vec::new(), Vec::new());
         for (place, mut statement) in statements.into_iter().enumerate() {
             match refused.get(&place) {
