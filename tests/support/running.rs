@@ -10,6 +10,8 @@ use serde_json::Value;
 
 use super::DEADLINE;
 
+/// How much of its log a process leaves behind when a test fails.
+const LOG_LINES_ON_FAILURE: usize = 30;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A child process; dropping it kills it.
@@ -126,6 +128,11 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let tail = log.iter().rev().take(LOG_LINES_ON_FAILURE).rev().cloned().collect::<Vec<_>>().join("\n");
+            eprintln!("the last that evp (process {}) has said:\n{tail}", self.child.id());
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
