@@ -29,8 +29,10 @@ use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
 use crate::postgres::{Frame, ReplicationReader};
 
-/// How often positions are published and the end of `--until caught-up` is looked for.
-const TICK: Duration = Duration::from_millis(20);
+/// How often positions are published.
+const TICK: Duration = Duration::from_millis(250);
+/// How often the end of `--until caught-up` is looked for.
+const TARGET_TICK: Duration = Duration::from_millis(20);
 
 /// Ends a session that hears nothing for this many status intervals, each of which asks for an answer.
 const SILENT_INTERVALS_MAX: u32 = 4;
@@ -95,7 +97,7 @@ impl Pipeline<'_> {
             heard_at: Instant::now(),
         };
         let mut heartbeat = self.settings.heartbeat_interval.map(tokio::time::interval);
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = tokio::time::interval(if self.target.is_some() { TARGET_TICK } else { TICK });
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             // Not sending is what makes PostgreSQL wait, once the buffer is full; status updates have their own task.
@@ -233,7 +235,7 @@ impl Pipeline<'_> {
             *sent_count = sent_count.saturating_add(1);
             self.acknowledgements.sent(record.value.map_or(0, <[u8]>::len));
             let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
-            self.producers.by(stream.lane).send(record.topic, partition, record.key, record.value, headers, ticket)?;
+            self.producers.by(stream.lane)?.send(record.topic, partition, record.key, record.value, headers, ticket)?;
             self.meter.event(record.operation);
             Ok(())
         })?;
@@ -246,7 +248,14 @@ impl Pipeline<'_> {
         let now_ms = i64::try_from(now.as_millis()).unwrap_or(i64::MAX);
         let topic = routed(&self.settings.heartbeat_topic, &self.settings.routes);
         let key = heartbeat_key(&self.settings.topic_prefix);
-        self.producers.prompt.send(&topic, Some(0), Some(&key), Some(&heartbeat_value(now_ms)), None, HEARTBEAT_TICKET)
+        self.producers.prompt().send(
+            &topic,
+            Some(0),
+            Some(&key),
+            Some(&heartbeat_value(now_ms)),
+            None,
+            HEARTBEAT_TICKET,
+        )
     }
 
     /// Publishes the positions, notices a silent server, and says whether the target is reached.

@@ -1,6 +1,6 @@
 //! The producers of a session, one for each lane.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use super::lane::Lane;
@@ -16,30 +16,54 @@ const BULK_LINGER: Duration = Duration::from_millis(10);
 
 /// All of them; cloning shares them.
 #[derive(Clone)]
-pub(super) struct Producers {
-    pub(super) prompt: Arc<Producer>,
-    grouped: Arc<Producer>,
-    bulk: Arc<Producer>,
+pub(super) struct Producers(Arc<Lanes>);
+
+struct Lanes {
+    config: KafkaConfig,
+    sink: Arc<dyn DeliverySink>,
+    prompt: Arc<Producer>,
+    /// Each has threads that wake now and then, so these two wait until there is a use for them.
+    grouped: OnceLock<Producer>,
+    bulk: OnceLock<Producer>,
 }
 
 impl Producers {
-    pub(super) fn new(config: &KafkaConfig, sink: &Arc<dyn DeliverySink>) -> Result<Self> {
-        let producer = |linger| Producer::new(config, linger, Arc::clone(sink)).map(Arc::new);
-        Ok(Self { prompt: producer(Duration::ZERO)?, grouped: producer(GROUP_LINGER)?, bulk: producer(BULK_LINGER)? })
+    pub(super) fn new(config: &KafkaConfig, sink: Arc<dyn DeliverySink>) -> Result<Self> {
+        let prompt = Arc::new(Producer::new(config, Duration::ZERO, Arc::clone(&sink))?);
+        let config = config.clone();
+        Ok(Self(Arc::new(Lanes { config, sink, prompt, grouped: OnceLock::new(), bulk: OnceLock::new() })))
     }
 
-    pub(super) fn by(&self, lane: Lane) -> &Producer {
+    /// The one that sends at once.
+    pub(super) fn prompt(&self) -> &Arc<Producer> {
+        &self.0.prompt
+    }
+
+    pub(super) fn by(&self, lane: Lane) -> Result<&Producer> {
         match lane {
-            Lane::Prompt => &self.prompt,
-            Lane::Grouped => &self.grouped,
-            Lane::Bulk => &self.bulk,
+            Lane::Prompt => Ok(&self.0.prompt),
+            Lane::Grouped => self.0.made(&self.0.grouped, GROUP_LINGER),
+            Lane::Bulk => self.0.made(&self.0.bulk, BULK_LINGER),
         }
     }
 
     /// Drops what is queued; see [`Producer::close`].
     pub(super) fn close(&self) {
-        for producer in [&self.prompt, &self.grouped, &self.bulk] {
-            producer.close();
+        self.0.prompt.close();
+        for producer in [&self.0.grouped, &self.0.bulk] {
+            if let Some(producer) = producer.get() {
+                producer.close();
+            }
         }
+    }
+}
+
+impl Lanes {
+    fn made<'a>(&self, cell: &'a OnceLock<Producer>, linger: Duration) -> Result<&'a Producer> {
+        if let Some(producer) = cell.get() {
+            return Ok(producer);
+        }
+        let producer = Producer::new(&self.config, linger, Arc::clone(&self.sink))?;
+        Ok(cell.get_or_init(|| producer))
     }
 }

@@ -81,7 +81,7 @@ impl Capture {
         let confirmed = Arc::new(Confirmed::default());
         let confirmer = Arc::new(Confirmer {
             acknowledgements: Arc::clone(&self.acknowledgements),
-            producer: Arc::clone(&producers.prompt),
+            producer: Arc::clone(producers.prompt()),
             topic: position_topic(&self.options.settings.topic_prefix),
             slot_name: self.options.settings.slot_name.clone(),
             system_identifier: identity.system_identifier,
@@ -288,7 +288,7 @@ impl Capture {
             return Ok(producers.clone());
         }
         let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
-        let producers = Producers::new(&self.options.kafka, &sink)?;
+        let producers = Producers::new(&self.options.kafka, sink)?;
         Ok(self.producers.insert(producers).clone())
     }
 
