@@ -27,7 +27,6 @@ pub(super) struct Acknowledgements {
     confirmations: AtomicUsize,
     failure: Mutex<Option<Error>>,
     has_failed: AtomicBool,
-    is_awaited: AtomicBool,
     changed: Notify,
     is_kafka_away: AtomicBool,
     latency: LatencyRecorder,
@@ -43,7 +42,6 @@ impl Acknowledgements {
             confirmations: AtomicUsize::new(0),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
-            is_awaited: AtomicBool::new(false),
             changed: Notify::new(),
             is_kafka_away: AtomicBool::new(false),
             latency: LatencyRecorder::new("evp_capture_ack_latency_seconds"),
@@ -111,13 +109,11 @@ impl Acknowledgements {
         if self.has_failed.load(Ordering::Acquire) { self.failure.lock().take() } else { None }
     }
 
-    /// Waits until `condition` holds or something has failed.
+    /// Waits until `condition` holds or something has failed. Several may wait at once.
     pub(super) async fn wait_for(&self, condition: impl Fn(&Self) -> bool) {
         loop {
             let changed = self.changed.notified();
-            self.is_awaited.store(true, Ordering::SeqCst);
             if condition(self) || self.has_failed.load(Ordering::Acquire) {
-                self.is_awaited.store(false, Ordering::Relaxed);
                 return;
             }
             changed.await;
@@ -126,12 +122,6 @@ impl Acknowledgements {
 
     pub(super) fn latency(&self) -> &LatencyRecorder {
         &self.latency
-    }
-
-    fn notify(&self) {
-        if self.is_awaited.load(Ordering::SeqCst) {
-            self.changed.notify_waiters();
-        }
     }
 }
 
@@ -145,7 +135,7 @@ impl DeliverySink for Acknowledgements {
             HEARTBEAT_TICKET => {}
             CONFIRMATION_TICKET => {
                 self.confirmations.fetch_add(1, Ordering::AcqRel);
-                self.notify();
+                self.changed.notify_waiters();
             }
             _ => {
                 let mut progress = self.progress.lock();
@@ -160,7 +150,7 @@ impl DeliverySink for Acknowledgements {
                     before,
                     InFlight { records: records.saturating_sub(1), bytes: bytes.saturating_sub(payload_bytes) },
                 ) {
-                    self.notify();
+                    self.changed.notify_waiters();
                 }
             }
         }
