@@ -31,5 +31,6 @@ pub(crate) async fn document(database: &Database, collection: &str, id: &str) ->
 
 /// How many events were ever claimed.
 pub(crate) async fn claim_count(database: &Database) -> u64 {
-    database.collection::<Document>("evp_applied_events").estimated_document_count().await.unwrap_or_default()
+    // The server's estimate, which costs less, is wrong after it was killed.
+    database.collection::<Document>("evp_applied_events").count_documents(Document::new()).await.unwrap_or_default()
 }
