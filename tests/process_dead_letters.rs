@@ -168,3 +168,30 @@ async fn the_offset_stays_before_a_poison_until_its_dead_letter_is_on_kafka() {
     assert_eq!(committed(&world, 1), [(0, 3)].into());
     assert_eq!(records(&world, &letters).len(), 1);
 }
+
+#[tokio::test]
+async fn a_document_that_its_collection_refuses_becomes_a_dead_letter_and_its_neighbours_are_created() {
+    let world = world_with("proc_refused", 1, &[event(0, 1, USER, "UserCreated", &json!({}))]).await;
+    let process = world.start(&["process"]);
+    let database = world.mongo().await;
+    eventually("the first is applied", async || committed(&world, 1).get(&0) == Some(&1)).await;
+    let validator = doc! { "collMod": "users", "validator": { "email": { "$ne": "refused@example.org" } } };
+    database.run_command(validator).await.unwrap();
+    let events = [
+        event(0, 2, 2_000, "UserCreated", &json!({ "email": "a@example.org" })),
+        event(0, 3, 3_000, "UserCreated", &json!({ "email": "refused@example.org" })),
+        event(0, 4, 2_000, "UserUpdated", &json!({ "email": "b@example.org" })),
+        event(0, 5, 4_000, "UserCreated", &json!({ "email": "c@example.org" })),
+    ];
+    produce(&world, world.topic(), &events).await;
+    eventually("all offsets are committed", async || committed(&world, 1).get(&0) == Some(&5)).await;
+    assert_eq!(process.stop().code, Some(0));
+    let email =
+        async |aggregate| document(&database, "users", &id(aggregate)).await.map(|user| user.get("email").cloned());
+    assert_eq!(email(2_000).await, Some(Some("b@example.org".into())));
+    assert_eq!((email(3_000).await, email(4_000).await), (None, Some(Some("c@example.org".into()))));
+    let letters = records(&world, &format!("{}.dlq", world.topic()));
+    let headers = headers(&letters[0].headers);
+    assert_eq!((letters.len(), &*headers["__connect.errors.offset"]), (1, "2"));
+    assert!(headers["__connect.errors.exception.message"].contains("validation rule"), "{headers:?}");
+}

@@ -64,6 +64,10 @@ pub(crate) struct LatencyArguments {
     #[arg(long, value_enum, default_value = "evp")]
     pub(crate) process: ProcessSubject,
 
+    /// Observe the topic even where the read models are observed; each observer takes time from what it observes
+    #[arg(long)]
+    pub(crate) all_hops: bool,
+
     /// Partitions of the topic
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) partitions: i32,

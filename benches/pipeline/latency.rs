@@ -68,7 +68,7 @@ pub(crate) async fn measure(servers: &Servers, arguments: &LatencyArguments) -> 
 }
 
 async fn measure_in(world: &World, arguments: &LatencyArguments) -> Result<Section> {
-    let subjects = Subjects::start(world, arguments.capture, arguments.process).await?;
+    let subjects = Subjects::start(world, arguments).await?;
     let (mut runs, mut faults) = (Vec::new(), Vec::new());
     for rate in &arguments.rates {
         eprintln!("latency: {} at {rate}/s for {} s", name_of(&arguments.capture), arguments.seconds);
@@ -190,9 +190,17 @@ fn plot(run: &Run) -> Plot {
     let lines =
         run.hops.iter().map(|hop| (hop.to.to_owned(), [hop.p50_ms, hop.p90_ms, hop.p99_ms, hop.p999_ms, hop.max_ms]));
     Plot::Percentiles {
-        file: format!("latency-{}-{}.svg", run.capture, run.rate),
+        file: format!("{}-{}.svg", name(&run.capture, &run.process), run.rate),
         title: format!("{} at {} transactions a second", run.capture, run.rate),
         lines: lines.collect(),
+    }
+}
+
+/// Of the report and the plots.
+fn name(capture: &str, process: &str) -> String {
+    match process {
+        "none" => format!("latency-{capture}"),
+        _ => format!("latency-{capture}-to-mongodb"),
     }
 }
 
@@ -227,7 +235,7 @@ fn section(arguments: &LatencyArguments, runs: Vec<Run>, faults: Vec<String>) ->
         "writer_late_p99_ms_max": arguments.late_ms_max, "transaction_rows": 1,
     });
     let title = "Latency from the scheduled time";
-    let name = format!("latency-{}", name_of(&arguments.capture));
+    let name = name(&name_of(&arguments.capture), &name_of(&arguments.process));
     let plots = runs.iter().map(plot).collect();
     let notes = runs.iter().filter_map(saturation).collect();
     Section::new(name, title, load, table, &runs, faults).with_plots(plots).with_notes(notes)

@@ -38,7 +38,7 @@ type Result<T, E = Error> = std::result::Result<T, E>;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let outcome = runtime.map_err(Error::from).and_then(|runtime| runtime.block_on(run(arguments)));
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -81,16 +81,19 @@ async fn measure(servers: &Servers, measurement: &Measurement) -> Result<Section
 
 /// Every measurement that needs no Kafka Connect, in sizes that take about ten minutes together or under one.
 fn all(is_quick: bool) -> Vec<Measurement> {
-    let latency = LatencyArguments {
+    let to_mongodb = LatencyArguments {
         rates: if is_quick { vec![500] } else { vec![1_000, 3_000] },
         seconds: if is_quick { 3 } else { 20 },
         warm_up: if is_quick { 1 } else { 5 },
         capture: CaptureSubject::Evp,
         process: ProcessSubject::Evp,
+        all_hops: false,
         partitions: 1,
         connections: 8,
         late_ms_max: if is_quick { 50.0 } else { 5.0 },
     };
+    let to_kafka = LatencyArguments { process: ProcessSubject::None, ..to_mongodb.clone() };
+    let walsender = LatencyArguments { capture: CaptureSubject::Walsender, ..to_kafka.clone() };
     let catch_up = CatchUpArguments {
         events: if is_quick { 5_000 } else { 200_000 },
         transaction_rows: if is_quick { vec![1] } else { vec![1, 100_000] },
@@ -107,6 +110,8 @@ fn all(is_quick: bool) -> Vec<Measurement> {
         Measurement::Idle(idle),
         Measurement::CatchUp(catch_up),
         Measurement::Drain(drain),
-        Measurement::Latency(latency),
+        Measurement::Latency(walsender),
+        Measurement::Latency(to_kafka),
+        Measurement::Latency(to_mongodb),
     ]
 }

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::arguments::{CaptureSubject, ProcessSubject};
+use crate::arguments::{CaptureSubject, LatencyArguments, ProcessSubject};
 use crate::arrivals::{IdScanner, Sightings};
 use crate::child::Running;
 use crate::debezium::{Connect, Tuning};
@@ -32,7 +32,8 @@ pub(crate) struct Subjects {
 
 impl Subjects {
     /// Starts them, and returns once everybody works.
-    pub(crate) async fn start(world: &World, capture: CaptureSubject, process: ProcessSubject) -> Result<Self> {
+    pub(crate) async fn start(world: &World, arguments: &LatencyArguments) -> Result<Self> {
+        let LatencyArguments { capture, process, all_hops, .. } = *arguments;
         let names = world.names("");
         let mut subjects =
             Self { capture: None, process: None, connect: None, topic: None, read_models: None, stream: None };
@@ -63,7 +64,9 @@ impl Subjects {
                 subjects.connect = Some(deploy(world, &names, tuned).await?);
             }
         }
-        subjects.topic = Some(TopicReader::start(&world.servers, &names.topic())?);
+        if process == ProcessSubject::None || all_hops {
+            subjects.topic = Some(TopicReader::start(&world.servers, &names.topic())?);
+        }
         if process == ProcessSubject::Evp {
             let process = world.start(&names, &["process"])?;
             process.wait_for_event("partitions_assigned", READY_TIMEOUT).await?;

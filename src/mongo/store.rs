@@ -149,9 +149,14 @@ impl Store {
         }
     }
 
+    /// Whether replies carry the election term, which is known from the first of them on.
+    pub(crate) fn tells_terms(&self) -> bool {
+        self.has_terms.load(Ordering::Relaxed)
+    }
+
     /// How durable each command of a batch has to be, given that [`Self::make_durable`] follows.
     pub(crate) fn batch_durability(&self) -> Durability {
-        if self.has_terms.load(Ordering::Relaxed) { Durability::Primary } else { Durability::Majority }
+        if self.tells_terms() { Durability::Primary } else { Durability::Majority }
     }
 
     /// Waits until a majority has everything that was written in the election terms given; false if some of it may

@@ -1,28 +1,19 @@
-//! Writing the effects of a batch: per collection first what is created, then what is changed.
+//! Writing the effects of a batch, its collections at the same time, and making them durable.
 //!
-//! Collections are written at the same time. Within one, the changes of one partition to one document are
-//! one statement, so that a command never holds two statements whose order would matter.
-//!
-//! On a replica set the commands are answered by the primary alone, and one wait at the end makes all of them durable:
-//! each wait for a majority costs several times what the writes of a small batch cost. A change of primary in
-//! between shows in the election terms, and the batch is written again. What survived is recognised by its guards;
-//! what was lost has nothing behind it that could hide it, because each document is written once in a batch and the
-//! next batch waits.
+//! On a replica set the primary answers alone, and only the last commands wait for a majority, which then has all that
+//! stands before them in the log: each such wait costs several times what the writes of a small batch cost. A change
+//! of primary in between shows in the election terms, and the batch is written again. What survived is recognised by
+//! its guards; what was lost has nothing behind it that could hide it, because each document is written once in a
+//! batch and the next batch waits.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
-use bson::{Bson, Document, doc};
 use futures_util::future::try_join_all;
 
+use super::collection::CollectionWork;
 use super::in_flight::Effect;
-use crate::error::{Error, ErrorKind, Result};
-use crate::mongo::{Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command};
-
-/// Bounds of one command; the server's own are 16 MB and 100 000 statements.
-const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
-const COMMAND_STATEMENTS_MAX: usize = 10_000;
-/// A statement can lose a race against another process creating the document; then it is written once more.
-const ROUNDS_MAX: u32 = 3;
+use crate::error::{Error, Result};
+use crate::mongo::{Durability, Store, WriteModel};
 
 /// What became of one effect.
 #[derive(Debug)]
@@ -48,300 +39,56 @@ pub(crate) struct Applied {
 
 /// Writes the effects of the topic that has the small number `source`, and makes them durable.
 pub(crate) async fn apply(store: &Store, source: i32, effects: Vec<Effect>) -> Result<Applied> {
+    let mut effects = effects;
     loop {
-        let (outcomes, mut terms) = write(store, source, &effects).await?;
-        terms.sort_unstable();
-        terms.dedup();
-        if store.make_durable(&terms).await? {
+        let Written { outcomes, terms, is_durable } = write(store, source, &effects).await?;
+        if is_durable || store.make_durable(&terms).await? {
             return Ok(Applied { effects, outcomes, terms });
         }
         tracing::info!(event = "effects_rewritten", effects = effects.len(), "the primary has changed; writing again");
+        effects.iter_mut().for_each(|effect| effect.created_term = None);
     }
 }
 
-async fn write(store: &Store, source: i32, effects: &[Effect]) -> Result<(Vec<Outcome>, Vec<i64>)> {
+/// What became of the effects of a batch in one go.
+struct Written {
+    outcomes: Vec<Outcome>,
+    /// The election terms of the replies, each once.
+    terms: Vec<i64>,
+    /// No further wait is needed.
+    is_durable: bool,
+}
+
+async fn write(store: &Store, source: i32, effects: &[Effect]) -> Result<Written> {
     let mut by_collection: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
     for (index, effect) in effects.iter().enumerate() {
         by_collection.entry(effect.model.collection()).or_default().push(index);
     }
-    let works = by_collection.into_iter().map(|(collection, indexes)| {
-        let work = CollectionWork { store, source, collection, effects, outcomes: Vec::new(), terms: Vec::new() };
-        work.run(indexes)
-    });
+    let durability = changes_durability(store, effects);
+    let works = by_collection
+        .into_iter()
+        .map(|(collection, indexes)| CollectionWork::new(store, source, collection, effects).run(indexes, durability));
     let mut outcomes: Vec<Outcome> = effects.iter().map(|_| Outcome::Deferred).collect();
-    let mut terms = Vec::new();
-    for (collection_outcomes, collection_terms) in try_join_all(works).await? {
-        for (index, outcome) in collection_outcomes {
+    let (mut terms, mut has_waited) = (Vec::new(), false);
+    for work in try_join_all(works).await? {
+        for (index, outcome) in work.outcomes {
             if let Some(place) = outcomes.get_mut(index) {
                 *place = outcome;
             }
         }
-        terms.extend(collection_terms);
+        terms.extend(work.terms);
+        has_waited |= work.has_waited;
     }
-    Ok((outcomes, terms))
+    terms.sort_unstable();
+    terms.dedup();
+    let is_durable = durability == Durability::Majority && has_waited && terms.len() == 1;
+    Ok(Written { outcomes, terms, is_durable })
 }
 
-struct CollectionWork<'a> {
-    store: &'a Store,
-    source: i32,
-    collection: &'static str,
-    effects: &'a [Effect],
-    outcomes: Vec<(usize, Outcome)>,
-    terms: Vec<i64>,
-}
-
-/// One statement of an `update` command, and the effects that it folds.
-struct Statement<'a> {
-    partition: PartitionPaths,
-    fold: Fold<'a>,
-    form: Form,
-    indexes: Vec<usize>,
-}
-
-impl<'a> CollectionWork<'a> {
-    async fn run(mut self, indexes: Vec<usize>) -> Result<(Vec<(usize, Outcome)>, Vec<i64>)> {
-        let (creates, changes): (Vec<usize>, Vec<usize>) =
-            indexes.into_iter().partition(|index| matches!(self.model(*index), Some(WriteModel::Create(_))));
-        self.create(&creates).await?;
-        let statements = self.fold(&changes);
-        self.change(statements, self.store.batch_durability()).await?;
-        Ok((self.outcomes, self.terms))
-    }
-
-    fn model(&self, index: usize) -> Option<&'a WriteModel> {
-        self.effects.get(index).map(|effect| &effect.model)
-    }
-
-    async fn create(&mut self, indexes: &[usize]) -> Result<()> {
-        let mut rest = indexes;
-        while !rest.is_empty() {
-            let mut writer = begin_command("insert", self.collection, self.store.batch_durability(), 64 * 1024);
-            writer.begin_array("documents");
-            let mut count = 0_usize;
-            for index in rest {
-                let Some(WriteModel::Create(create)) = self.model(*index) else { continue };
-                writer.created(create);
-                count = count.saturating_add(1);
-                if is_full(&writer, count) {
-                    break;
-                }
-            }
-            writer.end();
-            let (now, later) = rest.split_at(count.clamp(1, rest.len()));
-            rest = later;
-            let command = match writer.finish() {
-                Ok(command) => command,
-                Err(error) => {
-                    self.split_creates(now, error).await?;
-                    continue;
-                }
-            };
-            match self.store.write(&command).await {
-                Ok(reply) => self.creates_answered(now, &reply),
-                Err(error) if error.kind() == ErrorKind::Data => self.split_creates(now, error).await?,
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
-    }
-
-    /// A whole command was refused: find out which of its documents is to blame.
-    async fn split_creates(&mut self, indexes: &[usize], error: Error) -> Result<()> {
-        if let [index] = indexes {
-            self.outcomes.push((*index, Outcome::Failed(error)));
-            return Ok(());
-        }
-        for index in indexes {
-            Box::pin(self.create(&[*index])).await?;
-        }
-        Ok(())
-    }
-
-    fn creates_answered(&mut self, indexes: &[usize], reply: &Reply) {
-        self.terms.extend(reply.term);
-        let refused: HashMap<usize, Outcome> = reply
-            .write_errors
-            .iter()
-            .map(|error| {
-                let outcome = if error.is_taken_id() { Outcome::Applied } else { Outcome::Failed(error.to_error()) };
-                (error.index, outcome)
-            })
-            .collect();
-        let mut refused = refused;
-        for (place, index) in indexes.iter().enumerate() {
-            self.outcomes.push((*index, refused.remove(&place).unwrap_or(Outcome::Applied)));
-        }
-    }
-
-    /// Folds what one partition changes in one document, in the order of the effects.
-    fn fold(&self, indexes: &[usize]) -> Vec<Statement<'a>> {
-        let mut statements: Vec<Statement<'a>> = Vec::with_capacity(indexes.len());
-        let mut places: HashMap<(&str, i32), usize> = HashMap::with_capacity(indexes.len());
-        let mut paths: HashMap<i32, PartitionPaths> = HashMap::new();
-        for index in indexes {
-            let Some(effect) = self.effects.get(*index) else { continue };
-            let WriteModel::Change(change) = &effect.model else { continue };
-            let partition = effect.event.partition;
-            let place = *places.entry((change.id.as_str(), partition)).or_insert(statements.len());
-            match statements.get_mut(place) {
-                Some(statement) => {
-                    statement.fold.push(effect.event.position, change);
-                    statement.indexes.push(*index);
-                }
-                None => {
-                    let paths = paths.entry(partition).or_insert_with(|| PartitionPaths::new(self.source, partition));
-                    let fold = Fold::new(effect.event.position, change);
-                    let statement =
-                        Statement { partition: paths.clone(), fold, form: Form::Exact, indexes: vec![*index] };
-                    statements.push(statement);
-                }
-            }
-        }
-        // A fold is judged as a whole: a later change can ask for what the first does not.
-        statements.iter_mut().for_each(|statement| statement.form = statement.fold.first_form());
-        statements
-    }
-
-    /// `durability` is that of the first round, in which each document is written at the most once.
-    async fn change(&mut self, statements: Vec<Statement<'a>>, mut durability: Durability) -> Result<()> {
-        let mut round = 0_u32;
-        let mut pending = statements;
-        while !pending.is_empty() {
-            round = round.saturating_add(1);
-            let mut again = Vec::new();
-            let mut rest = pending;
-            while !rest.is_empty() {
-                let (command, count) = self.update_command(&rest, durability)?;
-                let later = rest.split_off(count.min(rest.len()));
-                match self.store.write(&command).await {
-                    Ok(reply) => again.extend(self.changes_answered(rest, &reply).await?),
-                    Err(error) if error.kind() == ErrorKind::Data => self.one_by_one(rest, error).await?,
-                    Err(error) => return Err(error),
-                }
-                rest = later;
-            }
-            if round >= ROUNDS_MAX {
-                for statement in again.drain(..) {
-                    self.settle(&statement, |_| Outcome::Missing);
-                }
-            }
-            pending = again;
-            durability = Durability::Majority;
-        }
-        Ok(())
-    }
-
-    fn update_command(
-        &self,
-        statements: &[Statement<'a>],
-        durability: Durability,
-    ) -> Result<(bson::RawDocumentBuf, usize)> {
-        let mut writer = begin_command("update", self.collection, durability, 64 * 1024);
-        writer.begin_array("updates");
-        let mut count = 0_usize;
-        for statement in statements {
-            statement.fold.write(statement.form, &mut writer, &statement.partition);
-            count = count.saturating_add(1);
-            if is_full(&writer, count) {
-                break;
-            }
-        }
-        writer.end();
-        Ok((writer.finish()?, count))
-    }
-
-    /// Sorts the statements of an answered command; returns those to be written again.
-    async fn changes_answered(&mut self, statements: Vec<Statement<'a>>, reply: &Reply) -> Result<Vec<Statement<'a>>> {
-        self.terms.extend(reply.term);
-        let refused: HashMap<usize, &_> = reply.write_errors.iter().map(|error| (error.index, error)).collect();
-        let all_applied = reply.n.saturating_add(refused.len()) >= statements.len();
-        let (mut again, mut unsure) = (Vec::new(), Vec::new());
-        for (place, mut statement) in statements.into_iter().enumerate() {
-            match refused.get(&place) {
-                Some(_) if statement.form == Form::Usual => {
-                    statement.form = Form::Exact;
-                    again.push(statement);
-                }
-                // Two processes created the document of an upsert at once; now it exists.
-                Some(error) if error.is_taken_id() => again.push(statement),
-                Some(error) => self.one_by_one(vec![statement], error.to_error()).await?,
-                None if all_applied => self.settle(&statement, |_| Outcome::Applied),
-                None => unsure.push(statement),
-            }
-        }
-        if !unsure.is_empty() {
-            again.extend(self.find_unapplied(unsure).await?);
-        }
-        Ok(again)
-    }
-
-    /// Not all documents were there, or not everything was new. The watermarks tell which statements were
-    /// applied; the others are written again in their exact form.
-    async fn find_unapplied(&mut self, statements: Vec<Statement<'a>>) -> Result<Vec<Statement<'a>>> {
-        let ids: Vec<Bson> = statements.iter().map(|statement| Bson::from(statement.fold.id)).collect();
-        let filter = doc! { "_id": { "$in": ids } };
-        let found = self.store.find(self.collection, filter, doc! { "_evp.wm": 1 }).await?;
-        let by_id: HashMap<&str, &Document> =
-            found.iter().filter_map(|document| Some((document.get_str("_id").ok()?, document))).collect();
-        let mut again = Vec::new();
-        for mut statement in statements {
-            match by_id.get(statement.fold.id) {
-                None => self.settle(&statement, |_| Outcome::Missing),
-                Some(document) if watermark(document, &statement.partition) >= Some(statement.fold.last_offset) => {
-                    self.settle(&statement, |_| Outcome::Applied);
-                }
-                Some(_) => {
-                    statement.form = Form::Exact;
-                    again.push(statement);
-                }
-            }
-        }
-        Ok(again)
-    }
-
-    /// A statement was refused: apply its effects one at a time up to the one that is to blame.
-    async fn one_by_one(&mut self, statements: Vec<Statement<'a>>, error: Error) -> Result<()> {
-        if let [statement] = statements.as_slice()
-            && let Some((indexes, [])) = self.split_event(&statement.indexes)
-        {
-            let kind = error.kind();
-            let failed = |index: &usize| (*index, Outcome::Failed(Error::new(kind, error.message())));
-            self.outcomes.extend(indexes.iter().map(failed));
-            return Ok(());
-        }
-        for statement in statements {
-            let mut rest = statement.indexes.as_slice();
-            while let Some((event, later)) = self.split_event(rest) {
-                Box::pin(self.change(self.fold(event), Durability::Majority)).await?;
-                rest = later;
-                if !matches!(self.outcomes.last(), Some((_, Outcome::Applied))) {
-                    break;
-                }
-            }
-            self.outcomes.extend(rest.iter().map(|index| (*index, Outcome::Deferred)));
-        }
-        Ok(())
-    }
-
-    /// The effects of the first event, and those of the later ones. The watermark counts events, so that the effects
-    /// of one event on one document can only be applied together.
-    fn split_event<'b>(&self, indexes: &'b [usize]) -> Option<(&'b [usize], &'b [usize])> {
-        let offset = |index: &usize| self.effects.get(*index).map(|effect| effect.event.position.offset);
-        let first = offset(indexes.first()?);
-        let count = indexes.iter().take_while(|index| offset(index) == first).count();
-        indexes.split_at_checked(count)
-    }
-
-    fn settle(&mut self, statement: &Statement<'a>, outcome: impl Fn(usize) -> Outcome) {
-        self.outcomes.extend(statement.indexes.iter().map(|index| (*index, outcome(*index))));
-    }
-}
-
-fn is_full(writer: &Writer, statements: usize) -> bool {
-    writer.len() >= COMMAND_BYTES_MAX || statements >= COMMAND_STATEMENTS_MAX
-}
-
-fn watermark(document: &Document, partition: &PartitionPaths) -> Option<i64> {
-    let watermarks = document.get_document("_evp").ok()?.get_document("wm").ok()?;
-    watermarks.get_i64(&partition.key).ok()
+/// Changes with nothing left to create are one round of commands, so each of them can wait for the majority itself;
+/// in the log they stand behind the documents that were created early.
+fn changes_durability(store: &Store, effects: &[Effect]) -> Durability {
+    let is_change = |effect: &Effect| matches!(effect.model, WriteModel::Change(_));
+    let is_one_round = effects.iter().all(|effect| is_change(effect) || effect.created_term.is_some());
+    if is_one_round { Durability::Majority } else { store.batch_durability() }
 }

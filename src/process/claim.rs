@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::create::EarlyCreates;
 use super::in_flight::{Effect, InFlight};
 use super::prepare::{Prepared, PreparedEvent};
 use crate::error::Result;
-use crate::mongo::{Claim, Claims, Verdict};
+use crate::mongo::{Claim, Claims, Store, Verdict};
 
 /// A batch with its verdicts.
 pub(super) struct Claimed {
@@ -18,8 +19,13 @@ pub(super) struct Claimed {
     pub(super) failed: Vec<Arc<InFlight>>,
 }
 
-/// Claims the events of a batch, and leaves out what other records apply.
-pub(super) async fn claim(claims: Arc<Claims>, prepared: Prepared) -> Result<Claimed> {
+/// Claims the events of a batch, leaves out what other records apply, and creates documents meanwhile.
+pub(super) async fn claim(
+    claims: Arc<Claims>,
+    store: Arc<Store>,
+    prepared: Prepared,
+    creates: EarlyCreates,
+) -> Result<Claimed> {
     let mut claimed = Claimed {
         effects: Vec::with_capacity(prepared.events.len()),
         duplicates: Vec::new(),
@@ -27,9 +33,27 @@ pub(super) async fn claim(claims: Arc<Claims>, prepared: Prepared) -> Result<Cla
         skipped: prepared.skipped,
         failed: prepared.failed,
     };
-    let mut decided: Vec<(usize, PreparedEvent)> = Vec::with_capacity(prepared.events.len());
+    let (decided, created) =
+        tokio::try_join!(decide(&claims, prepared.events, &mut claimed.duplicates), creates.insert(&store))?;
+    for event in decided {
+        if event.parts.is_empty() {
+            claimed.without_effect.push(Arc::new(event.event));
+        } else {
+            event.into_effects(&created, &mut claimed.effects);
+        }
+    }
+    Ok(claimed)
+}
+
+/// The events that their records apply, in order, each with the handlers that are still to do it.
+async fn decide(
+    claims: &Claims,
+    events: Vec<PreparedEvent>,
+    duplicates: &mut Vec<Arc<InFlight>>,
+) -> Result<Vec<PreparedEvent>> {
+    let mut decided: Ordered = Vec::with_capacity(events.len());
     let mut is_applied = HashSet::new();
-    let mut rest: Vec<(usize, PreparedEvent)> = prepared.events.into_iter().enumerate().collect();
+    let mut rest: Ordered = events.into_iter().enumerate().collect();
     // Usually one round. A repetition in the batch is asked for only if the record before it is not the one that
     // applies the event: the repetition may have claimed it in a run that ended before it was applied.
     while !rest.is_empty() {
@@ -40,7 +64,7 @@ pub(super) async fn claim(claims: Arc<Claims>, prepared: Prepared) -> Result<Cla
             event.event.claim_term = answered.term;
             match verdict {
                 Verdict::Duplicate => {
-                    claimed.duplicates.push(Arc::new(event.event));
+                    duplicates.push(Arc::new(event.event));
                     continue;
                 }
                 Verdict::Apply { except } => {
@@ -55,21 +79,14 @@ pub(super) async fn claim(claims: Arc<Claims>, prepared: Prepared) -> Result<Cla
         }
         for (order, event) in repeated {
             if is_applied.contains(&event.claim.event_id) {
-                claimed.duplicates.push(Arc::new(event.event));
+                duplicates.push(Arc::new(event.event));
             } else {
                 rest.push((order, event));
             }
         }
     }
     decided.sort_by_key(|(order, _)| *order);
-    for (_, event) in decided {
-        if event.parts.is_empty() {
-            claimed.without_effect.push(Arc::new(event.event));
-        } else {
-            event.into_effects(&mut claimed.effects);
-        }
-    }
-    Ok(claimed)
+    Ok(decided.into_iter().map(|(_, event)| event).collect())
 }
 
 type Ordered = Vec<(usize, PreparedEvent)>;

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::ProcessSummary;
 use super::apply::Applied;
 use super::claim::{Claimed, claim};
+use super::create::EarlyCreates;
 use super::dead_letter::DeadLetters;
 use super::in_flight::{Effect, InFlight};
 use super::prepare::Preparation;
@@ -32,7 +33,7 @@ use crate::shutdown::Until;
 use crate::telemetry::Health;
 
 /// From so many records on the next batch is claimed while the one before is being written.
-const CLAIM_AHEAD_RECORDS: usize = 200;
+const CLAIM_AHEAD_RECORDS: usize = 450;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// A rebalance waits this long for the batch that is being written; the consumer thread waits a little longer.
 const FENCE_WAIT: Duration = Duration::from_secs(8);
@@ -226,7 +227,14 @@ impl Dispatcher {
         let prepared = self.parts.preparation.prepare(chunks, &mut self.tracker);
         #[allow(clippy::cast_precision_loss)]
         metrics::histogram!("evp_process_batch_records").record(prepared.records as f64);
-        self.claiming = Some(tokio::spawn(claim(Arc::clone(&self.parts.claims), prepared)));
+        // Behind a batch that is not durable yet, a document could be created that an election then lets come first.
+        let is_alone = self.applying.is_none() && prepared.records < CLAIM_AHEAD_RECORDS;
+        let creates = match is_alone && self.parts.store.tells_terms() {
+            true => EarlyCreates::of(&prepared.events),
+            false => EarlyCreates::default(),
+        };
+        let (claims, store) = (Arc::clone(&self.parts.claims), Arc::clone(&self.parts.store));
+        self.claiming = Some(tokio::spawn(claim(claims, store, prepared, creates)));
     }
 
     fn start_writing(&mut self) {

@@ -80,6 +80,8 @@ pub(crate) struct Effect {
     pub(crate) model: WriteModel,
     /// How often it was tried.
     pub(crate) attempts: u32,
+    /// The election term in which its document was created, if that was done while its event was claimed.
+    pub(crate) created_term: Option<i64>,
 }
 
 /// A handler, for its name.

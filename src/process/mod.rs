@@ -4,6 +4,8 @@
 
 mod apply;
 mod claim;
+mod collection;
+mod create;
 mod dead_letter;
 mod dispatcher;
 mod event;

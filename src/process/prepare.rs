@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::create::Created;
 use super::handler::{Handler, HandlerRegistry};
 use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage};
 use super::{Event, UnknownEvents};
@@ -44,7 +45,7 @@ pub(crate) struct PreparedEvent {
 
 impl PreparedEvent {
     /// The effects, each on its own way from here.
-    pub(crate) fn into_effects(self, effects: &mut Vec<Effect>) {
+    pub(crate) fn into_effects(self, created: &Created, effects: &mut Vec<Effect>) {
         let count = self.parts.iter().map(|(_, models)| models.len()).sum();
         self.event.set_open(count);
         let event = Arc::new(self.event);
@@ -52,6 +53,7 @@ impl PreparedEvent {
             effects.extend(models.into_iter().map(|model| Effect {
                 event: Arc::clone(&event),
                 handler: handler.clone(),
+                created_term: created.term_of(&model),
                 model,
                 attempts: 0,
             }));

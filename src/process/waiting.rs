@@ -116,7 +116,7 @@ mod tests {
         let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
         let event = InFlight::new(0, Assignment::default(), Position { offset, sequence: offset }, record);
         let handler = HandlerName(Arc::clone(&HandlerRegistry::builtin().handlers("UserUpdated")[0]));
-        Effect { event: Arc::new(event), handler, model, attempts: 0 }
+        Effect { event: Arc::new(event), handler, model, attempts: 0, created_term: None }
     }
 
     fn update(offset: i64) -> Effect {

@@ -1,0 +1,308 @@
+//! Writing the effects of a batch on one collection: first what is created, then what is changed.
+//!
+//! The changes of one partition to one document are one statement, so that a command never holds two statements whose
+//! order would matter.
+
+use std::collections::HashMap;
+
+use bson::{Bson, Document, doc};
+
+use super::apply::Outcome;
+use super::in_flight::Effect;
+use crate::error::{Error, ErrorKind, Result};
+use crate::mongo::{Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command};
+
+/// Bounds of one command; the server's own are 16 MB and 100 000 statements.
+const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
+const COMMAND_STATEMENTS_MAX: usize = 10_000;
+/// A statement can lose a race against another process creating the document; then it is written once more.
+const ROUNDS_MAX: u32 = 3;
+
+/// The effects of a batch on one collection, and what became of them.
+pub(super) struct CollectionWork<'a> {
+    store: &'a Store,
+    source: i32,
+    collection: &'static str,
+    effects: &'a [Effect],
+    /// By the place of the effect in the batch.
+    pub(super) outcomes: Vec<(usize, Outcome)>,
+    /// The election terms of the replies.
+    pub(super) terms: Vec<i64>,
+    /// Whether a change was acknowledged by a majority.
+    pub(super) has_waited: bool,
+}
+
+/// One statement of an `update` command, and the effects that it folds.
+struct Statement<'a> {
+    partition: PartitionPaths,
+    fold: Fold<'a>,
+    form: Form,
+    indexes: Vec<usize>,
+}
+
+impl<'a> CollectionWork<'a> {
+    pub(super) fn new(store: &'a Store, source: i32, collection: &'static str, effects: &'a [Effect]) -> Self {
+        let (outcomes, terms, has_waited) = (Vec::new(), Vec::new(), false);
+        Self { store, source, collection, effects, outcomes, terms, has_waited }
+    }
+
+    /// Writes the effects at `indexes`; `durability` is that of the first round of changes.
+    pub(super) async fn run(mut self, indexes: Vec<usize>, durability: Durability) -> Result<Self> {
+        let (mut creates, mut changes) = (Vec::new(), Vec::new());
+        for index in indexes {
+            match self.effects.get(index).map(|effect| (&effect.model, effect.created_term)) {
+                Some((WriteModel::Create(_), Some(term))) => {
+                    self.outcomes.push((index, Outcome::Applied));
+                    self.terms.push(term);
+                }
+                Some((WriteModel::Create(_), None)) => creates.push(index),
+                Some((WriteModel::Change(_), _)) => changes.push(index),
+                None => {}
+            }
+        }
+        self.create(&creates).await?;
+        let statements = self.fold(&changes);
+        self.change(statements, durability).await?;
+        Ok(self)
+    }
+
+    fn model(&self, index: usize) -> Option<&'a WriteModel> {
+        self.effects.get(index).map(|effect| &effect.model)
+    }
+
+    async fn create(&mut self, indexes: &[usize]) -> Result<()> {
+        let mut rest = indexes;
+        while !rest.is_empty() {
+            let mut writer = begin_command("insert", self.collection, self.store.batch_durability(), 64 * 1024);
+            writer.begin_array("documents");
+            let mut count = 0_usize;
+            for index in rest {
+                let Some(WriteModel::Create(create)) = self.model(*index) else { continue };
+                writer.created(create);
+                count = count.saturating_add(1);
+                if is_full(&writer, count) {
+                    break;
+                }
+            }
+            writer.end();
+            let (now, later) = rest.split_at(count.clamp(1, rest.len()));
+            rest = later;
+            let command = match writer.finish() {
+                Ok(command) => command,
+                Err(error) => {
+                    self.split_creates(now, error).await?;
+                    continue;
+                }
+            };
+            match self.store.write(&command).await {
+                Ok(reply) => self.creates_answered(now, &reply),
+                Err(error) if error.kind() == ErrorKind::Data => self.split_creates(now, error).await?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// A whole command was refused: find out which of its documents is to blame.
+    async fn split_creates(&mut self, indexes: &[usize], error: Error) -> Result<()> {
+        if let [index] = indexes {
+            self.outcomes.push((*index, Outcome::Failed(error)));
+            return Ok(());
+        }
+        for index in indexes {
+            Box::pin(self.create(&[*index])).await?;
+        }
+        Ok(())
+    }
+
+    fn creates_answered(&mut self, indexes: &[usize], reply: &Reply) {
+        self.terms.extend(reply.term);
+        let refused: HashMap<usize, Outcome> = reply
+            .write_errors
+            .iter()
+            .map(|error| {
+                let outcome = if error.is_taken_id() { Outcome::Applied } else { Outcome::Failed(error.to_error()) };
+                (error.index, outcome)
+            })
+            .collect();
+        let mut refused = refused;
+        for (place, index) in indexes.iter().enumerate() {
+            self.outcomes.push((*index, refused.remove(&place).unwrap_or(Outcome::Applied)));
+        }
+    }
+
+    /// Folds what one partition changes in one document, in the order of the effects.
+    fn fold(&self, indexes: &[usize]) -> Vec<Statement<'a>> {
+        let mut statements: Vec<Statement<'a>> = Vec::with_capacity(indexes.len());
+        let mut places: HashMap<(&str, i32), usize> = HashMap::with_capacity(indexes.len());
+        let mut paths: HashMap<i32, PartitionPaths> = HashMap::new();
+        for index in indexes {
+            let Some(effect) = self.effects.get(*index) else { continue };
+            let WriteModel::Change(change) = &effect.model else { continue };
+            let partition = effect.event.partition;
+            let place = *places.entry((change.id.as_str(), partition)).or_insert(statements.len());
+            match statements.get_mut(place) {
+                Some(statement) => {
+                    statement.fold.push(effect.event.position, change);
+                    statement.indexes.push(*index);
+                }
+                None => {
+                    let paths = paths.entry(partition).or_insert_with(|| PartitionPaths::new(self.source, partition));
+                    let fold = Fold::new(effect.event.position, change);
+                    let statement =
+                        Statement { partition: paths.clone(), fold, form: Form::Exact, indexes: vec![*index] };
+                    statements.push(statement);
+                }
+            }
+        }
+        // A fold is judged as a whole: a later change can ask for what the first does not.
+        statements.iter_mut().for_each(|statement| statement.form = statement.fold.first_form());
+        statements
+    }
+
+    /// `durability` is that of the first round, in which each document is written at the most once.
+    async fn change(&mut self, statements: Vec<Statement<'a>>, mut durability: Durability) -> Result<()> {
+        let mut round = 0_u32;
+        let mut pending = statements;
+        while !pending.is_empty() {
+            round = round.saturating_add(1);
+            let mut again = Vec::new();
+            let mut rest = pending;
+            while !rest.is_empty() {
+                let (command, count) = self.update_command(&rest, durability)?;
+                let later = rest.split_off(count.min(rest.len()));
+                match self.store.write(&command).await {
+                    Ok(reply) => {
+                        self.has_waited |= durability == Durability::Majority;
+                        again.extend(self.changes_answered(rest, &reply).await?);
+                    }
+                    Err(error) if error.kind() == ErrorKind::Data => self.one_by_one(rest, error).await?,
+                    Err(error) => return Err(error),
+                }
+                rest = later;
+            }
+            if round >= ROUNDS_MAX {
+                for statement in again.drain(..) {
+                    self.settle(&statement, |_| Outcome::Missing);
+                }
+            }
+            pending = again;
+            durability = Durability::Majority;
+        }
+        Ok(())
+    }
+
+    fn update_command(
+        &self,
+        statements: &[Statement<'a>],
+        durability: Durability,
+    ) -> Result<(bson::RawDocumentBuf, usize)> {
+        let mut writer = begin_command("update", self.collection, durability, 64 * 1024);
+        writer.begin_array("updates");
+        let mut count = 0_usize;
+        for statement in statements {
+            statement.fold.write(statement.form, &mut writer, &statement.partition);
+            count = count.saturating_add(1);
+            if is_full(&writer, count) {
+                break;
+            }
+        }
+        writer.end();
+        Ok((writer.finish()?, count))
+    }
+
+    /// Sorts the statements of an answered command; returns those to be written again.
+    async fn changes_answered(&mut self, statements: Vec<Statement<'a>>, reply: &Reply) -> Result<Vec<Statement<'a>>> {
+        self.terms.extend(reply.term);
+        let refused: HashMap<usize, &_> = reply.write_errors.iter().map(|error| (error.index, error)).collect();
+        let all_applied = reply.n.saturating_add(refused.len()) >= statements.len();
+        let (mut again, mut unsure) = (Vec::new(), Vec::new());
+        for (place, mut statement) in statements.into_iter().enumerate() {
+            match refused.get(&place) {
+                Some(_) if statement.form == Form::Usual => {
+                    statement.form = Form::Exact;
+                    again.push(statement);
+                }
+                // Two processes created the document of an upsert at once; now it exists.
+                Some(error) if error.is_taken_id() => again.push(statement),
+                Some(error) => self.one_by_one(vec![statement], error.to_error()).await?,
+                None if all_applied => self.settle(&statement, |_| Outcome::Applied),
+                None => unsure.push(statement),
+            }
+        }
+        if !unsure.is_empty() {
+            again.extend(self.find_unapplied(unsure).await?);
+        }
+        Ok(again)
+    }
+
+    /// Not all documents were there, or not everything was new. The watermarks tell which statements were
+    /// applied; the others are written again in their exact form.
+    async fn find_unapplied(&mut self, statements: Vec<Statement<'a>>) -> Result<Vec<Statement<'a>>> {
+        let ids: Vec<Bson> = statements.iter().map(|statement| Bson::from(statement.fold.id)).collect();
+        let filter = doc! { "_id": { "$in": ids } };
+        let found = self.store.find(self.collection, filter, doc! { "_evp.wm": 1 }).await?;
+        let by_id: HashMap<&str, &Document> =
+            found.iter().filter_map(|document| Some((document.get_str("_id").ok()?, document))).collect();
+        let mut again = Vec::new();
+        for mut statement in statements {
+            match by_id.get(statement.fold.id) {
+                None => self.settle(&statement, |_| Outcome::Missing),
+                Some(document) if watermark(document, &statement.partition) >= Some(statement.fold.last_offset) => {
+                    self.settle(&statement, |_| Outcome::Applied);
+                }
+                Some(_) => {
+                    statement.form = Form::Exact;
+                    again.push(statement);
+                }
+            }
+        }
+        Ok(again)
+    }
+
+    /// A statement was refused: apply its effects one at a time up to the one that is to blame.
+    async fn one_by_one(&mut self, statements: Vec<Statement<'a>>, error: Error) -> Result<()> {
+        if let [statement] = statements.as_slice()
+            && let Some((indexes, [])) = self.split_event(&statement.indexes)
+        {
+            let kind = error.kind();
+            let failed = |index: &usize| (*index, Outcome::Failed(Error::new(kind, error.message())));
+            self.outcomes.extend(indexes.iter().map(failed));
+            return Ok(());
+        }
+        for statement in statements {
+            let mut rest = statement.indexes.as_slice();
+            while let Some((event, later)) = self.split_event(rest) {
+                Box::pin(self.change(self.fold(event), Durability::Majority)).await?;
+                rest = later;
+                if !matches!(self.outcomes.last(), Some((_, Outcome::Applied))) {
+                    break;
+                }
+            }
+            self.outcomes.extend(rest.iter().map(|index| (*index, Outcome::Deferred)));
+        }
+        Ok(())
+    }
+
+    /// The effects of the first event, and those of the later ones. The watermark counts events, so that the effects
+    /// of one event on one document can only be applied together.
+    fn split_event<'b>(&self, indexes: &'b [usize]) -> Option<(&'b [usize], &'b [usize])> {
+        let offset = |index: &usize| self.effects.get(*index).map(|effect| effect.event.position.offset);
+        let first = offset(indexes.first()?);
+        let count = indexes.iter().take_while(|index| offset(index) == first).count();
+        indexes.split_at_checked(count)
+    }
+
+    fn settle(&mut self, statement: &Statement<'a>, outcome: impl Fn(usize) -> Outcome) {
+        self.outcomes.extend(statement.indexes.iter().map(|index| (*index, outcome(*index))));
+    }
+}
+
+fn is_full(writer: &Writer, statements: usize) -> bool {
+    writer.len() >= COMMAND_BYTES_MAX || statements >= COMMAND_STATEMENTS_MAX
+}
+
+fn watermark(document: &Document, partition: &PartitionPaths) -> Option<i64> {
+    let watermarks = document.get_document("_evp").ok()?.get_document("wm").ok()?;
+    watermarks.get_i64(&partition.key).ok()
+}
