@@ -11,7 +11,7 @@ use crate::support::{OwnStack, Running, World, eventually, read_models, topic_en
 
 /// Events of the crash test; raise it for a longer one.
 fn event_count() -> u64 {
-    std::env::var("EVP_TEST_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(12_000)
+    std::env::var("EVP_TEST_EVENTS").ok().and_then(|text| text.parse().ok()).unwrap_or(50_000)
 }
 
 /// Marks rows as processed while they are written, so that each event is on the topic more than once.

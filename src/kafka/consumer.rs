@@ -209,7 +209,10 @@ impl Reader {
                 // The rebalance that took a partition away was delivered inside the poll, before this chunk.
                 chunk.drop_partitions(&self.consumer.group.context().take_revoked());
                 match polled {
-                    Some(Ok(message)) => chunk.push(&message),
+                    Some(Ok(message)) => {
+                        self.consumer.group.context().answered();
+                        chunk.push(&message);
+                    }
                     Some(Err(error)) => {
                         self.hand_over(std::mem::take(&mut chunk));
                         if let Err(error) = self.report(error) {
@@ -273,7 +276,7 @@ impl Reader {
             ) => Err(client_error(&format!("reading topic `{topic}`"), &self.config, error)),
             _ if fatal => Err(client_error(&format!("reading topic `{topic}`"), &self.config, error)),
             _ => {
-                tracing::warn!(event = "kafka_unavailable", %error, "reading is interrupted and resumes by itself");
+                self.consumer.group.context().interrupted(error);
                 Ok(())
             }
         }

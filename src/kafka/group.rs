@@ -33,6 +33,8 @@ pub(crate) struct GroupContext {
     revoked: Mutex<Vec<i32>>,
     /// Whether partitions were assigned since the reader last looked; they are not paused.
     assigned: AtomicBool,
+    /// Whether Kafka was reported to be out of reach, which is done once.
+    unreachable: AtomicBool,
 }
 
 impl ClientContext for GroupContext {
@@ -45,6 +47,10 @@ impl ClientContext for GroupContext {
     }
 
     fn stats(&self, statistics: Statistics) {
+        // A broker with a negative number is an address to start from, not a member of the cluster.
+        if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+            self.answered();
+        }
         for (partition, state) in
             statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
         {
@@ -101,6 +107,24 @@ impl GroupContext {
             failed_commits: AtomicU64::new(0),
             revoked: Mutex::new(Vec::new()),
             assigned: AtomicBool::new(false),
+            unreachable: AtomicBool::new(false),
+        }
+    }
+
+    /// Reports an error that librdkafka heals by itself, unless one has been reported since Kafka last answered.
+    pub(crate) fn interrupted(&self, error: KafkaError) {
+        if self.unreachable.swap(true, Ordering::Relaxed) {
+            tracing::debug!(event = "kafka_unavailable", %error, "reading is still interrupted");
+            return;
+        }
+        let error = client_error("reading events", &self.config, error);
+        tracing::warn!(event = "kafka_unavailable", %error, "reading is interrupted and resumes by itself");
+    }
+
+    /// Kafka answers.
+    pub(crate) fn answered(&self) {
+        if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
+            tracing::info!(event = "kafka_available", "Kafka answers again");
         }
     }
 

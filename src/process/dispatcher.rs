@@ -4,7 +4,7 @@
 //! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
 //! time, which keeps the order of each document.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use super::apply::Applied;
 use super::claim::{Claimed, claim};
 use super::create::EarlyCreates;
 use super::dead_letter::DeadLetters;
+use super::gathered::Gathered;
 use super::in_flight::{Effect, InFlight};
 use super::prepare::Preparation;
 use super::settle::{RetryPolicy, settle};
@@ -25,7 +26,6 @@ use super::tasks::{join, write_dead_letters, write_effects};
 use super::waiting::Waiting;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::chunk::Chunk;
 use crate::kafka::consumer::{ConsumerHandle, Delivery};
 use crate::kafka::offsets::OffsetTracker;
 use crate::mongo::{Claims, Store, renew_source};
@@ -64,8 +64,7 @@ pub(super) struct Dispatcher {
     consumer: ConsumerHandle,
     tracker: OffsetTracker,
     waiting: Waiting,
-    /// Delivered, not parsed; they count in the backlog, which bounds them.
-    gathered: VecDeque<Chunk>,
+    gathered: Gathered,
     claiming: Option<JoinHandle<Result<Claimed>>>,
     /// Claimed, not being written.
     claimed: Option<Vec<Effect>>,
@@ -92,12 +91,13 @@ enum Next {
 
 impl Dispatcher {
     pub(super) fn new(parts: Parts, consumer: ConsumerHandle, started: Instant) -> Self {
+        let gathered = Gathered::new(Arc::clone(&consumer.backlog));
         Self {
             parts,
             consumer,
             tracker: OffsetTracker::default(),
             waiting: Waiting::default(),
-            gathered: VecDeque::new(),
+            gathered,
             claiming: None,
             claimed: None,
             applying: None,
@@ -206,9 +206,8 @@ impl Dispatcher {
     /// Few records are not claimed while a batch is being written, because they could not be written before it ends,
     /// and until then more of them can share the commands.
     fn start_claiming(&mut self) {
-        let gathered: usize = self.gathered.iter().map(Chunk::len).sum();
-        let is_worth_it =
-            self.applying.is_none() || gathered >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
+        let is_worth_it = self.applying.is_none()
+            || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
         let has_room = self.waiting.len() < WAITING_EFFECTS_MAX
             && self.given_up.len() < GIVEN_UP_MAX
             && self.tracker.outstanding() < OUTSTANDING_RECORDS_MAX;
@@ -216,14 +215,7 @@ impl Dispatcher {
         if is_busy || self.gathered.is_empty() || !is_worth_it || !has_room {
             return;
         }
-        let (mut chunks, mut records) = (Vec::new(), 0_usize);
-        while records < self.parts.process.batch_records_max
-            && let Some(chunk) = self.gathered.pop_front()
-        {
-            self.consumer.backlog.take(&chunk);
-            records = records.saturating_add(chunk.len());
-            chunks.push(chunk);
-        }
+        let chunks = self.gathered.take(self.parts.process.batch_records_max);
         let prepared = self.parts.preparation.prepare(chunks, &mut self.tracker);
         #[allow(clippy::cast_precision_loss)]
         metrics::histogram!("evp_process_batch_records").record(prepared.records as f64);
@@ -278,7 +270,7 @@ impl Dispatcher {
 
     async fn receive_one(&mut self, delivery: Delivery) -> Result<()> {
         match delivery {
-            Delivery::Chunk(chunk) => self.gathered.push_back(chunk),
+            Delivery::Chunk(chunk) => self.gathered.push(chunk),
             Delivery::EndOfPartition(partition) => {
                 self.ended.insert(partition);
             }
@@ -327,11 +319,7 @@ impl Dispatcher {
             self.tracker.revoke(*partition);
             self.ended.remove(partition);
         }
-        for chunk in &mut self.gathered {
-            self.consumer.backlog.take(chunk);
-            chunk.drop_partitions(partitions);
-            self.consumer.backlog.add(chunk);
-        }
+        self.gathered.drop_partitions(partitions);
         let tracker = &self.tracker;
         let is_ours = |effect: &Effect| tracker.is_current(effect.event.partition, effect.event.assignment);
         self.waiting.retain(is_ours);

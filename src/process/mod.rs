@@ -9,6 +9,7 @@ mod create;
 mod dead_letter;
 mod dispatcher;
 mod event;
+mod gathered;
 mod handler;
 mod handlers;
 mod in_flight;
