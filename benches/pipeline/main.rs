@@ -79,7 +79,7 @@ async fn measure(servers: &Servers, measurement: &Measurement) -> Result<Section
     }
 }
 
-/// Every measurement that needs no Kafka Connect, in sizes that take about ten minutes together or under one.
+/// Every measurement that needs no Kafka Connect, in sizes that take a quarter of an hour together or a minute.
 fn all(is_quick: bool) -> Vec<Measurement> {
     let to_mongodb = LatencyArguments {
         rates: if is_quick { vec![500] } else { vec![1_000, 3_000] },

@@ -107,14 +107,25 @@ fn draw_bars(path: &Path, title: &str, unit: &str, bars: &[(String, Vec<f64>)]) 
         .y_label_formatter(&name)
         .label_style((FONT, 14))
         .draw()?;
-    for (index, ((_, runs), colour)) in bars.iter().zip(COLOURS.iter().cycle()).enumerate() {
+    for (index, (name, runs)) in bars.iter().enumerate() {
         let Some((_, middle, _)) = crate::report::median(runs) else { continue };
+        let colour = colour_of(name, bars);
         let (bottom, top) = (place(index) - 0.3, place(index) + 0.3);
         chart.draw_series([Rectangle::new([(0.0, bottom), (middle, top)], colour.mix(0.6).filled())])?;
         chart.draw_series(runs.iter().map(|run| Circle::new((*run, place(index)), 4, BLACK.filled())))?;
     }
     root.present()?;
     Ok(())
+}
+
+/// The same for all bars of a subject, whose name stands before the comma.
+fn colour_of(name: &str, bars: &[(String, Vec<f64>)]) -> RGBColor {
+    let subject = |name: &str| name.split(',').next().map(str::to_owned);
+    let mut subjects: Vec<_> = bars.iter().map(|(name, _)| subject(name)).collect();
+    subjects.sort_unstable();
+    subjects.dedup();
+    let place = subjects.iter().position(|known| *known == subject(name)).unwrap_or_default();
+    COLOURS.iter().cycle().nth(place).copied().unwrap_or(BLACK)
 }
 
 /// Where a category stands on its axis.

@@ -10,23 +10,10 @@ use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 
-use super::collection::CollectionWork;
+use super::collection::{CollectionWork, Outcome};
 use super::in_flight::Effect;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::mongo::{Durability, Store, WriteModel};
-
-/// What became of one effect.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// It is in MongoDB, now or since an earlier attempt.
-    Applied,
-    /// The document that it changes does not exist.
-    Missing,
-    /// It is refused, or fails for a reason that evp does not know.
-    Failed(Error),
-    /// It stands behind an effect that failed and was not tried.
-    Deferred,
-}
 
 /// What became of a batch.
 #[derive(Debug)]

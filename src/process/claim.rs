@@ -39,7 +39,7 @@ pub(super) async fn claim(
         if event.parts.is_empty() {
             claimed.without_effect.push(Arc::new(event.event));
         } else {
-            event.into_effects(&created, &mut claimed.effects);
+            event.into_effects(|model| created.term_of(model), &mut claimed.effects);
         }
     }
     Ok(claimed)

@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use bson::{Bson, Document, doc};
 
-use super::apply::Outcome;
 use super::in_flight::Effect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mongo::{Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command};
@@ -17,6 +16,19 @@ const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
 const COMMAND_STATEMENTS_MAX: usize = 10_000;
 /// A statement can lose a race against another process creating the document; then it is written once more.
 const ROUNDS_MAX: u32 = 3;
+
+/// What became of one effect.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// It is in MongoDB, now or since an earlier attempt.
+    Applied,
+    /// The document that it changes does not exist.
+    Missing,
+    /// It is refused, or fails for a reason that evp does not know.
+    Failed(Error),
+    /// It stands behind an effect that failed and was not tried.
+    Deferred,
+}
 
 /// The effects of a batch on one collection, and what became of them.
 pub(super) struct CollectionWork<'a> {

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::create::Created;
 use super::handler::{Handler, HandlerRegistry};
 use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage};
 use super::{Event, UnknownEvents};
@@ -44,8 +43,8 @@ pub(crate) struct PreparedEvent {
 }
 
 impl PreparedEvent {
-    /// The effects, each on its own way from here.
-    pub(crate) fn into_effects(self, created: &Created, effects: &mut Vec<Effect>) {
+    /// The effects, each on its own way from here; `created_term` knows the documents that were created early.
+    pub(crate) fn into_effects(self, created_term: impl Fn(&WriteModel) -> Option<i64>, effects: &mut Vec<Effect>) {
         let count = self.parts.iter().map(|(_, models)| models.len()).sum();
         self.event.set_open(count);
         let event = Arc::new(self.event);
@@ -53,7 +52,7 @@ impl PreparedEvent {
             effects.extend(models.into_iter().map(|model| Effect {
                 event: Arc::clone(&event),
                 handler: handler.clone(),
-                created_term: created.term_of(&model),
+                created_term: created_term(&model),
                 model,
                 attempts: 0,
             }));

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::apply::{Applied, Outcome};
+use super::apply::Applied;
+use super::collection::Outcome;
 use super::in_flight::{Effect, Failure, InFlight, Stage};
 use super::waiting::after;
 use crate::error::{Error, Reaction, Result};
