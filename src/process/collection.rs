@@ -5,11 +5,11 @@
 
 use std::collections::HashMap;
 
-use bson::{Bson, Document, doc};
+use bson::{Bson, Document, RawDocumentBuf, doc};
 
 use super::in_flight::Effect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo::{Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command};
+use crate::mongo::{Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command};
 
 /// Bounds of one command; the server's own are 16 MB and 100 000 statements.
 const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -85,21 +85,14 @@ impl<'a> CollectionWork<'a> {
     async fn create(&mut self, indexes: &[usize]) -> Result<()> {
         let mut rest = indexes;
         while !rest.is_empty() {
-            let mut writer = begin_command("insert", self.collection, self.store.batch_durability(), 64 * 1024);
-            writer.begin_array("documents");
-            let mut count = 0_usize;
-            for index in rest {
-                let Some(WriteModel::Create(create)) = self.model(*index) else { continue };
-                writer.created(create);
-                count = count.saturating_add(1);
-                if is_full(&writer, count) {
-                    break;
-                }
-            }
-            writer.end();
+            let creates = rest.iter().filter_map(|index| match self.model(*index) {
+                Some(WriteModel::Create(create)) => Some(create),
+                _ => None,
+            });
+            let (command, count) = insert_command(self.collection, self.store.batch_durability(), creates);
             let (now, later) = rest.split_at(count.clamp(1, rest.len()));
             rest = later;
-            let command = match writer.finish() {
+            let command = match command {
                 Ok(command) => command,
                 Err(error) => {
                     self.split_creates(now, error).await?;
@@ -204,11 +197,7 @@ impl<'a> CollectionWork<'a> {
         Ok(())
     }
 
-    fn update_command(
-        &self,
-        statements: &[Statement<'a>],
-        durability: Durability,
-    ) -> Result<(bson::RawDocumentBuf, usize)> {
+    fn update_command(&self, statements: &[Statement<'a>], durability: Durability) -> Result<(RawDocumentBuf, usize)> {
         let mut writer = begin_command("update", self.collection, durability, 64 * 1024);
         writer.begin_array("updates");
         let mut count = 0_usize;
@@ -308,6 +297,25 @@ impl<'a> CollectionWork<'a> {
     fn settle(&mut self, statement: &Statement<'a>, outcome: impl Fn(usize) -> Outcome) {
         self.outcomes.extend(statement.indexes.iter().map(|index| (*index, outcome(*index))));
     }
+}
+
+/// Inserts as many of the documents as one command takes, and how many these are.
+pub(super) fn insert_command<'a>(
+    collection: &str,
+    durability: Durability,
+    creates: impl Iterator<Item = &'a Create>,
+) -> (Result<RawDocumentBuf>, usize) {
+    let mut writer = begin_command("insert", collection, durability, 16 * 1024);
+    writer.begin_array("documents");
+    let mut count = 0_usize;
+    for create in creates {
+        writer.created(create);
+        count = count.saturating_add(1);
+        if is_full(&writer, count) {
+            break;
+        }
+    }
+    (writer.finish(), count)
 }
 
 fn is_full(writer: &Writer, statements: usize) -> bool {

@@ -8,9 +8,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bson::RawDocumentBuf;
 use futures_util::future::try_join_all;
 
+use super::collection::insert_command;
 use super::prepare::PreparedEvent;
 use crate::error::{ErrorKind, Result};
-use crate::mongo::{Create, Durability, Store, WriteModel, begin_command};
+use crate::mongo::{Create, Durability, Store, WriteModel};
 
 /// The documents that the events of a batch create, by collection.
 #[derive(Debug, Default)]
@@ -48,13 +49,10 @@ impl EarlyCreates {
 
 impl Insert {
     fn new(collection: &'static str, creates: &[&Create]) -> Option<Self> {
-        let mut writer = begin_command("insert", collection, Durability::Primary, 16 * 1024);
-        writer.begin_array("documents");
-        creates.iter().for_each(|create| writer.created(create));
-        writer.end();
-        let ids = creates.iter().map(|create| create.id.clone()).collect();
-        // What is too large for one command is left to whoever can split it.
-        Some(Self { collection, command: writer.finish().ok()?, ids })
+        // What one command does not take is created among the other effects.
+        let (command, count) = insert_command(collection, Durability::Primary, creates.iter().copied());
+        let ids = creates.iter().take(count).map(|create| create.id.clone()).collect();
+        Some(Self { collection, command: command.ok()?, ids })
     }
 
     async fn run(self, store: &Store) -> Result<Vec<((&'static str, String), i64)>> {
