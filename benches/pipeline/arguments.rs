@@ -53,7 +53,7 @@ pub(crate) struct LatencyArguments {
     pub(crate) seconds: u64,
 
     /// Load before it that is not measured
-    #[arg(long, value_name = "SECONDS", default_value_t = 5)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) warm_up: u64,
 
     /// Who reads the slot

@@ -84,7 +84,7 @@ fn all(is_quick: bool) -> Vec<Measurement> {
     let to_mongodb = LatencyArguments {
         rates: if is_quick { vec![500] } else { vec![1_000, 3_000] },
         seconds: if is_quick { 3 } else { 20 },
-        warm_up: if is_quick { 1 } else { 5 },
+        warm_up: if is_quick { 1 } else { 10 },
         capture: CaptureSubject::Evp,
         process: ProcessSubject::Evp,
         all_hops: false,

@@ -41,8 +41,9 @@ $(setting EVP_KAFKA_SETTINGS)
 EOF
 }
 
-kafka_java() { # kafka_java HEAP: the start of every Java command line, in one place so that all of them log alike
+kafka_java() { # kafka_java HEAP: the start of every Java command line, collecting garbage as Kafka's own scripts would
     JAVA=(java "-Xmx$1" "-Xms$1" -XX:+ExitOnOutOfMemoryError
+        -XX:+UseG1GC -XX:MaxGCPauseMillis=20 -XX:InitiatingHeapOccupancyPercent=35 -XX:+ExplicitGCInvokesConcurrent
         -Dorg.slf4j.simpleLogger.showDateTime=true "-Dorg.slf4j.simpleLogger.dateTimeFormat=yyyy-MM-dd HH:mm:ss.SSS"
         -cp "$(kafka_home)/*")
 }

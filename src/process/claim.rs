@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::create::EarlyCreates;
 use super::in_flight::{Effect, InFlight};
@@ -33,8 +34,10 @@ pub(super) async fn claim(
         skipped: prepared.skipped,
         failed: prepared.failed,
     };
+    let started = Instant::now();
     let (decided, created) =
         tokio::try_join!(decide(&claims, prepared.events, &mut claimed.duplicates), creates.insert(&store))?;
+    metrics::histogram!("evp_process_claim_seconds").record(started.elapsed());
     for event in decided {
         if event.parts.is_empty() {
             claimed.without_effect.push(Arc::new(event.event));

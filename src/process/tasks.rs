@@ -1,6 +1,7 @@
 //! What runs beside the dispatcher, so that it can answer while a server does not.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::task::JoinHandle;
 
@@ -38,7 +39,9 @@ pub(super) async fn write_effects(
     source: i32,
     effects: Vec<Effect>,
 ) -> Result<Applied> {
+    let started = Instant::now();
     let applied = apply(&store, source, effects).await?;
+    metrics::histogram!("evp_process_write_seconds").record(started.elapsed());
     // A change of primary since the claims were written may have undone them.
     let undone = |event: &InFlight| applied.terms.iter().any(|term| Some(*term) != event.claim_term);
     if applied.terms.is_empty() || !applied.effects.iter().any(|effect| undone(&effect.event)) {
