@@ -4,7 +4,6 @@
 //! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
 //! time, which keeps the order of each document.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use super::dead_letter::DeadLetters;
 use super::gathered::Gathered;
 use super::in_flight::{Effect, InFlight};
 use super::prepare::Preparation;
+use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
 use super::tally::{End, Tally};
 use super::tasks::{join, write_dead_letters, write_effects};
@@ -27,7 +27,6 @@ use super::waiting::Waiting;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::consumer::{ConsumerHandle, Delivery};
-use crate::kafka::offsets::OffsetTracker;
 use crate::mongo::{Claims, Store, renew_source};
 use crate::shutdown::Until;
 use crate::telemetry::Health;
@@ -41,8 +40,6 @@ const FENCE_WAIT: Duration = Duration::from_secs(8);
 const WAITING_EFFECTS_MAX: usize = 20_000;
 /// Events that may wait for their dead letters before no new ones are taken.
 const GIVEN_UP_MAX: usize = 1_000;
-/// Records that may be received and not committable before no new ones are taken.
-const OUTSTANDING_RECORDS_MAX: usize = 500_000;
 
 /// What the dispatcher works with.
 #[derive(Debug)]
@@ -62,7 +59,7 @@ pub(super) struct Parts {
 pub(super) struct Dispatcher {
     parts: Parts,
     consumer: ConsumerHandle,
-    tracker: OffsetTracker,
+    progress: Progress,
     waiting: Waiting,
     gathered: Gathered,
     claiming: Option<JoinHandle<Result<Claimed>>>,
@@ -72,10 +69,6 @@ pub(super) struct Dispatcher {
     /// Events without hope, not yet in the dead-letter topic.
     given_up: Vec<Arc<InFlight>>,
     giving_up: Option<JoinHandle<Result<Vec<Arc<InFlight>>>>>,
-    /// Partitions whose end was reached.
-    ended: HashSet<i32>,
-    assigned_once: bool,
-    failed_commits: u64,
     tally: Tally,
 }
 
@@ -95,7 +88,7 @@ impl Dispatcher {
         Self {
             parts,
             consumer,
-            tracker: OffsetTracker::default(),
+            progress: Progress::default(),
             waiting: Waiting::default(),
             gathered,
             claiming: None,
@@ -103,9 +96,6 @@ impl Dispatcher {
             applying: None,
             given_up: Vec::new(),
             giving_up: None,
-            ended: HashSet::new(),
-            assigned_once: false,
-            failed_commits: 0,
             tally: Tally::new(started),
         }
     }
@@ -134,7 +124,7 @@ impl Dispatcher {
         if let Some(giving_up) = self.giving_up.take() {
             giving_up.abort();
         }
-        let committed = self.commit_now().await;
+        let committed = self.progress.commit_now(&self.consumer).await;
         let summary = self.tally.summary();
         self.consumer.stop().await;
         tracing::info!(
@@ -170,7 +160,7 @@ impl Dispatcher {
         match next {
             Next::Stop | Next::Due => Ok(()),
             Next::Tick => {
-                self.commit();
+                self.progress.commit(&self.consumer);
                 Ok(())
             }
             Next::Claimed(claimed) => {
@@ -208,15 +198,14 @@ impl Dispatcher {
     fn start_claiming(&mut self) {
         let is_worth_it = self.applying.is_none()
             || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
-        let has_room = self.waiting.len() < WAITING_EFFECTS_MAX
-            && self.given_up.len() < GIVEN_UP_MAX
-            && self.tracker.outstanding() < OUTSTANDING_RECORDS_MAX;
+        let has_room =
+            self.waiting.len() < WAITING_EFFECTS_MAX && self.given_up.len() < GIVEN_UP_MAX && self.progress.has_room();
         let is_busy = self.claiming.is_some() || self.claimed.is_some();
         if is_busy || self.gathered.is_empty() || !is_worth_it || !has_room {
             return;
         }
         let chunks = self.gathered.take(self.parts.process.batch_records_max);
-        let prepared = self.parts.preparation.prepare(chunks, &mut self.tracker);
+        let prepared = self.parts.preparation.prepare(chunks, &mut self.progress.tracker);
         #[allow(clippy::cast_precision_loss)]
         metrics::histogram!("evp_process_batch_records").record(prepared.records as f64);
         // Behind a batch that is not durable yet, a document could be created that an election then lets come first.
@@ -255,8 +244,7 @@ impl Dispatcher {
             && self.claimed.is_none()
             && self.applying.is_none()
             && self.giving_up.is_none();
-        let at_end = self.tracker.partitions().all(|partition| self.ended.contains(&partition));
-        idle && self.assigned_once && at_end && self.waiting.is_empty()
+        idle && self.progress.is_at_end() && self.waiting.is_empty()
     }
 
     /// Takes a delivery and those that are there already, so that a batch is as large as it can be.
@@ -271,15 +259,9 @@ impl Dispatcher {
     async fn receive_one(&mut self, delivery: Delivery) -> Result<()> {
         match delivery {
             Delivery::Chunk(chunk) => self.gathered.push(chunk),
-            Delivery::EndOfPartition(partition) => {
-                self.ended.insert(partition);
-            }
+            Delivery::EndOfPartition(partition) => self.progress.reached_end(partition),
             Delivery::Assigned(partitions) => {
-                for partition in &partitions {
-                    self.tracker.assign(*partition);
-                    self.ended.remove(partition);
-                }
-                self.assigned_once = true;
+                self.progress.assign(&partitions);
                 self.parts.health.set_ready();
                 tracing::info!(event = "partitions_assigned", ?partitions, "reading");
             }
@@ -310,20 +292,12 @@ impl Dispatcher {
         {
             self.dead_lettered(&events?);
         }
-        self.tracker.commit_failed();
-        let mut offsets = self.tracker.take_committable();
-        offsets.retain(|(partition, _)| partitions.contains(partition));
-        // What stays with this member was taken and is not committed here.
-        self.tracker.commit_failed();
-        for partition in partitions {
-            self.tracker.revoke(*partition);
-            self.ended.remove(partition);
-        }
+        let offsets = self.progress.revoke(partitions);
         self.gathered.drop_partitions(partitions);
-        let tracker = &self.tracker;
-        let is_ours = |effect: &Effect| tracker.is_current(effect.event.partition, effect.event.assignment);
+        let progress = &self.progress;
+        let is_ours = |effect: &Effect| progress.is_current(&effect.event);
         self.waiting.retain(is_ours);
-        self.given_up.retain(|event| tracker.is_current(event.partition, event.assignment));
+        self.given_up.retain(|event| progress.is_current(event));
         if let Some(claimed) = &mut self.claimed {
             claimed.retain(is_ours);
         }
@@ -331,9 +305,8 @@ impl Dispatcher {
     }
 
     fn claims_answered(&mut self, mut claimed: Claimed) {
-        let tracker = &self.tracker;
-        claimed.effects.retain(|effect| tracker.is_current(effect.event.partition, effect.event.assignment));
-        claimed.failed.retain(|event| tracker.is_current(event.partition, event.assignment));
+        claimed.effects.retain(|effect| self.progress.is_current(&effect.event));
+        claimed.failed.retain(|event| self.progress.is_current(event));
         for event in &claimed.skipped {
             self.end(event, End::Skipped);
         }
@@ -355,8 +328,7 @@ impl Dispatcher {
 
     /// Notes what became of a batch.
     fn settle(&mut self, applied: Applied) -> Result<()> {
-        let tracker = &self.tracker;
-        let is_current = |event: &InFlight| tracker.is_current(event.partition, event.assignment);
+        let is_current = |event: &InFlight| self.progress.is_current(event);
         let process = &self.parts.process;
         let policy = RetryPolicy { retries_max: process.retries_max, delay: process.retry_delay };
         let settled = settle(applied, is_current, policy, Instant::now())?;
@@ -380,33 +352,8 @@ impl Dispatcher {
     }
 
     fn end(&mut self, event: &InFlight, end: End) {
-        self.tracker.done(event.partition, event.assignment, event.position.offset);
+        self.progress.done(event);
         self.tally.ended(event, end);
-    }
-
-    fn commit(&mut self) {
-        let failed = self.consumer.failed_commits();
-        if failed != self.failed_commits {
-            self.failed_commits = failed;
-            self.tracker.commit_failed();
-        }
-        let offsets = self.tracker.take_committable();
-        if offsets.is_empty() {
-            return;
-        }
-        if let Err(error) = self.consumer.commit(&offsets) {
-            tracing::debug!(event = "kafka_commit_failed", %error, "offsets will be committed again");
-            self.tracker.commit_failed();
-        }
-    }
-
-    async fn commit_now(&mut self) -> Result<()> {
-        self.tracker.commit_failed();
-        let offsets = self.tracker.take_committable();
-        if offsets.is_empty() {
-            return Ok(());
-        }
-        self.consumer.commit_now(offsets).await
     }
 
     /// Finishes what was claimed, is being written or is given up; takes nothing new.

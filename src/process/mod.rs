@@ -14,6 +14,7 @@ mod handler;
 mod handlers;
 mod in_flight;
 mod prepare;
+mod progress;
 mod settle;
 mod tally;
 mod tasks;

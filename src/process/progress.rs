@@ -1,0 +1,95 @@
+//! How far the assigned partitions are: which of them are at their end, and which offsets may be committed.
+
+use std::collections::HashSet;
+
+use super::in_flight::InFlight;
+use crate::error::Result;
+use crate::kafka::consumer::ConsumerHandle;
+use crate::kafka::offsets::OffsetTracker;
+
+/// Records that may be received and not committable before no new ones are taken.
+const OUTSTANDING_RECORDS_MAX: usize = 500_000;
+
+/// The partitions of this member of the group.
+#[derive(Debug, Default)]
+pub(super) struct Progress {
+    pub(super) tracker: OffsetTracker,
+    /// Partitions whose end was reached.
+    ended: HashSet<i32>,
+    assigned_once: bool,
+    /// Commits that the consumer has reported as failed so far.
+    failed_commits: u64,
+}
+
+impl Progress {
+    pub(super) fn assign(&mut self, partitions: &[i32]) {
+        for partition in partitions {
+            self.tracker.assign(*partition);
+            self.ended.remove(partition);
+        }
+        self.assigned_once = true;
+    }
+
+    /// Forgets partitions, and says what may be committed for them.
+    pub(super) fn revoke(&mut self, partitions: &[i32]) -> Vec<(i32, i64)> {
+        self.tracker.commit_failed();
+        let mut offsets = self.tracker.take_committable();
+        offsets.retain(|(partition, _)| partitions.contains(partition));
+        // What stays with this member was taken and is not committed here.
+        self.tracker.commit_failed();
+        for partition in partitions {
+            self.tracker.revoke(*partition);
+            self.ended.remove(partition);
+        }
+        offsets
+    }
+
+    pub(super) fn reached_end(&mut self, partition: i32) {
+        self.ended.insert(partition);
+    }
+
+    /// Whether the end of every assigned partition was reached.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.assigned_once && self.tracker.partitions().all(|partition| self.ended.contains(&partition))
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        self.tracker.outstanding() < OUTSTANDING_RECORDS_MAX
+    }
+
+    /// Whether the event's partition is still read under the assignment under which the event came.
+    pub(super) fn is_current(&self, event: &InFlight) -> bool {
+        self.tracker.is_current(event.partition, event.assignment)
+    }
+
+    pub(super) fn done(&mut self, event: &InFlight) {
+        self.tracker.done(event.partition, event.assignment, event.position.offset);
+    }
+
+    /// Commits what has advanced, without waiting for the answer.
+    pub(super) fn commit(&mut self, consumer: &ConsumerHandle) {
+        let failed = consumer.failed_commits();
+        if failed != self.failed_commits {
+            self.failed_commits = failed;
+            self.tracker.commit_failed();
+        }
+        let offsets = self.tracker.take_committable();
+        if offsets.is_empty() {
+            return;
+        }
+        if let Err(error) = consumer.commit(&offsets) {
+            tracing::debug!(event = "kafka_commit_failed", %error, "offsets will be committed again");
+            self.tracker.commit_failed();
+        }
+    }
+
+    /// Commits everything and waits for the answer.
+    pub(super) async fn commit_now(&mut self, consumer: &ConsumerHandle) -> Result<()> {
+        self.tracker.commit_failed();
+        let offsets = self.tracker.take_committable();
+        if offsets.is_empty() {
+            return Ok(());
+        }
+        consumer.commit_now(offsets).await
+    }
+}
