@@ -28,6 +28,8 @@ pub(super) struct Acknowledgements {
     failure: Mutex<Option<Error>>,
     has_failed: AtomicBool,
     changed: Notify,
+    /// Before the first session it is the inspection of the topics that says what is wrong with Kafka.
+    has_session: AtomicBool,
     is_kafka_away: AtomicBool,
     latency: LatencyRecorder,
     health: Arc<Health>,
@@ -43,6 +45,7 @@ impl Acknowledgements {
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
             changed: Notify::new(),
+            has_session: AtomicBool::new(false),
             is_kafka_away: AtomicBool::new(false),
             latency: LatencyRecorder::new("evp_capture_ack_latency_seconds"),
             health,
@@ -56,6 +59,7 @@ impl Acknowledgements {
         self.in_flight_bytes.store(0, Ordering::Relaxed);
         *self.failure.lock() = None;
         self.has_failed.store(false, Ordering::Relaxed);
+        self.has_session.store(true, Ordering::Relaxed);
     }
 
     pub(super) fn begin(&self, commit_time_us: i64) -> Ticket {
@@ -163,7 +167,7 @@ impl DeliverySink for Acknowledgements {
     }
 
     fn unreachable(&self, problem: &str) {
-        if !self.is_kafka_away.swap(true, Ordering::Relaxed) {
+        if self.has_session.load(Ordering::Relaxed) && !self.is_kafka_away.swap(true, Ordering::Relaxed) {
             tracing::warn!(
                 event = "kafka_unreachable",
                 problem,

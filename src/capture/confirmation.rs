@@ -65,6 +65,8 @@ pub(super) struct Confirmer {
     pub(super) slot_name: String,
     pub(super) system_identifier: u64,
     pub(super) confirmed: Arc<Confirmed>,
+    /// An acknowledgement does not say of which record it is, so that one is written at a time.
+    pub(super) turn: tokio::sync::Mutex<()>,
 }
 
 /// The position that PostgreSQL may be told, and the call to tell it.
@@ -94,6 +96,12 @@ impl Confirmed {
 impl Confirmer {
     /// Writes a record for `lsn` and waits for its acknowledgement, however long Kafka takes.
     pub(super) async fn write(&self, lsn: Lsn) -> Result<()> {
+        self.write_by(&self.producer, lsn).await
+    }
+
+    /// The same by another producer.
+    pub(super) async fn write_by(&self, producer: &Producer, lsn: Lsn) -> Result<()> {
+        let _turn = self.turn.lock().await;
         let last_commit_end = Lsn::new(self.confirmed.last_commit_end.load(Ordering::Relaxed));
         let value = Value {
             system_identifier: self.system_identifier.to_string(),
@@ -104,7 +112,7 @@ impl Confirmer {
         let value = serde_json::json!(value).to_string();
         let before = self.acknowledgements.confirmations();
         let key = key(&self.slot_name);
-        self.producer.send(&self.topic, Some(0), Some(&key), Some(value.as_bytes()), None, CONFIRMATION_TICKET)?;
+        producer.send(&self.topic, Some(0), Some(&key), Some(value.as_bytes()), None, CONFIRMATION_TICKET)?;
         self.acknowledgements.wait_for(|acknowledgements| acknowledgements.confirmations() > before).await;
         match self.acknowledgements.take_failure() {
             Some(error) => Err(error),

@@ -104,8 +104,10 @@ impl Pipeline<'_> {
             let (lane, waiting_bytes) = (stream.lane, reader.waiting_bytes());
             let next_lane = |in_flight| next_lane(lane, in_flight, waiting_bytes);
             let awaits_kafka = match next_lane(self.acknowledgements.in_flight()) {
-                Some(lane) => {
-                    stream.lane = lane;
+                Some(next) => {
+                    if next != lane {
+                        stream.lane = self.producers.usable(next)?;
+                    }
                     self.send_burst(&mut stream, reader).await? == Burst::Full
                 }
                 None => true,
@@ -235,7 +237,7 @@ impl Pipeline<'_> {
             *sent_count = sent_count.saturating_add(1);
             self.acknowledgements.sent(record.value.map_or(0, <[u8]>::len));
             let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
-            self.producers.by(stream.lane)?.send(record.topic, partition, record.key, record.value, headers, ticket)?;
+            self.producers.by(stream.lane).send(record.topic, partition, record.key, record.value, headers, ticket)?;
             self.meter.event(record.operation);
             Ok(())
         })?;

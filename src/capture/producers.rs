@@ -1,12 +1,12 @@
 //! The producers of a session, one for each lane.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::lane::Lane;
 use crate::config::KafkaConfig;
 use crate::error::Result;
-use crate::kafka::producer::{DeliverySink, Producer};
+use crate::kafka::producer::{DeliverySink, Producer, Purpose, READY_AFTER};
 
 /// What a burst waits for the rest of it to be queued.
 const GROUP_LINGER: Duration = Duration::from_millis(1);
@@ -23,13 +23,19 @@ struct Lanes {
     sink: Arc<dyn DeliverySink>,
     prompt: Arc<Producer>,
     /// Each has threads that wake now and then, so these two wait until there is a use for them.
-    grouped: OnceLock<Producer>,
-    bulk: OnceLock<Producer>,
+    grouped: OnceLock<LateProducer>,
+    bulk: OnceLock<LateProducer>,
+}
+
+struct LateProducer {
+    producer: Producer,
+    made_at: Instant,
 }
 
 impl Producers {
     pub(super) fn new(config: &KafkaConfig, sink: Arc<dyn DeliverySink>) -> Result<Self> {
-        let prompt = Arc::new(Producer::new(config, Duration::ZERO, Arc::clone(&sink))?);
+        let purpose = Purpose::Stream { linger: Duration::ZERO };
+        let prompt = Arc::new(Producer::new(config, purpose, Arc::clone(&sink))?);
         let config = config.clone();
         Ok(Self(Arc::new(Lanes { config, sink, prompt, grouped: OnceLock::new(), bulk: OnceLock::new() })))
     }
@@ -39,31 +45,43 @@ impl Producers {
         &self.0.prompt
     }
 
-    pub(super) fn by(&self, lane: Lane) -> Result<&Producer> {
-        match lane {
-            Lane::Prompt => Ok(&self.0.prompt),
-            Lane::Grouped => self.0.made(&self.0.grouped, GROUP_LINGER),
-            Lane::Bulk => self.0.made(&self.0.bulk, BULK_LINGER),
-        }
+    /// The lane to take where `wanted` is best: until its producer, made by the first call, can write, the prompt one.
+    pub(super) fn usable(&self, wanted: Lane) -> Result<Lane> {
+        let late = match wanted {
+            Lane::Prompt => return Ok(wanted),
+            Lane::Grouped => self.0.made(&self.0.grouped, GROUP_LINGER)?,
+            Lane::Bulk => self.0.made(&self.0.bulk, BULK_LINGER)?,
+        };
+        Ok(if late.made_at.elapsed() >= READY_AFTER { wanted } else { Lane::Prompt })
+    }
+
+    /// The producer of a lane that is usable.
+    pub(super) fn by(&self, lane: Lane) -> &Producer {
+        let late = match lane {
+            Lane::Prompt => None,
+            Lane::Grouped => self.0.grouped.get(),
+            Lane::Bulk => self.0.bulk.get(),
+        };
+        late.map_or(&*self.0.prompt, |late| &late.producer)
     }
 
     /// Drops what is queued; see [`Producer::close`].
     pub(super) fn close(&self) {
         self.0.prompt.close();
-        for producer in [&self.0.grouped, &self.0.bulk] {
-            if let Some(producer) = producer.get() {
-                producer.close();
+        for late in [&self.0.grouped, &self.0.bulk] {
+            if let Some(late) = late.get() {
+                late.producer.close();
             }
         }
     }
 }
 
 impl Lanes {
-    fn made<'a>(&self, cell: &'a OnceLock<Producer>, linger: Duration) -> Result<&'a Producer> {
-        if let Some(producer) = cell.get() {
-            return Ok(producer);
+    fn made<'a>(&self, cell: &'a OnceLock<LateProducer>, linger: Duration) -> Result<&'a LateProducer> {
+        if let Some(late) = cell.get() {
+            return Ok(late);
         }
-        let producer = Producer::new(&self.config, linger, Arc::clone(&self.sink))?;
-        Ok(cell.get_or_init(|| producer))
+        let producer = Producer::new(&self.config, Purpose::Stream { linger }, Arc::clone(&self.sink))?;
+        Ok(cell.get_or_init(|| LateProducer { producer, made_at: Instant::now() }))
     }
 }

@@ -20,7 +20,7 @@ use super::transaction::TransactionState;
 use super::{CaptureOptions, CaptureSummary, Obstacle, feedback};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
-use crate::kafka::producer::DeliverySink;
+use crate::kafka::producer::{DeliverySink, Producer, Purpose};
 use crate::lsn::Lsn;
 use crate::postgres::{self, ReplicationReader, Session, StartPoint, SystemIdentity};
 use crate::shutdown::Until;
@@ -72,12 +72,13 @@ impl Capture {
         shutdown: &CancellationToken,
         obstacle: &mut Obstacle,
     ) -> Result<Ending> {
+        // First, because it takes half a second until it can write.
+        let producers = self.producers()?;
         let prepared = shutdown.run_until_cancelled(self.prepare()).await;
         let Some(prepared) = prepared else { return Ok(Ending::Stopped) };
         let (source, topics, identity, session) = prepared?;
         let slot_lsn = source.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn).unwrap_or_default();
         self.acknowledgements.start_session(slot_lsn);
-        let producers = self.producers()?;
         let confirmed = Arc::new(Confirmed::default());
         let confirmer = Arc::new(Confirmer {
             acknowledgements: Arc::clone(&self.acknowledgements),
@@ -86,6 +87,7 @@ impl Capture {
             slot_name: self.options.settings.slot_name.clone(),
             system_identifier: identity.system_identifier,
             confirmed: Arc::clone(&confirmed),
+            turn: tokio::sync::Mutex::default(),
         });
         self.establish(&confirmer, &topics, &identity, slot_lsn, shutdown).await?;
         if self.options.until == Until::CaughtUp {
@@ -160,10 +162,12 @@ impl Capture {
             create_compacted_topic(&self.options.kafka, &confirmer.topic).await?;
         }
         self.accepts_gap = false;
-        match shutdown.run_until_cancelled(confirmer.write(slot_lsn)).await {
-            Some(outcome) => outcome,
-            None => Err(Error::unavailable("stopped before streaming began")),
-        }
+        let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
+        let producer = Producer::new(&self.options.kafka, Purpose::Single, sink)?;
+        let written = shutdown.run_until_cancelled(confirmer.write_by(&producer, slot_lsn)).await;
+        // Its thread takes a moment to end.
+        tokio::task::spawn_blocking(move || drop(producer));
+        written.unwrap_or_else(|| Err(Error::unavailable("stopped before streaming began")))
     }
 
     async fn stream(

@@ -87,7 +87,20 @@ fn delivery_error(error: KafkaError, topic: &str, payload_bytes: usize, config: 
     }
 }
 
-/// An idempotent producer with a thread that delivers acknowledgements.
+/// An idempotent producer can write after this time at the latest, if its brokers answer, and hardly sooner: librdkafka
+/// asks for its id before it is connected, and not again for half a second (`rd_kafka_idemp_pid_timer_restart`, 2.12).
+pub(crate) const READY_AFTER: Duration = Duration::from_millis(600);
+
+/// What a producer is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Records that are written once and in order, each waiting this long for others to share its batch.
+    Stream { linger: Duration },
+    /// A single record, at once. A lost answer can make it two, one behind the other.
+    Single,
+}
+
+/// A producer with a thread that delivers acknowledgements.
 pub(crate) struct Producer {
     inner: Arc<BaseProducer<Context>>,
     is_closing: Arc<AtomicBool>,
@@ -96,12 +109,14 @@ pub(crate) struct Producer {
 
 impl Producer {
     /// Connects in the background; nothing is sent yet.
-    ///
-    /// `linger` is how long a record waits for others to share its batch.
-    pub(crate) fn new(config: &KafkaConfig, linger: Duration, sink: Arc<dyn DeliverySink>) -> Result<Self> {
+    pub(crate) fn new(config: &KafkaConfig, purpose: Purpose, sink: Arc<dyn DeliverySink>) -> Result<Self> {
         let mut client = client_config(config, "evp-capture");
+        let (is_idempotent, linger) = match purpose {
+            Purpose::Stream { linger } => ("true", linger),
+            Purpose::Single => ("false", Duration::ZERO),
+        };
         client
-            .set("enable.idempotence", "true")
+            .set("enable.idempotence", is_idempotent)
             .set("acks", "all")
             // A record that times out would leave a gap behind it: wait for ever instead.
             .set("message.timeout.ms", "0")
