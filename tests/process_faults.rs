@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::envelopes::committed;
-use crate::support::{OwnStack, Running, World, claim_count, eventually, records, topic_end};
+use crate::support::{OwnStack, ReplicaSet, Running, World, claim_count, eventually, records, topic_end};
 
 /// Events of each test, written at [`RATE`].
 const EVENTS: u64 = 6_000;
@@ -67,6 +67,23 @@ async fn mongodb_and_kafka_may_stop_and_come_back_during_load() {
     stack.start(&["kafka"]);
     load.finish(&world).await;
     committed_all(&world, 3).await;
+    assert_eq!(process.stop().code, Some(0));
+    verify(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_election_undoes_is_written_again_and_counted_once() {
+    let set = ReplicaSet::up().await;
+    let mut world = World::on_stack("faults_election", &set.first).await;
+    world.set("MONGODB_URI", set.uri());
+    let load = Load::start(&world, 2).await;
+    let mut process = world.start(&["process"]);
+    claimed(&world, 500).await;
+    set.leave_the_first_alone().await;
+    set.elect_another().await;
+    process.event("claims_reasserted").await;
+    load.finish(&world).await;
+    committed_all(&world, 2).await;
     assert_eq!(process.stop().code, Some(0));
     verify(&world);
 }

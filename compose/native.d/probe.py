@@ -198,6 +198,10 @@ def mongo_primary(address):
     return mongo(address, {"hello": 1}).get("isWritablePrimary", False)
 
 
+def mongo_answers(address):
+    return mongo(address, {"ping": 1}).get("ok") == 1
+
+
 def mongo_initiate(address):
     members = [{"_id": 0, "host": address}]
     answer = mongo(address, {"replSetInitiate": {"_id": "rs0", "members": members}})
@@ -236,6 +240,8 @@ def main(command, *args):
         print("\n".join(kafka_topics(*args)))
     elif command == "mongo-primary":
         return 0 if mongo_primary(*args) else 1
+    elif command == "mongo-answers":
+        return 0 if mongo_answers(*args) else 1
     elif command == "mongo-initiate":
         mongo_initiate(*args)
     elif command == "http-ok":

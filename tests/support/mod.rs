@@ -12,6 +12,7 @@ mod kafka;
 mod load;
 mod oracle;
 mod read_models;
+mod replica_set;
 mod running;
 mod stack;
 mod world;
@@ -21,6 +22,7 @@ pub(crate) use {
     load::Load,
     oracle::Oracle,
     read_models::{claim_count, document, read_models},
+    replica_set::ReplicaSet,
     running::{Finished, Running},
     stack::OwnStack,
     world::World,

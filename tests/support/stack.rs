@@ -57,7 +57,7 @@ impl OwnStack {
         self.call("resume", services);
     }
 
-    fn command(&self) -> Command {
+    pub(super) fn command(&self) -> Command {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compose/native");
         let mut command = Command::new(script);
         command.env("EVP_STACK_DIR", self.directory.path());
