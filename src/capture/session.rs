@@ -165,8 +165,11 @@ impl Capture {
         let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
         let producer = Producer::new(&self.options.kafka, Purpose::Single, sink)?;
         let written = shutdown.run_until_cancelled(confirmer.write_by(&producer, slot_lsn)).await;
-        // Its thread takes a moment to end.
-        tokio::task::spawn_blocking(move || drop(producer));
+        // Its thread takes a moment to end, which matters only if it could still speak of this record in the next session.
+        let closing = tokio::task::spawn_blocking(move || drop(producer));
+        if !matches!(written, Some(Ok(()))) {
+            let _ = closing.await;
+        }
         written.unwrap_or_else(|| Err(Error::unavailable("stopped before streaming began")))
     }
 

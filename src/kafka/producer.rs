@@ -111,12 +111,12 @@ impl Producer {
     /// Connects in the background; nothing is sent yet.
     pub(crate) fn new(config: &KafkaConfig, purpose: Purpose, sink: Arc<dyn DeliverySink>) -> Result<Self> {
         let mut client = client_config(config, "evp-capture");
-        let (is_idempotent, linger) = match purpose {
+        let (idempotence, linger) = match purpose {
             Purpose::Stream { linger } => ("true", linger),
             Purpose::Single => ("false", Duration::ZERO),
         };
         client
-            .set("enable.idempotence", is_idempotent)
+            .set("enable.idempotence", idempotence)
             .set("acks", "all")
             // A record that times out would leave a gap behind it: wait for ever instead.
             .set("message.timeout.ms", "0")
