@@ -5,6 +5,7 @@ use mongodb::options::Acknowledgment;
 
 use super::{OwnStack, eventually};
 
+/// More than one answer to a member's question for more of the log.
 const ALONE_WRITES: usize = 20;
 /// Longer than a member needs to be left alone.
 const ELECTION_TIMEOUT_MS: i32 = 5_000;
@@ -61,7 +62,7 @@ impl ReplicaSet {
     /// Freezes the first member, lets the others elect one of them, and tells the first about it, which takes back what
     /// nobody else has.
     pub(crate) async fn elect_another(&self) {
-        let before = rollback_id(&admin(&self.first).await).await;
+        let before = rollback_id(&admin(&self.first).await).await.expect("the primary tells its rollback id");
         self.first.pause(&["mongo"]);
         self.others.iter().for_each(|other| other.resume(&["mongo"]));
         let other = admin(&self.others[0]).await;
@@ -72,8 +73,10 @@ impl ReplicaSet {
         })
         .await;
         self.first.resume(&["mongo"]);
+        let admin = admin(&self.first).await;
         eventually("the first takes back what it wrote alone", async || {
-            rollback_id(&admin(&self.first).await).await > before
+            // It closes its connections while it does so.
+            rollback_id(&admin).await.is_some_and(|now| now > before)
         })
         .await;
     }
@@ -130,8 +133,6 @@ async fn progress(admin: &mongodb::Database) -> (Timestamp, Timestamp) {
 }
 
 /// Grows each time the member takes something back.
-async fn rollback_id(admin: &mongodb::Database) -> i32 {
-    let answer = admin.run_command(doc! { "replSetGetRBID": 1 }).await;
-    // It closes its connections while it does so.
-    answer.ok().and_then(|answer| answer.get_i32("rbid").ok()).unwrap_or_default()
+async fn rollback_id(admin: &mongodb::Database) -> Option<i32> {
+    admin.run_command(doc! { "replSetGetRBID": 1 }).await.ok()?.get_i32("rbid").ok()
 }
