@@ -45,9 +45,14 @@ impl ReadModelReader {
         let (stop, seen) = (CancellationToken::new(), Sightings::default());
         let (token, sightings) = (stop.clone(), seen.clone());
         let reader = tokio::spawn(async move {
-            while let Some(Some(Ok(entry))) = token.run_until_cancelled(entries.next()).await {
-                if let Some(id) = last_event(&entry) {
-                    sightings.note(id, Instant::now());
+            while let Some(Some(entry)) = token.run_until_cancelled(entries.next()).await {
+                match entry.map(|entry| last_event(&entry)) {
+                    Ok(Some(id)) => sightings.note(id, Instant::now()),
+                    Ok(None) => {}
+                    Err(error) => {
+                        eprintln!("MongoDB's log cannot be read any further: {error}");
+                        break;
+                    }
                 }
             }
         });
@@ -65,7 +70,9 @@ impl ReadModelReader {
 /// Where the log ends now, as far as a majority has it.
 async fn last_write(client: &Client) -> Result<Timestamp> {
     let hello: Document = client.database("admin").run_command(doc! { "hello": 1 }).await?;
-    Ok(hello.get_document("lastWrite")?.get_document("majorityOpTime")?.get_timestamp("ts")?)
+    let time = hello.get_document("lastWrite").and_then(|last| last.get_document("majorityOpTime"));
+    let time = time.and_then(|time| time.get_timestamp("ts"));
+    time.map_err(|_| "watching MongoDB's log needs a replica set; one node is enough".into())
 }
 
 /// The event that a document says it was changed by last.
