@@ -7,6 +7,7 @@ mod properties;
 mod route;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
@@ -24,9 +25,21 @@ use crate::error::{Error, Result};
 const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
 
 /// The connector's properties, checked one by one.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Connector {
     properties: BTreeMap<String, String>,
+}
+
+impl fmt::Debug for Connector {
+    /// Names only: values can be passwords.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.properties.keys()).finish()
+    }
+}
+
+/// Whether the value of a property must not be shown.
+fn is_secret(name: &str) -> bool {
+    ["password", "secret", "jaas"].iter().any(|word| name.contains(word))
 }
 
 /// What capture needs of a connector, validated.
@@ -143,7 +156,8 @@ impl Connector {
             match property_status(name, value) {
                 PropertyStatus::Supported | PropertyStatus::WithoutEffect => {}
                 PropertyStatus::Refused(reason) => {
-                    variables.mistake(format!("the property `{name}={value}` is refused: {reason}"));
+                    let shown = if is_secret(name) { name.clone() } else { format!("{name}={value}") };
+                    variables.mistake(format!("the property `{shown}` is refused: {reason}"));
                 }
                 PropertyStatus::Unknown { nearest } => {
                     let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
