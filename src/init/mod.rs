@@ -96,8 +96,11 @@ pub async fn run(plan: &InitPlan) -> Result<()> {
     let mut client = sql::connect(&plan.postgres).await?;
     source::check_server(plan, &client).await?;
     migrations::apply(plan, &mut client, &mut report).await?;
-    source::ensure_publication(plan, &client, &mut report).await?;
-    source::ensure_slot(plan, &client, &mut report).await?;
+    if source::ensure_publication(plan, &client, &mut report).await? {
+        source::ensure_slot(plan, &client, &mut report).await?;
+    } else {
+        report.step(Step::Left, format_args!("slot {}: run `evp init` again once the publication is there", plan.slot));
+    }
     topics::ensure(plan, &mut report).await?;
     collections::ensure(plan, &mut report).await?;
     report.finish()

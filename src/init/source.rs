@@ -42,8 +42,11 @@ pub(super) async fn check_server(plan: &InitPlan, client: &Client) -> Result<()>
     Ok(())
 }
 
-/// Makes the publication, or adds the tables that it lacks if this role owns it.
-pub(super) async fn ensure_publication(plan: &InitPlan, client: &Client, report: &mut Report) -> Result<()> {
+/// Makes the publication, or adds the tables that it lacks if this role owns it. Says whether there is one.
+///
+/// What was written between the making of a slot and of its publication can make the slot unreadable, because it is
+/// decoded with the catalog of its time.
+pub(super) async fn ensure_publication(plan: &InitPlan, client: &Client, report: &mut Report) -> Result<bool> {
     let name = &plan.publication;
     let failed = |error| query_error("reading the publication", &plan.postgres, error);
     let found = client
@@ -59,16 +62,16 @@ pub(super) async fn ensure_publication(plan: &InitPlan, client: &Client, report:
     let missing: Vec<_> = plan.tables.iter().filter(|table| !published.contains(table)).cloned().collect();
     report.step(Step::Exists, format_args!("publication {name}"));
     if missing.is_empty() {
-        return Ok(());
+        return Ok(true);
     }
     let statement = format!("ALTER PUBLICATION {} ADD TABLE {}", quoted(name), table_list(&missing));
     if is_ours {
         let what = format!("publication {name}: table {}", table_list(&missing));
-        execute(plan, client, report, &statement, &what).await
+        execute(plan, client, report, &statement, &what).await?;
     } else {
         report.step(Step::Left, format_args!("the owner of publication {name} runs: {statement};"));
-        Ok(())
     }
+    Ok(true)
 }
 
 /// Makes the slot; one that exists must be of the right kind and of this database.
@@ -94,18 +97,18 @@ pub(super) async fn ensure_slot(plan: &InitPlan, client: &Client, report: &mut R
         .await
         .map_err(|error| query_error("creating the slot", &plan.postgres, error))?;
     let statement = format!("SELECT pg_create_logical_replication_slot({}, '{PLUGIN}')", literal(name));
-    execute(plan, client, report, &statement, &format!("slot {name}")).await
+    execute(plan, client, report, &statement, &format!("slot {name}")).await.map(|_| ())
 }
 
-/// Runs a statement unless this is a dry run; one that needs more privileges is left for a DBA.
-async fn execute(plan: &InitPlan, client: &Client, report: &mut Report, statement: &str, what: &str) -> Result<()> {
+/// Runs a statement unless this is a dry run; one that needs more privileges is left for a DBA, and the answer is no.
+async fn execute(plan: &InitPlan, client: &Client, report: &mut Report, statement: &str, what: &str) -> Result<bool> {
     if plan.is_dry_run {
         report.step(Step::Created, what);
-        return Ok(());
+        return Ok(true);
     }
     let Err(error) = client.batch_execute(statement).await else {
         report.step(Step::Created, what);
-        return Ok(());
+        return Ok(true);
     };
     match error.as_db_error().map(|server| (server.code().code().to_owned(), server.message().to_owned())) {
         Some((code, message)) if code == "42501" => {
@@ -114,7 +117,7 @@ async fn execute(plan: &InitPlan, client: &Client, report: &mut Report, statemen
                 Step::Left,
                 format_args!("{what} (role `{user}` gets `{message}`): a DBA runs, in this database, {statement};"),
             );
-            Ok(())
+            Ok(false)
         }
         Some((code, _)) if code == "57014" => Err(Error::unavailable(format!(
             "{what} waits for transactions that were open before it: end them (pg_stat_activity) and run `evp init` again"

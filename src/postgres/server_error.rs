@@ -16,6 +16,12 @@ pub(super) fn server_error(what: &str, config: &PostgresConfig, sqlstate: &str, 
             ErrorKind::Denied,
             format!("grant role `{}` what is missing (`evp init` makes a role that has it)", config.user),
         ),
+        "42704" if message.contains("publication") => (
+            ErrorKind::Missing,
+            "run `evp init`; if it is there by now, the slot is older than it and cannot be read: drop the slot, run \
+             `evp init`, and start once with --accept-gap"
+                .to_owned(),
+        ),
         "42704" => (ErrorKind::Missing, "run `evp init`".to_owned()),
         "55000" if message.contains("wal_level") => {
             (ErrorKind::Missing, "set wal_level = logical in postgresql.conf and restart PostgreSQL".to_owned())
