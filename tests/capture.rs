@@ -169,6 +169,65 @@ async fn a_type_that_cannot_be_written_is_refused_by_name_before_streaming() {
 }
 
 #[tokio::test]
+async fn a_record_that_the_producer_does_not_take_ends_capture_with_the_reason() {
+    let world = World::new("capture_large").await;
+    world.init(1);
+    let sql = world.sql().await;
+    insert(&sql, 3).await;
+    let large = INSERT.replace("'{}'", "jsonb_build_object('text', repeat('x', 5000))");
+    sql.execute(&large, &[&1]).await.unwrap();
+    let finished = world.run(&["capture", "--until", "caught-up", "--kafka", "message.max.bytes=2000"]);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.failure().contains("is larger than"), "{}", finished.failure());
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+    assert_eq!(topic_end(&world, world.topic()), Some(4), "what was taken is not written again");
+}
+
+#[tokio::test]
+async fn changes_of_a_table_that_is_gone_by_now_still_have_their_key() {
+    let world = World::new("capture_gone").await;
+    world.init(1);
+    let sql = world.sql().await;
+    sql.batch_execute(
+        "CREATE TABLE activity.short_lived (id int PRIMARY KEY, note text); \
+         ALTER PUBLICATION debezium_publication ADD TABLE activity.short_lived; \
+         INSERT INTO activity.short_lived VALUES (7, 'still here'); DROP TABLE activity.short_lived",
+    )
+    .await
+    .unwrap();
+    insert(&sql, 1).await;
+    let all = ["capture", "--until", "caught-up", "--set", "table.include.list=activity.*"];
+    let finished = world.run(&all);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let written = records(&world, &format!("{}.activity.short_lived", world.name()));
+    let keys: Vec<_> = written.iter().map(|record| record.key.as_deref()).collect();
+    assert_eq!(keys, [Some(&br#"{"id":7}"#[..])]);
+    assert_eq!(topic_end(&world, world.topic()), Some(1), "and nothing behind them is held up");
+}
+
+#[tokio::test]
+async fn rows_that_are_left_out_do_not_shift_the_positions_of_others() {
+    let world = World::new("capture_skip").await;
+    world.init(1);
+    let sql = world.sql().await;
+    let mixed = format!("{}; UPDATE activity.event_outbox SET status = 'processed'", INSERT.replace("$1::int", "3"));
+    sql.batch_execute(&format!("BEGIN; {mixed}; {mixed}; COMMIT")).await.unwrap();
+    let run = |skipped| world.run(&["capture", "--until", "caught-up", "--set", skipped]);
+    assert_eq!(run("skipped.operations=t,u").code, Some(0));
+    assert_eq!(topic_end(&world, world.topic()), Some(6));
+    let positions: Vec<String> = records(&world, world.topic()).iter().map(position_index).collect();
+    // Three rows, three updates, three rows, six updates: four places each.
+    assert_eq!(positions, ["0", "4", "8", "24", "28", "32"]);
+}
+
+/// The last part of the position header.
+fn position_index(record: &Record) -> String {
+    let header = record.headers.iter().find(|(name, _)| name == "evp.position");
+    let text = String::from_utf8(header.unwrap().1.clone().unwrap()).unwrap();
+    text.rsplit(':').next().unwrap().to_owned()
+}
+
+#[tokio::test]
 async fn a_slot_that_somebody_else_reads_is_waited_for_and_its_reader_named() {
     let world = World::new("capture_two").await;
     world.init(1);

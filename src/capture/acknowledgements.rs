@@ -72,6 +72,12 @@ impl Acknowledgements {
         self.in_flight_records.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Takes back what [`Self::sent`] counted: the producer refused the record, so that no acknowledgement will come.
+    pub(super) fn not_sent(&self, payload_bytes: usize) {
+        self.in_flight_bytes.fetch_sub(payload_bytes, Ordering::Relaxed);
+        self.in_flight_records.fetch_sub(1, Ordering::SeqCst);
+    }
+
     pub(super) fn commit(&self, end: Lsn, records: u64) {
         self.progress.lock().commit(end, records, |time| self.latency.record_since_epoch_us(time));
     }
@@ -92,10 +98,6 @@ impl Acknowledgements {
             records: self.in_flight_records.load(Ordering::SeqCst),
             bytes: self.in_flight_bytes.load(Ordering::Relaxed),
         }
-    }
-
-    pub(super) fn is_settled(&self) -> bool {
-        self.progress.lock().is_settled()
     }
 
     /// How many confirmation records Kafka has acknowledged.

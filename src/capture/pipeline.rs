@@ -17,7 +17,7 @@ use super::producers::Producers;
 use super::progress::Ticket;
 use super::relations::Relations;
 use super::resume::{Candidate, Tails};
-use super::transaction::TransactionState;
+use super::transaction::{RECORDS_PER_ROW_MAX, TransactionState};
 use crate::connector::{ConnectorSettings, routed};
 use crate::envelope::{
     ChangeEncoder, EncodeError, POSITION_HEADER, Position, Record, RowContext, TableEncoder, heartbeat_key,
@@ -34,9 +34,6 @@ const TICK: Duration = Duration::from_millis(250);
 /// How often the end of `--until caught-up` is looked for.
 const TARGET_TICK: Duration = Duration::from_millis(20);
 
-/// Ends a session that hears nothing for this many status intervals, each of which asks for an answer.
-const SILENT_INTERVALS_MAX: u32 = 4;
-
 /// Everything that one session works with.
 pub(super) struct Pipeline<'a> {
     pub(super) settings: &'a ConnectorSettings,
@@ -52,7 +49,8 @@ pub(super) struct Pipeline<'a> {
     /// Headers that every record has.
     pub(super) context_headers: Option<OwnedHeaders>,
     pub(super) with_position_header: bool,
-    pub(super) status_interval: Duration,
+    /// Ends the session if PostgreSQL says nothing for so long.
+    pub(super) silence_max: Duration,
     /// Stop once everything before this is durable.
     pub(super) target: Option<Lsn>,
 }
@@ -108,7 +106,11 @@ impl Pipeline<'_> {
                     if next != lane {
                         stream.lane = self.producers.usable(next)?;
                     }
-                    self.send_burst(&mut stream, reader).await? == Burst::Full
+                    // It may have to ask the catalog, which may be slow to answer.
+                    match token.run_until_cancelled(self.send_burst(&mut stream, reader)).await {
+                        Some(burst) => burst? == Burst::Full,
+                        None => return Ok(Ending::Stopped),
+                    }
                 }
                 None => true,
             };
@@ -152,9 +154,7 @@ impl Pipeline<'_> {
             match reader.buffered()? {
                 None => return Ok(Burst::Ended),
                 Some(Frame::LogData { lsn, message }) => {
-                    if let Some(relation) = self.handle_message(stream, lsn, message)?
-                        && !stream.tables.is_current(&relation)
-                    {
+                    if let Some(relation) = self.handle_message(stream, lsn, message)? {
                         let encoder = self.relations.encoder(&relation).await?;
                         stream.tables.insert(relation, encoder);
                     }
@@ -198,6 +198,7 @@ impl Pipeline<'_> {
 
     fn write_change(&mut self, stream: &mut Stream, lsn: Lsn, change: &Change) -> Result<()> {
         let open = self.transaction.open("row").map_err(|error| Error::protocol(error.to_string()))?;
+        let first_index = open.next_row();
         let table = stream.tables.get(change.relation()).map_err(|error| Error::protocol(error.to_string()))?;
         let Some(table) = table else { return Ok(()) };
         if self.settings.skipped_operations.contains(&operation_letter(change)) {
@@ -207,14 +208,14 @@ impl Pipeline<'_> {
         let now_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
         let partition_count = self.partition_counts.get(table.topic()).copied();
         let can_be_written = self.tails.can_hold(open.commit_lsn);
-        let (commit_lsn, record_count, sent_count) = (open.commit_lsn, &mut open.record_count, &mut open.sent_count);
+        let (commit_lsn, sent_count) = (open.commit_lsn, &mut open.sent_count);
+        let mut indexes = first_index..;
         let context = &open.context;
         let row = RowContext { transaction: context, lsn, now_ns };
         let with_tombstones = self.settings.tombstones_on_delete;
         stream.encoder.encode(table, change, row, with_tombstones, |record: Record<'_>| -> Result<(), WriteError> {
-            let index = *record_count;
-            *record_count = index.saturating_add(1);
-            let partition = partition(&record, partition_count, commit_lsn, index);
+            let index = indexes.next().unwrap_or(first_index);
+            let partition = partition(&record, partition_count, commit_lsn, first_index);
             if can_be_written {
                 let candidate =
                     Candidate { commit_lsn, index, lsn, xid: context.xid, commit_time_us: context.commit_time_us };
@@ -235,9 +236,13 @@ impl Pipeline<'_> {
                 headers = Some(headers.unwrap_or_default().insert(header));
             }
             *sent_count = sent_count.saturating_add(1);
-            self.acknowledgements.sent(record.value.map_or(0, <[u8]>::len));
+            let payload_bytes = record.value.map_or(0, <[u8]>::len);
+            self.acknowledgements.sent(payload_bytes);
             let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
-            self.producers.by(stream.lane).send(record.topic, partition, record.key, record.value, headers, ticket)?;
+            let producer = self.producers.by(stream.lane);
+            producer
+                .send(record.topic, partition, record.key, record.value, headers, ticket)
+                .inspect_err(|_| self.acknowledgements.not_sent(payload_bytes))?;
             self.meter.event(record.operation);
             Ok(())
         })?;
@@ -264,26 +269,26 @@ impl Pipeline<'_> {
     fn look_around(&self, stream: &Stream) -> Result<bool> {
         let (received, flushed) = self.acknowledgements.positions();
         self.meter.positions(received, self.confirmed.get(), self.acknowledgements.in_flight().records);
-        if stream.heard_at.elapsed() > (self.status_interval * SILENT_INTERVALS_MAX).max(Duration::from_secs(5)) {
+        if stream.heard_at.elapsed() > self.silence_max {
             return Err(Error::unavailable(format!(
                 "PostgreSQL at {} has gone silent",
                 self.relations.postgres.address()
             )));
         }
-        let is_settled = !self.transaction.is_open() && self.acknowledgements.is_settled();
-        Ok(is_settled && self.target.is_some_and(|target| flushed >= target))
+        Ok(!self.transaction.is_open() && self.target.is_some_and(|target| flushed >= target))
     }
 }
 
 /// The partition of a record, or `None` while nothing is known of its topic.
 ///
-/// Records without a key are spread by their position, so that a resumed run puts them where they were.
-fn partition(record: &Record<'_>, partition_count: Option<u32>, commit_lsn: Lsn, index: u64) -> Option<i32> {
+/// Records without a key are spread by their row's position, so that a resumed run puts them where they were.
+fn partition(record: &Record<'_>, partition_count: Option<u32>, commit_lsn: Lsn, first_index: u64) -> Option<i32> {
     let count = partition_count?;
     match record.key {
         Some(key) => partition_of(key, count),
         None => {
-            let place = commit_lsn.get().wrapping_add(index).checked_rem(u64::from(count))?;
+            let row = first_index.checked_div(RECORDS_PER_ROW_MAX)?;
+            let place = commit_lsn.get().wrapping_add(row).checked_rem(u64::from(count))?;
             i32::try_from(place).ok()
         }
     }

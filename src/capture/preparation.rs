@@ -35,6 +35,13 @@ pub(super) async fn inspect_source(options: &CaptureOptions) -> Result<SourceSta
     let (config, settings) = (&options.postgres, &options.settings);
     let catalog = postgres::sql::connect(config).await?;
     let facts = postgres::server_facts(&catalog, config).await?;
+    if facts.is_in_recovery {
+        return Err(Error::unavailable(format!(
+            "PostgreSQL at {} is a standby, where the slot's position says nothing yet; set POSTGRES_HOST to the primary, \
+             or promote it",
+            config.address()
+        )));
+    }
     if facts.wal_level != "logical" {
         return Err(Error::new(
             ErrorKind::Missing,

@@ -104,11 +104,6 @@ impl Progress {
     pub(crate) fn received(&self) -> Lsn {
         self.received
     }
-
-    /// Whether everything received is confirmed.
-    pub(crate) fn is_settled(&self) -> bool {
-        self.pending.is_empty()
-    }
 }
 
 #[cfg(test)]
@@ -175,7 +170,7 @@ mod tests {
                 prop_assert!(flushed >= flushed_before, "never regresses");
                 flushed_before = flushed;
                 if in_flight.is_empty() {
-                    prop_assert!(progress.is_settled());
+                    prop_assert!(progress.pending.is_empty());
                     prop_assert_eq!(progress.flushed(), progress.received());
                 }
             }

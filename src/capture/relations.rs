@@ -49,7 +49,7 @@ impl Relations<'_> {
         let settings = self.settings;
         let (schema, table) = (&relation.schema, &relation.table);
         let chosen = settings.message_keys.iter().find(|key| key.applies_to(schema, table));
-        let key_columns = chosen.map_or_else(|| facts.primary_key.clone(), |key| key.columns.clone());
+        let key_columns = chosen.map_or_else(|| primary_key(relation, facts), |key| key.columns.clone());
         if key_columns.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
@@ -81,5 +81,20 @@ impl Relations<'_> {
             .collect();
         TableEncoder::new(relation, &columns, &options)
             .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
+    }
+}
+
+/// The catalog's primary key; if the table or a column of it has gone since the row was written, what the stream says.
+fn primary_key(relation: &Relation, facts: &CatalogTable) -> Vec<String> {
+    let has = |name: &String| relation.columns.iter().any(|column| column.name == *name);
+    if !facts.primary_key.is_empty() && facts.primary_key.iter().all(has) {
+        return facts.primary_key.clone();
+    }
+    match relation.replica_identity {
+        ReplicaIdentity::Default => {
+            relation.columns.iter().filter(|column| column.is_key).map(|column| column.name.clone()).collect()
+        }
+        // It marks other columns than those of the primary key.
+        ReplicaIdentity::Full | ReplicaIdentity::Index | ReplicaIdentity::Nothing => Vec::new(),
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
     let Some(slot_lsn) = evidence.slot_lsn else {
         return match confirmed.or(ours.map(|position| position.commit_lsn)) {
             Some(known) => Err(refused(format!(
-                "replication slot {slot_name} is gone; changes after {} are not in Kafka",
+                "replication slot {slot_name} is gone; changes after {} are not in Kafka; make it again with `evp init`",
                 known.max(written)
             ))),
             None => Err(Error::new(
@@ -90,7 +90,8 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
     if evidence.is_slot_lost {
         return Err(refused(format!(
             "PostgreSQL has removed log that replication slot {slot_name} needed (wal_status is lost; see \
-             max_slot_wal_keep_size); changes after {slot_lsn} are not in Kafka"
+             max_slot_wal_keep_size); changes after {slot_lsn} are not in Kafka; drop the slot and make it again with \
+             `evp init`"
         )));
     }
     if evidence.server_lsn < written {
@@ -100,10 +101,13 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
         )));
     }
     match confirmed {
-        Some(confirmed) if slot_lsn > confirmed && !evidence.tails.debezium_reached(slot_lsn) => Err(refused(format!(
-            "replication slot {slot_name} stands at {slot_lsn}, beyond {confirmed} where evp left it: it was advanced, \
-             re-created or read by somebody else; changes between the two may not be in Kafka"
-        ))),
+        Some(confirmed) if slot_lsn > confirmed && !evidence.tails.debezium_is_beyond(confirmed) => {
+            Err(refused(format!(
+                "replication slot {slot_name} stands at {slot_lsn}, beyond {confirmed} where evp left it: it was advanced, \
+             re-created or read by somebody else (Debezium moves it too, even if it finds nothing to write); changes \
+             between the two may not be in Kafka"
+            )))
+        }
         None if ours.is_some() => Err(refused(format!(
             "the record of what was confirmed for replication slot {slot_name} is missing from Kafka, so a gap between \
              {written} and {slot_lsn} cannot be ruled out"
@@ -171,10 +175,10 @@ impl Tails {
         ours.max_by_key(|position| position.order())
     }
 
-    /// Whether Debezium wrote up to the slot's position, so that it was the one to move it there.
-    fn debezium_reached(&self, slot_lsn: Lsn) -> bool {
+    /// Whether Debezium has read the slot since we did: it goes on to move it, with its heartbeats, beyond what it wrote.
+    fn debezium_is_beyond(&self, confirmed: Lsn) -> bool {
         self.partitions.values().any(|tail| match tail {
-            Tail::Debezium(tail) => tail.lsn.max(tail.previous_commit_end.unwrap_or_default()) >= slot_lsn,
+            Tail::Debezium(tail) => tail.lsn > confirmed,
             Tail::Ours(_) => false,
         })
     }
@@ -291,7 +295,8 @@ mod tests {
             rows_at_lsn: 2,
         });
         assert!(check(Some(150), Some(&confirmed(100)), Some(debezium.clone())).is_ok());
-        assert!(check(Some(300), Some(&confirmed(100)), Some(debezium.clone())).is_err());
+        assert!(check(Some(300), Some(&confirmed(100)), Some(debezium.clone())).is_ok(), "its heartbeats moved it");
+        assert!(check(Some(300), Some(&confirmed(250)), Some(debezium.clone())).is_err(), "we have read it since");
         let mut tails = tails(Some(debezium));
         assert!(tails.holds("t", 0, &candidate(140, 0)), "committed before Debezium's last transaction");
         assert!(!tails.holds("t", 0, &candidate(230, 0)), "committed after it");

@@ -130,8 +130,8 @@ impl Capture {
             tails: &topics.tails,
         };
         match check_for_gap(&evidence) {
-            // Without a slot there is nothing to go on with, whatever is accepted.
-            Err(error) if self.accepts_gap && slot.is_some() => {
+            // Without a slot that can be read there is nothing to go on with, whatever is accepted.
+            Err(error) if self.accepts_gap && slot.is_some() && !evidence.is_slot_lost => {
                 tracing::warn!(event = "gap_accepted", %error, "going on as --accept-gap asks");
                 Ok(())
             }
@@ -212,7 +212,7 @@ impl Capture {
             system_identifier: streaming.identity.system_identifier,
             context_headers: self.context_headers.clone(),
             with_position_header: self.options.with_position_header,
-            status_interval: interval,
+            silence_max: feedback::silence_max(interval, sender_timeout),
             target: self.target,
         };
         let outcome = tokio::select! {

@@ -7,6 +7,9 @@ use crate::pgoutput::{Begin, Commit};
 /// Microseconds between 1970 and 2000, the epochs of Unix and of PostgreSQL.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
+/// A changed key makes three records: a delete, a tombstone and a create.
+pub(super) const RECORDS_PER_ROW_MAX: u64 = 4;
+
 /// The server broke protocol 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
@@ -31,12 +34,24 @@ pub(crate) struct TransactionState {
 pub(crate) struct OpenTransaction {
     /// Position of its commit record.
     pub(crate) commit_lsn: Lsn,
-    /// How many records were made of it so far.
-    pub(crate) record_count: u64,
-    /// How many of them were sent, as the topic did not hold them yet.
+    /// How many rows it had so far, whether they were written or left out.
+    row_count: u64,
+    /// How many records were sent, as the topic did not hold them yet.
     pub(crate) sent_count: u64,
     /// What its rows share.
     pub(crate) context: TransactionContext,
+}
+
+impl OpenTransaction {
+    /// The index of the first record of the next row.
+    ///
+    /// Every row takes as many indexes as a row can need, so that an index does not depend on which rows and companion
+    /// records the configuration leaves out: it may change between two runs.
+    pub(crate) fn next_row(&mut self) -> u64 {
+        let first = self.row_count.saturating_mul(RECORDS_PER_ROW_MAX);
+        self.row_count = self.row_count.saturating_add(1);
+        first
+    }
 }
 
 impl TransactionState {
@@ -52,7 +67,7 @@ impl TransactionState {
         }
         self.open = Some(OpenTransaction {
             commit_lsn: begin.commit_lsn,
-            record_count: 0,
+            row_count: 0,
             sent_count: 0,
             context: TransactionContext {
                 xid: begin.xid,
@@ -107,6 +122,14 @@ mod tests {
         state.commit(&commit(100)).unwrap();
         state.begin(&begin(200)).unwrap();
         assert_eq!(state.open("row").unwrap().context.previous_commit_end, Some(Lsn::new(140)));
+    }
+
+    #[test]
+    fn the_index_of_a_row_does_not_depend_on_what_the_rows_before_it_have_written() {
+        let mut state = TransactionState::default();
+        state.begin(&begin(100)).unwrap();
+        let open = state.open("row").unwrap();
+        assert_eq!([open.next_row(), open.next_row(), open.next_row()], [0, 4, 8]);
     }
 
     #[test]

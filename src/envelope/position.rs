@@ -8,14 +8,14 @@ use crate::lsn::Lsn;
 /// Where a record stands in the stream of one cluster.
 ///
 /// An LSN alone is no position: rows of one COPY share one, and rows of overlapping transactions are not
-/// in LSN order. Commit LSNs are in commit order, and the index counts the records of a transaction.
+/// in LSN order. Commit LSNs are in commit order, and the index grows within a transaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     /// The cluster's identifier.
     pub system_identifier: u64,
     /// Position of the transaction's commit record.
     pub commit_lsn: Lsn,
-    /// Number of the record in its transaction, from 0.
+    /// Place of the record in its transaction, growing from 0, not always by one.
     pub index: u64,
 }
 
