@@ -162,6 +162,31 @@ async fn an_owner_without_privileges_is_told_what_a_dba_has_to_run() {
 }
 
 #[tokio::test]
+async fn no_slot_is_made_before_the_publication_that_a_dba_has_to_make() {
+    let mut world = World::new("dba").await;
+    let (user, password) = (world.variable("POSTGRES_USER").to_owned(), world.variable("POSTGRES_PASSWORD").to_owned());
+    let superuser = world.sql().await;
+    let role = as_role(&mut world, false).await;
+    let schema = format!("ALTER ROLE {role} REPLICATION; CREATE SCHEMA activity AUTHORIZATION {role}");
+    superuser.batch_execute(&schema).await.unwrap();
+    let finished = world.run(&["init"]);
+    assert_eq!(finished.code, Some(1), "{finished:?}");
+    assert!(finished.failure().contains("CREATE PUBLICATION"), "{finished:?}");
+    let slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = $1";
+    assert_eq!(superuser.query_one(slots, &[&world.name()]).await.unwrap().get::<_, i64>(0), 0);
+
+    superuser.batch_execute("CREATE PUBLICATION debezium_publication FOR TABLE activity.event_outbox").await.unwrap();
+    world.init(1);
+    assert_eq!(superuser.query_one(slots, &[&world.name()]).await.unwrap().get::<_, i64>(0), 1);
+    world.set("POSTGRES_USER", user);
+    world.set("POSTGRES_PASSWORD", password);
+    superuser
+        .batch_execute(&format!("REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
 async fn a_role_that_may_not_create_is_told_so_and_nothing_is_half_made() {
     let mut world = World::new("guest").await;
     let (user, password) = (world.variable("POSTGRES_USER").to_owned(), world.variable("POSTGRES_PASSWORD").to_owned());

@@ -3,11 +3,17 @@
 //! The stream describes the past and the catalog the present, as with Debezium: between a change of
 //! shape and its first row the two can differ. Keeping this apart from decoding keeps decoding pure.
 
-use tokio_postgres::Client;
+use std::time::Duration;
 
+use tokio_postgres::Client;
+use tokio_postgres::types::ToSql;
+
+use super::session::within;
 use super::sql::query_error;
 use crate::config::PostgresConfig;
 use crate::error::Result;
+
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A column as the catalog has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,9 +71,15 @@ pub async fn table_facts(client: &Client, config: &PostgresConfig, schema: &str,
                CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
                WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary ORDER BY k.place";
-    let failed = |error| query_error(&format!("reading the columns of {schema}.{table}"), config, error);
-    let column_rows = client.query(columns, &[&schema, &table]).await.map_err(failed)?;
-    let key_rows = client.query(key, &[&schema, &table]).await.map_err(failed)?;
+    let what = format!("reading the columns of {schema}.{table}");
+    let parameters: [&(dyn ToSql + Sync); 2] = [&schema, &table];
+    let both = async {
+        let failed = |error| query_error(&what, config, error);
+        let column_rows = client.query(columns, &parameters).await.map_err(failed)?;
+        Ok((column_rows, client.query(key, &parameters).await.map_err(failed)?))
+    };
+    // The stream waits for it.
+    let (column_rows, key_rows) = within(QUERY_TIMEOUT, &what, config, both).await?;
     Ok(CatalogTable {
         columns: column_rows
             .iter()

@@ -9,6 +9,7 @@ use bytes::{Buf, BytesMut};
 use postgres_protocol::authentication::{self, sasl};
 use postgres_protocol::message::backend::{self, ErrorFields, Message};
 use postgres_protocol::message::frontend;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_postgres::fallible_iterator::FallibleIterator;
@@ -39,6 +40,23 @@ pub struct Session {
     pub(super) config: PostgresConfig,
 }
 
+/// Bound of one command, which the server answers before it streams.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A connection that says nothing for so long is asked whether it lives, so that none outlives its network unnoticed.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+
+/// Bounds a wait for the server.
+pub(super) async fn within<T>(
+    timeout: Duration,
+    what: &str,
+    config: &PostgresConfig,
+    answer: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let timed = tokio::time::timeout(timeout, answer).await;
+    timed.unwrap_or_else(|_| Err(connection_error(what, config, io::ErrorKind::TimedOut.into())))
+}
+
 /// Connects over TCP without delaying small packets.
 pub(super) async fn connect_tcp(config: &PostgresConfig) -> Result<TcpStream> {
     let connect = TcpStream::connect((config.host.as_str(), config.port));
@@ -46,7 +64,11 @@ pub(super) async fn connect_tcp(config: &PostgresConfig) -> Result<TcpStream> {
     let stream = timed
         .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         .map_err(|error| connection_error("connecting", config, error))?;
-    stream.set_nodelay(true).map_err(|error| connection_error("connecting", config, error))?;
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 3);
+    stream
+        .set_nodelay(true)
+        .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keepalive))
+        .map_err(|error| connection_error("connecting", config, error))?;
     Ok(stream)
 }
 
@@ -54,9 +76,7 @@ impl Session {
     /// Opens a session for logical replication with the database of `config`.
     pub async fn open(config: &PostgresConfig) -> Result<Self> {
         let attempt = |use_tls| async move {
-            let opening = Self::open_once(config, use_tls);
-            let timed_out = || connection_error("starting a session", config, io::ErrorKind::TimedOut.into());
-            tokio::time::timeout(STARTUP_TIMEOUT, opening).await.unwrap_or_else(|_| Err(timed_out()))
+            within(STARTUP_TIMEOUT, "starting a session", config, Self::open_once(config, use_tls)).await
         };
         match config.ssl_mode {
             // libpq's `allow`: plain first, TLS only if the server turns that away.
@@ -169,6 +189,10 @@ impl Session {
 
     /// Runs a command that answers with one row, given back as texts.
     pub(super) async fn query_row(&mut self, command: &str) -> Result<Vec<Option<String>>> {
+        within(COMMAND_TIMEOUT, command, &self.config.clone(), self.receive_row(command)).await
+    }
+
+    async fn receive_row(&mut self, command: &str) -> Result<Vec<Option<String>>> {
         self.send_query(command).await?;
         let mut columns = Vec::new();
         loop {
@@ -219,6 +243,10 @@ impl Session {
 
     /// Waits for `CopyBothResponse`, which postgres-protocol does not know.
     pub(super) async fn expect_copy_both(&mut self, what: &str) -> Result<()> {
+        within(COMMAND_TIMEOUT, what, &self.config.clone(), self.receive_copy_both(what)).await
+    }
+
+    async fn receive_copy_both(&mut self, what: &str) -> Result<()> {
         loop {
             let header = backend::Header::parse(&self.buffer).map_err(|error| self.broken(error))?;
             if let Some(header) = header {
