@@ -3,10 +3,13 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// A log sequence number: the byte offset of a record in the write-ahead log.
 ///
 /// Written `X/Y`, two hexadecimal halves, as PostgreSQL's `pg_lsn` does.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Lsn(u64);
 
 impl Lsn {
@@ -44,6 +47,20 @@ impl fmt::Display for Lsn {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a log sequence number of the form X/Y")]
 pub struct ParseLsnError;
+
+impl From<Lsn> for String {
+    fn from(lsn: Lsn) -> Self {
+        lsn.to_string()
+    }
+}
+
+impl TryFrom<String> for Lsn {
+    type Error = ParseLsnError;
+
+    fn try_from(text: String) -> Result<Self, ParseLsnError> {
+        text.parse()
+    }
+}
 
 impl FromStr for Lsn {
     type Err = ParseLsnError;

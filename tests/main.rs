@@ -7,6 +7,8 @@ mod support;
 
 /// `evp capture`: killed, cut off, and lied to by its slot.
 mod capture;
+/// `evp capture` when the server behind the slot, or the topic, is not what it was.
+mod capture_history;
 /// What a user meets first: usage, configuration, and servers that are not as they should be.
 mod cli;
 /// `evp generate` and `evp verify`.

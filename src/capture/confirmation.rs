@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledgements::{Acknowledgements, CONFIRMATION_TICKET};
+use super::lineage::Lineage;
 use super::resume::Confirmation;
 use crate::error::Result;
 use crate::kafka::producer::Producer;
@@ -33,6 +34,8 @@ struct Value {
     system_identifier: String,
     confirmed_lsn: String,
     last_commit_end: Option<String>,
+    #[serde(default)]
+    lineage: Lineage,
 }
 
 fn key(slot_name: &str) -> Vec<u8> {
@@ -45,16 +48,18 @@ fn parse(payload: &[u8]) -> Option<Confirmation> {
         system_identifier: value.system_identifier.parse().ok()?,
         confirmed_lsn: value.confirmed_lsn.parse().ok()?,
         last_commit_end: value.last_commit_end.and_then(|text| text.parse().ok()),
+        lineage: value.lineage,
     })
 }
 
 /// Reads the slot's last confirmation record.
 pub(super) fn read(reader: &TailReader, topic: &str, slot_name: &str) -> Result<Option<Confirmation>> {
     let key = key(slot_name);
-    reader.fold_tail(topic, 0, |found, message| {
+    let folded = reader.fold_tail(topic, 0, 0, |found, message| {
         let is_ours = message.key() == Some(key.as_slice());
         if is_ours { message.payload().and_then(parse).or(found) } else { found }
-    })
+    });
+    folded.map(|folded| folded.last)
 }
 
 /// Writes confirmation records and says what may be confirmed.
@@ -64,6 +69,7 @@ pub(super) struct Confirmer {
     pub(super) topic: String,
     pub(super) slot_name: String,
     pub(super) system_identifier: u64,
+    pub(super) lineage: Lineage,
     pub(super) confirmed: Arc<Confirmed>,
     /// An acknowledgement does not say of which record it is, so that one is written at a time.
     pub(super) turn: tokio::sync::Mutex<()>,
@@ -108,6 +114,7 @@ impl Confirmer {
             confirmed_lsn: lsn.to_string(),
             last_commit_end: (last_commit_end != Lsn::ZERO && last_commit_end <= lsn)
                 .then(|| last_commit_end.to_string()),
+            lineage: self.lineage.clone(),
         };
         let value = serde_json::json!(value).to_string();
         let before = self.acknowledgements.confirmations();

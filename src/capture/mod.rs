@@ -8,6 +8,7 @@ mod acknowledgements;
 mod confirmation;
 mod feedback;
 mod lane;
+mod lineage;
 mod meter;
 mod options;
 mod pipeline;
@@ -17,6 +18,8 @@ mod progress;
 mod relations;
 mod resume;
 mod session;
+mod source;
+mod topic_ends;
 mod transaction;
 
 pub use confirmation::position_topic;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::acknowledgements::{Acknowledgements, HEARTBEAT_TICKET};
 use super::confirmation::Confirmed;
 use super::lane::{Lane, has_room, next_lane};
+use super::lineage::Lineage;
 use super::meter::Meter;
 use super::producers::Producers;
 use super::progress::Ticket;
@@ -44,6 +45,7 @@ pub(super) struct Pipeline<'a> {
     pub(super) meter: &'a Meter,
     pub(super) tails: Tails,
     pub(super) partition_counts: HashMap<String, u32>,
+    pub(super) lineage: Lineage,
     pub(super) transaction: TransactionState,
     pub(super) system_identifier: u64,
     /// Headers that every record has.
@@ -206,8 +208,10 @@ impl Pipeline<'_> {
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let now_ns = i64::try_from(now.as_nanos()).unwrap_or(i64::MAX);
-        let partition_count = self.partition_counts.get(table.topic()).copied();
         let can_be_written = self.tails.can_hold(open.commit_lsn);
+        let partition_count =
+            if can_be_written { self.lineage.partition_count(table.topic(), open.commit_lsn) } else { None };
+        let partition_count = partition_count.or_else(|| self.partition_counts.get(table.topic()).copied());
         let (commit_lsn, sent_count) = (open.commit_lsn, &mut open.sent_count);
         let mut indexes = first_index..;
         let context = &open.context;

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use super::lineage::Lineage;
 use crate::envelope::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
@@ -45,6 +46,17 @@ pub(crate) struct Confirmation {
     pub(crate) confirmed_lsn: Lsn,
     /// End of the last commit seen until then.
     pub(crate) last_commit_end: Option<Lsn>,
+    /// What the ends of the topics mean.
+    pub(crate) lineage: Lineage,
+}
+
+/// The server's history is not the one of the last session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Promotion {
+    /// The timeline of the last session.
+    pub(crate) from: u32,
+    /// Where the server's history parts from that one's.
+    pub(crate) parted_at: Lsn,
 }
 
 /// The three witnesses.
@@ -57,13 +69,14 @@ pub(crate) struct Evidence<'a> {
     /// The slot's `confirmed_flush_lsn`; `None` if there is no such slot.
     pub(crate) slot_lsn: Option<Lsn>,
     pub(crate) is_slot_lost: bool,
+    pub(crate) promotion: Option<Promotion>,
     pub(crate) confirmation: Option<&'a Confirmation>,
     pub(crate) tails: &'a Tails,
 }
 
-/// Refuses to go on where changes would be skipped.
-pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
-    let slot_name = evidence.slot_name;
+/// Refuses to go on where the topics hold what the server's history does not: positions of the two say nothing of
+/// each other.
+pub(crate) fn check_history(evidence: &Evidence<'_>) -> Result<()> {
     let ours = evidence.tails.last_of_ours();
     let known_system =
         evidence.confirmation.map(|record| record.system_identifier).or(ours.map(|p| p.system_identifier));
@@ -73,6 +86,26 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
             evidence.system_identifier
         )));
     }
+    let written = evidence.tails.last_lsn();
+    if let Some(Promotion { from, parted_at }) = evidence.promotion.filter(|promotion| promotion.parted_at <= written) {
+        return Err(refused(format!(
+            "the topic was written from timeline {from} and reaches to {written}, but this server left that history at \
+             {parted_at}: a standby was promoted, or a backup restored, that does not have all of it"
+        )));
+    }
+    if evidence.server_lsn < written {
+        return Err(refused(format!(
+            "the topic reaches to {written}, but the server's log ends at {}: it was restored from a backup",
+            evidence.server_lsn
+        )));
+    }
+    Ok(())
+}
+
+/// Refuses to go on where changes would be skipped.
+pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
+    let slot_name = evidence.slot_name;
+    let ours = evidence.tails.last_of_ours();
     let written = ours.map_or(Lsn::ZERO, |position| position.commit_lsn);
     let confirmed = evidence.confirmation.map(|record| record.confirmed_lsn);
     let Some(slot_lsn) = evidence.slot_lsn else {
@@ -92,12 +125,6 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
             "PostgreSQL has removed log that replication slot {slot_name} needed (wal_status is lost; see \
              max_slot_wal_keep_size); changes after {slot_lsn} are not in Kafka; drop the slot and make it again with \
              `evp init`"
-        )));
-    }
-    if evidence.server_lsn < written {
-        return Err(refused(format!(
-            "the topic reaches to {written}, but the server's log ends at {}: it was restored from a backup",
-            evidence.server_lsn
         )));
     }
     match confirmed {
@@ -167,6 +194,15 @@ impl Tails {
         }
     }
 
+    /// How far the topics are known to reach: the commit of our last record, or Debezium's last change.
+    pub(crate) fn last_lsn(&self) -> Lsn {
+        let lsn = |tail: &Tail| match tail {
+            Tail::Ours(position) => position.commit_lsn,
+            Tail::Debezium(tail) => tail.lsn,
+        };
+        self.partitions.values().map(lsn).max().unwrap_or_default()
+    }
+
     fn last_of_ours(&self) -> Option<&Position> {
         let ours = self.partitions.values().filter_map(|tail| match tail {
             Tail::Ours(position) => Some(position),
@@ -221,19 +257,49 @@ mod tests {
     }
 
     fn confirmed(lsn: u64) -> Confirmation {
-        Confirmation { system_identifier: SYSTEM, confirmed_lsn: Lsn::new(lsn), last_commit_end: None }
+        Confirmation {
+            system_identifier: SYSTEM,
+            confirmed_lsn: Lsn::new(lsn),
+            last_commit_end: None,
+            lineage: Lineage::default(),
+        }
     }
 
     fn check(slot: Option<u64>, confirmation: Option<&Confirmation>, tail: Option<Tail>) -> Result<()> {
-        check_for_gap(&Evidence {
+        check_promoted(slot, confirmation, tail, None)
+    }
+
+    fn check_promoted(
+        slot: Option<u64>,
+        confirmation: Option<&Confirmation>,
+        tail: Option<Tail>,
+        promotion: Option<Promotion>,
+    ) -> Result<()> {
+        let evidence = Evidence {
             slot_name: "s",
             system_identifier: SYSTEM,
             server_lsn: Lsn::new(1_000),
             slot_lsn: slot.map(Lsn::new),
             is_slot_lost: false,
+            promotion,
             confirmation,
             tails: &tails(tail),
-        })
+        };
+        check_history(&evidence).and_then(|()| check_for_gap(&evidence))
+    }
+
+    #[test]
+    fn a_promoted_server_is_refused_unless_it_has_all_that_the_topic_holds() {
+        let promoted = |parted_at: u64| {
+            let promotion = Promotion { from: 3, parted_at: Lsn::new(parted_at) };
+            check_promoted(Some(80), Some(&confirmed(100)), Some(ours(90, 0)), Some(promotion))
+        };
+        assert!(promoted(95).is_ok(), "what was confirmed behind the last record was empty");
+        for parted_at in [89, 90, 0] {
+            let error = promoted(parted_at).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Refused);
+            assert!(error.message().contains("timeline 3") && error.message().contains("0/5A"), "{error}");
+        }
     }
 
     #[test]

@@ -12,10 +12,11 @@ use super::acknowledgements::Acknowledgements;
 use super::confirmation::{Confirmed, Confirmer, position_topic};
 use super::meter::Meter;
 use super::pipeline::{Ending, Pipeline};
-use super::preparation::{SourceState, TopicState, inspect_source, inspect_topics};
+use super::preparation::{Prepared, prepare};
 use super::producers::Producers;
 use super::relations::Relations;
-use super::resume::{Evidence, check_for_gap};
+use super::source::SourceState;
+use super::topic_ends::TopicState;
 use super::transaction::TransactionState;
 use super::{CaptureOptions, CaptureSummary, Obstacle, feedback};
 use crate::error::{Error, ErrorKind, Result};
@@ -74,9 +75,9 @@ impl Capture {
     ) -> Result<Ending> {
         // First, because it takes half a second until it can write.
         let producers = self.producers()?;
-        let prepared = shutdown.run_until_cancelled(self.prepare()).await;
+        let prepared = shutdown.run_until_cancelled(prepare(&self.options, self.accepts_gap)).await;
         let Some(prepared) = prepared else { return Ok(Ending::Stopped) };
-        let (source, topics, identity, session) = prepared?;
+        let Prepared { source, topics, identity, lineage, session } = prepared?;
         let slot_lsn = source.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn).unwrap_or_default();
         self.acknowledgements.start_session(slot_lsn);
         let confirmed = Arc::new(Confirmed::default());
@@ -86,6 +87,7 @@ impl Capture {
             topic: position_topic(&self.options.settings.topic_prefix),
             slot_name: self.options.settings.slot_name.clone(),
             system_identifier: identity.system_identifier,
+            lineage,
             confirmed: Arc::clone(&confirmed),
             turn: tokio::sync::Mutex::default(),
         });
@@ -101,44 +103,6 @@ impl Capture {
         outcome
     }
 
-    /// Inspects both sides at the same time and opens the replication session.
-    async fn prepare(&self) -> Result<(SourceState, TopicState, SystemIdentity, Session)> {
-        let source = inspect_source(&self.options).await?;
-        let inspection = tokio::task::spawn_blocking({
-            let (options, topics) = (Arc::clone(&self.options), source.topics.clone());
-            move || inspect_topics(&options, &topics)
-        });
-        let mut session = Session::open(&self.options.postgres).await?;
-        let identity = postgres::identify_system(&mut session).await?;
-        let topics = inspection
-            .await
-            .map_err(|error| Error::with_source(ErrorKind::System, "reading the topics was interrupted", error))??;
-        Ok((source, topics, identity, session)).and_then(|(source, topics, identity, session)| {
-            self.check(&source, &topics, &identity).map(|()| (source, topics, identity, session))
-        })
-    }
-
-    fn check(&self, source: &SourceState, topics: &TopicState, identity: &SystemIdentity) -> Result<()> {
-        let slot = source.slot.as_ref();
-        let evidence = Evidence {
-            slot_name: &self.options.settings.slot_name,
-            system_identifier: identity.system_identifier,
-            server_lsn: source.facts.flushed_lsn,
-            slot_lsn: slot.map(|slot| slot.confirmed_flush_lsn.unwrap_or_default()),
-            is_slot_lost: slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost")),
-            confirmation: topics.confirmation.as_ref(),
-            tails: &topics.tails,
-        };
-        match check_for_gap(&evidence) {
-            // Without a slot that can be read there is nothing to go on with, whatever is accepted.
-            Err(error) if self.accepts_gap && slot.is_some() && !evidence.is_slot_lost => {
-                tracing::warn!(event = "gap_accepted", %error, "going on as --accept-gap asks");
-                Ok(())
-            }
-            outcome => outcome,
-        }
-    }
-
     /// Makes sure that the slot's position is on record before anything is streamed.
     async fn establish(
         &mut self,
@@ -148,13 +112,12 @@ impl Capture {
         slot_lsn: Lsn,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        let known = topics.confirmation.as_ref().filter(|record| {
-            record.system_identifier == identity.system_identifier && record.confirmed_lsn >= slot_lsn
-        });
-        if let Some(known) = known {
-            if let Some(end) = known.last_commit_end {
-                confirmer.confirmed.note_commit_end(end);
-            }
+        let known =
+            topics.confirmation.as_ref().filter(|record| record.system_identifier == identity.system_identifier);
+        if let Some(end) = known.and_then(|record| record.last_commit_end) {
+            confirmer.confirmed.note_commit_end(end);
+        }
+        if known.is_some_and(|record| record.confirmed_lsn >= slot_lsn && record.lineage == confirmer.lineage) {
             confirmer.confirmed.set(slot_lsn);
             return Ok(());
         }
@@ -183,9 +146,13 @@ impl Capture {
         obstacle: &mut Obstacle,
     ) -> Result<Ending> {
         let settings = &self.options.settings;
-        let sender_timeout = postgres::wal_sender_timeout(&mut session).await?;
         let start = StartPoint { slot: settings.slot_name.clone(), publications: settings.publication_name.clone() };
-        let (mut reader, writer) = postgres::start_replication(session, &start).await?;
+        let starting = async {
+            let sender_timeout = postgres::wal_sender_timeout(&mut session).await?;
+            Ok::<_, Error>((sender_timeout, postgres::start_replication(session, &start).await?))
+        };
+        let Some(started) = shutdown.run_until_cancelled(starting).await else { return Ok(Ending::Stopped) };
+        let (sender_timeout, (mut reader, writer)) = started?;
         let interval = feedback::status_interval(settings.status_interval, sender_timeout);
         let mut companions = self.start_companions(streaming, writer, interval);
         obstacle.gone();
@@ -208,6 +175,7 @@ impl Capture {
             meter: &self.meter,
             tails: topics.tails,
             partition_counts: topics.partition_counts,
+            lineage: streaming.confirmer.lineage.clone(),
             transaction: TransactionState::resuming_after(last_commit_end),
             system_identifier: streaming.identity.system_identifier,
             context_headers: self.context_headers.clone(),

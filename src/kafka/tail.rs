@@ -21,6 +21,12 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many records are read back first; each further try reads sixteen times as many.
 const FIRST_SCAN_RECORDS: i64 = 64;
 
+/// What was made of the last records of a partition, and the offset of the next one.
+pub(crate) struct Folded<T> {
+    pub(crate) last: Option<T>,
+    pub(crate) end: i64,
+}
+
 /// A consumer that looks at the ends of topics and belongs to no group.
 pub(crate) struct TailReader {
     consumer: BaseConsumer,
@@ -60,17 +66,20 @@ impl TailReader {
     }
 
     /// Folds records from the end of a partition backwards in growing stretches, oldest first within a stretch,
-    /// until `fold` has made something of them or the beginning is reached.
+    /// until `fold` has made something of them or `first`, the first offset that counts, is reached.
     pub(crate) fn fold_tail<T>(
         &self,
         topic: &str,
         partition: i32,
+        first: i64,
         mut fold: impl FnMut(Option<T>, &BorrowedMessage<'_>) -> Option<T>,
-    ) -> Result<Option<T>> {
+    ) -> Result<Folded<T>> {
         let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
         let (low, high) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+        // A topic that was re-created since has begun again.
+        let low = if first <= high { low.max(first) } else { low };
         if high <= low {
-            return Ok(None);
+            return Ok(Folded { last: None, end: high });
         }
         let mut stretch = FIRST_SCAN_RECORDS;
         loop {
@@ -81,7 +90,7 @@ impl TailReader {
             let mut folded = None;
             self.scan(topic, high, |message| folded = fold(folded.take(), message))?;
             if folded.is_some() || start == low {
-                return Ok(folded);
+                return Ok(Folded { last: folded, end: high });
             }
             stretch = stretch.saturating_mul(16);
         }

@@ -8,6 +8,7 @@ mod session;
 mod slot;
 pub mod sql;
 mod stream;
+mod timeline;
 mod tls;
 
 pub use catalog::{CatalogColumn, CatalogTable, published_tables, table_facts};
@@ -18,3 +19,4 @@ pub use stream::{
     ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication,
     wal_sender_timeout,
 };
+pub use timeline::{Timeline, timeline};

@@ -57,6 +57,30 @@ impl OwnStack {
         self.call("resume", services);
     }
 
+    /// Keeps a copy of the stopped PostgreSQL.
+    pub(crate) fn copy_postgres(&self) {
+        self.replace("data/postgres", "copy");
+    }
+
+    /// Puts the copy in the place of the stopped PostgreSQL.
+    pub(crate) fn restore_postgres(&self) {
+        self.replace("copy", "data/postgres");
+    }
+
+    /// Lets the stopped PostgreSQL begin a new timeline at its next start, as a promotion does.
+    pub(crate) fn begin_timeline(&self) {
+        std::fs::write(self.directory.path().join("data/postgres/recovery.signal"), "").unwrap();
+    }
+
+    fn replace(&self, from: &str, to: &str) {
+        let [from, to] = [from, to].map(|name| self.directory.path().join(name));
+        if to.exists() {
+            std::fs::remove_dir_all(&to).unwrap();
+        }
+        // With owners and permissions, on which PostgreSQL insists.
+        assert!(Command::new("cp").arg("-a").args([&from, &to]).status().unwrap().success());
+    }
+
     pub(super) fn command(&self) -> Command {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compose/native");
         let mut command = Command::new(script);

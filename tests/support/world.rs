@@ -55,9 +55,14 @@ impl World {
             variables.insert(variable.to_owned(), value);
         }
         let world = Self { variables, directory: tempfile::tempdir().unwrap(), admin_database, name };
-        let admin = world.connect(&world.admin_database).await;
-        admin.batch_execute(&format!("CREATE DATABASE {}", world.name)).await.unwrap();
+        world.create_database(&world.admin_database).await;
         world
+    }
+
+    /// Makes this world's database, through one that is there.
+    pub(crate) async fn create_database(&self, admin_database: &str) {
+        let admin = self.connect(admin_database).await;
+        admin.batch_execute(&format!("CREATE DATABASE {}", self.name)).await.unwrap();
     }
 
     /// The name that databases, slot and topic prefix have in common.
