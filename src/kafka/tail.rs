@@ -21,6 +21,9 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many records are read back first; each further try reads sixteen times as many.
 const FIRST_SCAN_RECORDS: i64 = 64;
 
+/// So many of the client's events are looked through for the reason of a failure.
+const EVENTS_MAX: usize = 100;
+
 /// What was made of the last records of a partition, and the offset of the next one.
 pub(crate) struct Folded<T> {
     pub(crate) last: Option<T>,
@@ -56,13 +59,24 @@ impl TailReader {
         let metadata = self
             .consumer
             .fetch_metadata(None, REQUEST_TIMEOUT)
-            .map_err(|error| client_error("reading the topics", &self.config, error))?;
+            .map_err(|error| client_error("reading the topics", &self.config, self.refusal().unwrap_or(error)))?;
         Ok(metadata
             .topics()
             .iter()
             .filter(|topic| topic.error().is_none())
             .map(|topic| (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(0)))
             .collect())
+    }
+
+    /// Whether the brokers refuse us: a request does not say so, it only times out.
+    fn refusal(&self) -> Option<KafkaError> {
+        let events = std::iter::from_fn(|| self.consumer.poll(Duration::ZERO)).take(EVENTS_MAX);
+        events.filter_map(Result::err).find(|error| {
+            matches!(
+                error.rdkafka_error_code(),
+                Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
+            )
+        })
     }
 
     /// Folds records from the end of a partition backwards in growing stretches, oldest first within a stretch,
