@@ -97,7 +97,9 @@ impl Capture {
         }
         let mut streaming = Streaming { confirmer, confirmed, producers, identity };
         let outcome = self.stream(&mut streaming, &source, topics, session, shutdown, obstacle).await;
-        if outcome.is_err() {
+        if let Err(error) = &outcome {
+            self.meter.connected.set(0.0);
+            self.health.set_not_ready(error.to_string());
             self.settle_or_drop_producer(shutdown).await;
         }
         outcome
@@ -248,7 +250,8 @@ impl Capture {
         }
     }
 
-    /// After a failure: what Kafka can still take it takes, so that the topic's tail is final when it is read again.
+    /// After a failure: what Kafka can still take it takes, however long that lasts, so that the topic's tail is final
+    /// when it is read again.
     async fn settle_or_drop_producer(&mut self, shutdown: &CancellationToken) {
         let settled = self.acknowledgements.wait_for(|now| now.in_flight().records == 0);
         let _ = shutdown.run_until_cancelled(settled).await;
