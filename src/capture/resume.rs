@@ -131,8 +131,7 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
         Some(confirmed) if slot_lsn > confirmed && !evidence.tails.debezium_is_beyond(confirmed) => {
             Err(refused(format!(
                 "replication slot {slot_name} stands at {slot_lsn}, beyond {confirmed} where evp left it: it was advanced, \
-             re-created or read by somebody else (Debezium moves it too, even if it finds nothing to write); changes \
-             between the two may not be in Kafka"
+             re-created or read by somebody else; changes between the two may not be in Kafka"
             )))
         }
         None if ours.is_some() => Err(refused(format!(
