@@ -16,7 +16,7 @@ pub use frame::{Frame, FrameError, StandbyStatus};
 pub use session::Session;
 pub use slot::{ServerFacts, Slot, find_slot, publication_exists, server_facts};
 pub use stream::{
-    ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication,
+    ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication, timeline,
     wal_sender_timeout,
 };
-pub use timeline::{Timeline, timeline};
+pub use timeline::Timeline;

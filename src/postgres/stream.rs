@@ -11,6 +11,7 @@ use super::frame::{Frame, StandbyStatus};
 use super::pace::{PACE_WAIT, Pace};
 use super::server_error::connection_error;
 use super::session::{Session, Socket, error_response};
+use super::timeline::Timeline;
 use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
@@ -54,6 +55,17 @@ pub async fn identify_system(session: &mut Session) -> Result<SystemIdentity> {
         (Some(system_identifier), Some(timeline)) => Ok(SystemIdentity { system_identifier, timeline }),
         _ => Err(Error::protocol("IDENTIFY_SYSTEM gives no system identifier")),
     }
+}
+
+/// Asks for the history of a timeline; the first one has none.
+pub async fn timeline(session: &mut Session, number: u32) -> Result<Timeline> {
+    if number <= 1 {
+        return Ok(Timeline::first(number));
+    }
+    let row = session.query_row(&format!("TIMELINE_HISTORY {number}")).await?;
+    let history = row.get(1).and_then(|text| text.as_deref()).unwrap_or_default();
+    Timeline::parse(number, history)
+        .ok_or_else(|| Error::protocol(format!("the history of timeline {number} cannot be read")))
 }
 
 /// How long the server waits for a sign of life, or `None` if for ever.

@@ -2,8 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::session::Session;
-use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
 
 /// A timeline with its ancestors, oldest first.
@@ -16,6 +14,11 @@ pub struct Timeline {
 }
 
 impl Timeline {
+    /// A timeline without ancestors, as a new server has it.
+    pub fn first(number: u32) -> Self {
+        Self { number, ancestors: Vec::new() }
+    }
+
     /// Where this history and another one part; `None` if they are the same so far.
     ///
     /// A number alone is not enough: two copies of a server that are promoted take the same one.
@@ -43,8 +46,8 @@ impl Timeline {
         ancestors.chain([(self.number, None)])
     }
 
-    /// From lines of ancestor, position and reason; a line that starts with `#` is a comment.
-    fn parse(number: u32, history: &str) -> Option<Self> {
+    /// From the server's history file: lines of ancestor, position and reason; a line that starts with `#` is a comment.
+    pub fn parse(number: u32, history: &str) -> Option<Self> {
         let lines = history.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         let ancestor = |line: &str| {
             let mut words = line.split_whitespace();
@@ -52,17 +55,6 @@ impl Timeline {
         };
         lines.map(ancestor).collect::<Option<_>>().map(|ancestors| Self { number, ancestors })
     }
-}
-
-/// Asks for the history of a timeline; the first one has none.
-pub async fn timeline(session: &mut Session, number: u32) -> Result<Timeline> {
-    if number <= 1 {
-        return Ok(Timeline { number, ancestors: Vec::new() });
-    }
-    let row = session.query_row(&format!("TIMELINE_HISTORY {number}")).await?;
-    let history = row.get(1).and_then(|text| text.as_deref()).unwrap_or_default();
-    Timeline::parse(number, history)
-        .ok_or_else(|| Error::new(ErrorKind::Protocol, format!("the history of timeline {number} cannot be read")))
 }
 
 #[cfg(test)]
