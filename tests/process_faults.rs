@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::support::envelopes::committed;
+use rdkafka::consumer::Consumer;
+use serde_json::json;
+
+use crate::support::envelopes::{NewRecord, Topics, committed, event, join_group, produce};
 use crate::support::{OwnStack, ReplicaSet, Running, World, claim_count, eventually, records, topic_end};
 
 /// Events of each test, written at [`RATE`].
@@ -199,4 +202,31 @@ async fn sigterm_during_load_drains_and_commits_what_was_applied() {
     load.finish(&world).await;
     assert_eq!(world.run(&["process", "--until", "caught-up"]).code, Some(0));
     verify(&world);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_a_member_keeps_in_a_rebalance_while_mongodb_stalls_are_read_on() {
+    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
+    let mut world = World::on_stack("faults_paused", &stack).await;
+    world.set("KAFKA_MAX_POLL_RECORDS", "10");
+    world.set("LOG_LEVEL", "debug");
+    let topics = Topics::new(&world);
+    topics.create(world.topic(), 2, &[]).await;
+    let mut process = world.start(&["process"]);
+    process.event("partitions_assigned").await;
+    stack.pause(&["mongo"]);
+    let created = |number: u128| event(i32::from(number % 2 == 1), number, number, "UserCreated", &json!({}));
+    produce(&world, world.topic(), &(0..2_000).map(created).collect::<Vec<NewRecord>>()).await;
+    let is_paused = || process.events("kafka_consumer_flow").last().is_some_and(|flow| flow["paused"] == true);
+    eventually("the backlog is full", async || is_paused()).await;
+    let other = join_group(&world);
+    eventually("another member has partitions", async || {
+        let _ = other.poll(Duration::from_millis(50));
+        other.assignment().is_ok_and(|assignment| assignment.count() > 0)
+    })
+    .await;
+    drop(other);
+    stack.resume(&["mongo"]);
+    eventually("everything is committed", async || committed(&world, 2) == [(0, 1_000), (1, 1_000)].into()).await;
+    assert_eq!(process.stop().code, Some(0));
 }

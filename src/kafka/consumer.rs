@@ -196,9 +196,9 @@ impl Reader {
         let mut paused = false;
         while !self.consumer.stop.load(Ordering::Relaxed) && !self.deliveries.is_closed() {
             let has_room = self.backlog.wait(if paused { Duration::ZERO } else { PAUSE_AFTER });
-            // Partitions that were assigned while the backlog was full do not know that they are to wait.
-            let unaware = self.consumer.group.context().take_assigned() && paused;
-            if has_room == paused || unaware {
+            // Partitions that were just assigned are as they were left: librdkafka remembers a pause across assignments.
+            let assigned = self.consumer.group.context().take_assigned();
+            if has_room == paused || assigned {
                 paused = !has_room;
                 self.set_paused(paused);
             }

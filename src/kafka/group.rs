@@ -31,7 +31,7 @@ pub(crate) struct GroupContext {
     failed_commits: AtomicU64,
     /// Partitions that were revoked since the reader last looked.
     revoked: Mutex<Vec<i32>>,
-    /// Whether partitions were assigned since the reader last looked; they are not paused.
+    /// Whether partitions were assigned since the reader last looked; a pause may be left from when they were here before.
     assigned: AtomicBool,
     /// Whether Kafka was reported to be out of reach, which is done once.
     unreachable: AtomicBool,

@@ -120,6 +120,13 @@ fn group_member(world: &World) -> BaseConsumer {
     client(world).set("group.id", world.variable("KAFKA_GROUP_ID")).set("enable.auto.commit", "false").create().unwrap()
 }
 
+/// Another member of the group, which reads nothing until it is polled.
+pub(crate) fn join_group(world: &World) -> BaseConsumer {
+    let member = group_member(world);
+    member.subscribe(&[world.topic()]).unwrap();
+    member
+}
+
 /// The committed offset of each of the topic's partitions that has one.
 pub(crate) fn committed(world: &World, partitions: i32) -> HashMap<i32, i64> {
     let mut list = TopicPartitionList::new();
