@@ -195,3 +195,27 @@ async fn a_document_that_its_collection_refuses_becomes_a_dead_letter_and_its_ne
     assert_eq!((letters.len(), &*headers["__connect.errors.offset"]), (1, "2"));
     assert!(headers["__connect.errors.exception.message"].contains("validation rule"), "{headers:?}");
 }
+
+#[tokio::test]
+async fn a_dead_letter_that_is_refused_again_stays_open_until_it_is_repaired() {
+    let user = |email: Value| event(0, 1, USER, "UserCreated", &json!({ "email": email }));
+    let world = world_with("proc_again", 1, &[user(json!(7))]).await;
+    let (database, letters) = (world.mongo().await, format!("{}.dlq", world.topic()));
+    let total = async || {
+        let statistics = document(&database, "statistics", "global_stats").await.unwrap();
+        statistics.get_i64("total_users").unwrap()
+    };
+    process(&world);
+    assert_eq!((records(&world, &letters).len(), total().await), (1, 1));
+    produce(&world, world.topic(), &[user(json!(7))]).await;
+    process(&world);
+    assert_eq!((records(&world, &letters).len(), total().await), (2, 1));
+    assert!(document(&database, "users", &id(USER)).await.is_none());
+    produce(&world, world.topic(), &[user(json!("repaired@example.org"))]).await;
+    process(&world);
+    let repaired = document(&database, "users", &id(USER)).await.unwrap();
+    assert_eq!(repaired.get_str("email").unwrap(), "repaired@example.org");
+    produce(&world, world.topic(), &[user(json!(7))]).await;
+    process(&world);
+    assert_eq!((records(&world, &letters).len(), total().await), (2, 1), "a handled event is a duplicate");
+}

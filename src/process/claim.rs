@@ -40,7 +40,10 @@ pub(super) async fn claim(
     metrics::histogram!("evp_process_claim_seconds").record(started.elapsed());
     for event in decided {
         if event.parts.is_empty() {
-            claimed.without_effect.push(Arc::new(event.event));
+            // What its handlers refuse again gets a dead letter again, and its claim says again that they failed.
+            let has_failures = event.event.has_failures();
+            let list = if has_failures { &mut claimed.failed } else { &mut claimed.without_effect };
+            list.push(Arc::new(event.event));
         } else {
             event.into_effects(|model| created.term_of(model), &mut claimed.effects);
         }
@@ -71,10 +74,10 @@ async fn decide(
                     continue;
                 }
                 Verdict::Apply { except } => {
-                    event.parts.retain(|(handler, _)| !except.iter().any(|name| name == handler.0.name()));
+                    event.retain_handlers(|handler| !except.iter().any(|name| name == handler))
                 }
                 Verdict::ApplyOnly { handlers } => {
-                    event.parts.retain(|(handler, _)| handlers.iter().any(|name| name == handler.0.name()));
+                    event.retain_handlers(|handler| handlers.iter().any(|name| name == handler));
                 }
             }
             is_applied.insert(event.claim.event_id);

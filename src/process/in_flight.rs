@@ -138,6 +138,11 @@ impl InFlight {
         !self.progress.lock().failures.is_empty()
     }
 
+    /// Forgets the failures of handlers that are not this record's to call.
+    pub(crate) fn retain_failures(&self, is_ours: impl Fn(&str) -> bool) {
+        self.progress.lock().failures.retain(|failure| failure.handler.as_deref().is_none_or(&is_ours));
+    }
+
     pub(crate) fn take_failures(&self) -> Vec<Failure> {
         std::mem::take(&mut self.progress.lock().failures)
     }

@@ -43,6 +43,12 @@ pub(crate) struct PreparedEvent {
 }
 
 impl PreparedEvent {
+    /// Leaves the event to some of its handlers; what the others want, or refuse, is another record's.
+    pub(crate) fn retain_handlers(&mut self, is_ours: impl Fn(&str) -> bool) {
+        self.parts.retain(|(handler, _)| is_ours(handler.0.name()));
+        self.event.retain_failures(is_ours);
+    }
+
     /// The effects, each on its own way from here; `created_term` knows the documents that were created early.
     pub(crate) fn into_effects(self, created_term: impl Fn(&WriteModel) -> Option<i64>, effects: &mut Vec<Effect>) {
         let count = self.parts.iter().map(|(_, models)| models.len()).sum();
