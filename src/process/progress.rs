@@ -16,7 +16,8 @@ pub(super) struct Progress {
     pub(super) tracker: OffsetTracker,
     /// Partitions whose end was reached.
     ended: HashSet<i32>,
-    assigned_once: bool,
+    /// Whether this member knows what it is to read, which it does not between a revocation and the next assignment.
+    is_assigned: bool,
     /// Commits that the consumer has reported as failed so far.
     failed_commits: u64,
 }
@@ -27,7 +28,7 @@ impl Progress {
             self.tracker.assign(*partition);
             self.ended.remove(partition);
         }
-        self.assigned_once = true;
+        self.is_assigned = true;
     }
 
     /// Forgets partitions, and says what may be committed for them.
@@ -41,6 +42,7 @@ impl Progress {
             self.tracker.revoke(*partition);
             self.ended.remove(partition);
         }
+        self.is_assigned &= self.tracker.partitions().next().is_some();
         offsets
     }
 
@@ -50,7 +52,7 @@ impl Progress {
 
     /// Whether the end of every assigned partition was reached.
     pub(super) fn is_at_end(&self) -> bool {
-        self.assigned_once && self.tracker.partitions().all(|partition| self.ended.contains(&partition))
+        self.is_assigned && self.tracker.partitions().all(|partition| self.ended.contains(&partition))
     }
 
     pub(super) fn has_room(&self) -> bool {
@@ -91,5 +93,27 @@ impl Progress {
             return Ok(());
         }
         consumer.commit_now(offsets).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_in_the_middle_of_a_rebalance_is_not_at_the_end() {
+        let mut progress = Progress::default();
+        assert!(!progress.is_at_end());
+        progress.assign(&[0, 1]);
+        progress.reached_end(0);
+        progress.reached_end(1);
+        assert!(progress.is_at_end());
+        progress.revoke(&[0]);
+        assert!(progress.is_at_end());
+        progress.revoke(&[1]);
+        assert!(!progress.is_at_end());
+        // Other members may have them all.
+        progress.assign(&[]);
+        assert!(progress.is_at_end());
     }
 }
