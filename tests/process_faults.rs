@@ -6,7 +6,7 @@ use rdkafka::consumer::Consumer;
 use serde_json::json;
 
 use crate::support::envelopes::{NewRecord, Topics, committed, event, join_group, produce};
-use crate::support::{OwnStack, ReplicaSet, Running, World, claim_count, eventually, records, topic_end};
+use crate::support::{OwnStack, ReplicaSet, Running, World, claim_count, eventually, free_address, records, topic_end};
 
 /// Events of each test, written at [`RATE`].
 const EVENTS: u64 = 6_000;
@@ -229,4 +229,29 @@ async fn partitions_that_a_member_keeps_in_a_rebalance_while_mongodb_stalls_are_
     stack.resume(&["mongo"]);
     eventually("everything is committed", async || committed(&world, 2) == [(0, 1_000), (1, 1_000)].into()).await;
     assert_eq!(process.stop().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_end_process_with_the_remedy() {
+    let [plain, sasl, controller] = [(); 3].map(|()| free_address());
+    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
+    let settings = format!(
+        "listeners=PLAINTEXT://{plain},SASL://{sasl},CONTROLLER://{controller}\n\
+         advertised.listeners=PLAINTEXT://{plain},SASL://{sasl}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         sasl.enabled.mechanisms=PLAIN\n\
+         listener.name.sasl.plain.sasl.jaas.config=\
+         org.apache.kafka.common.security.plain.PlainLoginModule required user_evp=\"right\";"
+    );
+    let ports = [("EVP_KAFKA_PORT", &*port(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", &*port(&controller))];
+    let _stack = OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]);
+    let mut world = World::new("faults_denied").await;
+    world.set("KAFKA_BOOTSTRAP_SERVERS", sasl);
+    world.set("KAFKA_SECURITY_PROTOCOL", "sasl_plaintext");
+    world.set("KAFKA_SASL_MECHANISM", "PLAIN");
+    world.set("KAFKA_SASL_USERNAME", "evp");
+    world.set("KAFKA_SASL_PASSWORD", "wrong");
+    let denied = world.run(&["process"]);
+    assert_eq!(denied.code, Some(1), "{denied:?}");
+    assert!(denied.failure().contains("check KAFKA_SASL_USERNAME"), "{}", denied.failure());
 }

@@ -158,13 +158,29 @@ impl ConsumerHandle {
         self.consumer.group.context().failed_commits()
     }
 
-    /// The id of the cluster; waits for a broker.
-    pub(crate) async fn cluster_id(&self) -> Result<String> {
+    /// The id of the cluster; waits for a broker, unless the thread has found out why there will be none.
+    pub(crate) async fn cluster_id(&mut self) -> Result<String> {
         let consumer = Arc::clone(&self.consumer);
         let fetched = tokio::task::spawn_blocking(move || consumer.group.client().fetch_cluster_id(REQUEST_TIMEOUT));
         let id =
             fetched.await.map_err(|error| Error::with_source(ErrorKind::System, "asking Kafka panicked", error))?;
-        id.ok_or_else(|| Error::unavailable("Kafka does not answer"))
+        let Some(id) = id else {
+            return Err(self.failure().unwrap_or_else(|| Error::unavailable("Kafka does not answer")));
+        };
+        Ok(id)
+    }
+
+    /// Why the thread has ended, if it has; what else it has handed over is of no use then.
+    fn failure(&mut self) -> Option<Error> {
+        if !self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            return None;
+        }
+        let delivered = std::iter::from_fn(|| self.deliveries.try_recv().ok());
+        let mut failures = delivered.filter_map(|delivery| match delivery {
+            Delivery::Failed(error) => Some(error),
+            _ => None,
+        });
+        failures.next()
     }
 
     /// Leaves the group and ends the thread.
