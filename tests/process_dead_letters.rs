@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use serde_json::{Value, json};
 
 use crate::support::envelopes::{NewRecord, Topics, committed, envelope, event, id, process, produce, row, world_with};
-use crate::support::{document, eventually, records};
+use crate::support::{document, eventually, produce_raw, records};
 
 const USER: u128 = 1_001;
 
@@ -218,4 +218,17 @@ async fn a_dead_letter_that_is_refused_again_stays_open_until_it_is_repaired() {
     produce(&world, world.topic(), &[user(json!(7))]).await;
     process(&world);
     assert_eq!((records(&world, &letters).len(), total().await), (2, 1), "a handled event is a duplicate");
+}
+
+#[tokio::test]
+async fn a_header_whose_name_is_no_text_does_not_keep_its_event_from_being_applied() {
+    let world = world_with("proc_header", 1, &[]).await;
+    let headers: [(&[u8], &[u8]); 3] = [(b"first", b"1"), (b"\xff\xfe", b"2"), (b"last", b"3")];
+    produce_raw(&world, world.topic(), &event(0, 1, USER, "UserCreated", &json!({})).value.unwrap(), &headers);
+    produce_raw(&world, world.topic(), b"not json", &headers);
+    process(&world);
+    assert!(document(&world.mongo().await, "users", &id(USER)).await.is_some());
+    let letters = records(&world, &format!("{}.dlq", world.topic()));
+    let names: Vec<&str> = letters[0].headers.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!((letters.len(), &names[..2]), (1, &["first", "last"][..]));
 }

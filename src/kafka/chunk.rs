@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use rdkafka::Message;
-use rdkafka::message::{BorrowedMessage, Headers};
+use rdkafka::message::BorrowedMessage;
+
+use super::headers;
 
 /// Records in the order they were read; key, value and headers lie in one buffer.
 #[derive(Debug, Default)]
@@ -35,7 +37,7 @@ impl Chunk {
         let key = message.key().map(|key| self.copy(key));
         let value = message.payload().map(|value| self.copy(value));
         let first_header = self.headers.len();
-        for header in message.headers().into_iter().flat_map(|headers| headers.iter()) {
+        for header in headers::readable(message) {
             let name = self.copy(header.key.as_bytes());
             let value = header.value.map(|value| self.copy(value));
             self.headers.push((name, value));

@@ -89,7 +89,7 @@ pub(crate) fn start(config: &KafkaConfig, backlog_records_max: usize, end: EndOf
     let backlog = Arc::new(Backlog::new(backlog_records_max));
     let reader = Reader {
         consumer: Arc::clone(&consumer),
-        deliveries: sender,
+        deliveries: Deliveries(sender),
         backlog: Arc::clone(&backlog),
         config: config.clone(),
     };
@@ -199,10 +199,23 @@ impl ConsumerHandle {
     }
 }
 
+/// The thread's end of the channel. The group's context has one as well, so that a panic would not close it.
+struct Deliveries(mpsc::UnboundedSender<Delivery>);
+
+impl Drop for Deliveries {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let error =
+                Error::new(ErrorKind::System, "the consumer thread panicked; start again, and report what stderr says");
+            let _ = self.0.send(Delivery::Failed(error));
+        }
+    }
+}
+
 /// The thread.
 struct Reader {
     consumer: Arc<TopicConsumer>,
-    deliveries: mpsc::UnboundedSender<Delivery>,
+    deliveries: Deliveries,
     backlog: Arc<Backlog>,
     config: KafkaConfig,
 }
@@ -210,7 +223,7 @@ struct Reader {
 impl Reader {
     fn run(self) {
         let mut paused = false;
-        while !self.consumer.stop.load(Ordering::Relaxed) && !self.deliveries.is_closed() {
+        while !self.consumer.stop.load(Ordering::Relaxed) && !self.deliveries.0.is_closed() {
             let has_room = self.backlog.wait(if paused { Duration::ZERO } else { PAUSE_AFTER });
             // Partitions that were just assigned are as they were left: librdkafka remembers a pause across assignments.
             let assigned = self.consumer.group.context().take_assigned();
@@ -232,7 +245,7 @@ impl Reader {
                     Some(Err(error)) => {
                         self.hand_over(std::mem::take(&mut chunk));
                         if let Err(error) = self.report(error) {
-                            let _ = self.deliveries.send(Delivery::Failed(error));
+                            let _ = self.deliveries.0.send(Delivery::Failed(error));
                             return;
                         }
                     }
@@ -247,7 +260,7 @@ impl Reader {
     fn hand_over(&self, chunk: Chunk) {
         if chunk.len() > 0 {
             self.backlog.add(&chunk);
-            let _ = self.deliveries.send(Delivery::Chunk(chunk));
+            let _ = self.deliveries.0.send(Delivery::Chunk(chunk));
         }
     }
 
@@ -266,7 +279,7 @@ impl Reader {
     fn report(&self, error: KafkaError) -> Result<()> {
         let topic = &self.config.topic;
         if let KafkaError::PartitionEOF(partition) = error {
-            let _ = self.deliveries.send(Delivery::EndOfPartition(partition));
+            let _ = self.deliveries.0.send(Delivery::EndOfPartition(partition));
             return Ok(());
         }
         let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
@@ -296,5 +309,23 @@ impl Reader {
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_thread_is_told_although_the_channel_stays_open() {
+        let (sender, mut delivered) = mpsc::unbounded_channel();
+        let deliveries = Deliveries(sender.clone());
+        let ended = std::thread::spawn(move || {
+            let _deliveries = deliveries;
+            std::panic::resume_unwind(Box::new("as if it had panicked"));
+        });
+        assert!(ended.join().is_err());
+        assert!(matches!(delivered.try_recv(), Ok(Delivery::Failed(error)) if error.kind() == ErrorKind::System));
+        assert!(!sender.is_closed());
     }
 }

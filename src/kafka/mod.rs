@@ -5,6 +5,7 @@ pub(crate) mod backlog;
 pub(crate) mod chunk;
 pub(crate) mod consumer;
 pub(crate) mod group;
+pub(crate) mod headers;
 pub(crate) mod offsets;
 pub(crate) mod partition;
 pub(crate) mod producer;

@@ -11,6 +11,7 @@ pub(crate) mod envelopes;
 mod kafka;
 mod load;
 mod oracle;
+mod raw_record;
 mod read_models;
 mod replica_set;
 mod running;
@@ -21,6 +22,7 @@ pub(crate) use {
     kafka::{Record, records, topic_end, topics},
     load::Load,
     oracle::Oracle,
+    raw_record::produce_raw,
     read_models::{claim_count, document, read_models},
     replica_set::ReplicaSet,
     running::{Finished, Running},

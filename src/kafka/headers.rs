@@ -1,0 +1,54 @@
+//! Reading headers, of which Kafka allows any bytes as a name and rdkafka only UTF-8: it panics at others.
+
+use std::cell::Cell;
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Once;
+
+use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _};
+
+/// The headers of a record; one whose name is not UTF-8 is left out.
+pub(crate) fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<Item = Header<'a, &'a [u8]>> {
+    let headers = message.headers();
+    let count = headers.map_or(0, Headers::count);
+    (0..count)
+        .filter_map(move |index| contained(|| headers.and_then(|headers: &BorrowedHeaders| headers.try_get(index))))
+}
+
+/// The value of the first header of that name.
+#[allow(dead_code)]
+pub(crate) fn value<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
+    readable(message).find(|header| header.key == name)?.value
+}
+
+thread_local! {
+    static IS_CONTAINED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// What `read` returns, and nothing if it panics, without a word of that on stderr.
+fn contained<T>(read: impl FnOnce() -> Option<T>) -> Option<T> {
+    static QUIET: Once = Once::new();
+    QUIET.call_once(|| {
+        let report = panic::take_hook();
+        panic::set_hook(Box::new(move |panic| {
+            if !IS_CONTAINED.get() {
+                report(panic);
+            }
+        }));
+    });
+    IS_CONTAINED.set(true);
+    let result = panic::catch_unwind(AssertUnwindSafe(read));
+    IS_CONTAINED.set(false);
+    result.ok().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_while_a_header_is_read_leaves_that_header_out() {
+        let name = std::ffi::CString::new(b"\xff".to_vec()).unwrap();
+        assert_eq!(contained(|| Some(name.to_str().unwrap())), None);
+        assert_eq!(contained(|| Some(1)), Some(1));
+    }
+}
