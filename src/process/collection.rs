@@ -174,9 +174,13 @@ impl<'a> CollectionWork<'a> {
             let mut again = Vec::new();
             let mut rest = pending;
             while !rest.is_empty() {
-                let (command, count) = self.update_command(&rest, durability)?;
+                let (command, count) = self.update_command(&rest, durability);
                 let later = rest.split_off(count.min(rest.len()));
-                match self.store.write(&command).await {
+                let written = match command {
+                    Ok(command) => self.store.write(&command).await,
+                    Err(error) => Err(error),
+                };
+                match written {
                     Ok(reply) => {
                         self.has_waited |= durability == Durability::Majority;
                         again.extend(self.changes_answered(rest, &reply).await?);
@@ -197,7 +201,8 @@ impl<'a> CollectionWork<'a> {
         Ok(())
     }
 
-    fn update_command(&self, statements: &[Statement<'a>], durability: Durability) -> Result<(RawDocumentBuf, usize)> {
+    /// Changes as many of the documents as one command takes, and how many these are.
+    fn update_command(&self, statements: &[Statement<'a>], durability: Durability) -> (Result<RawDocumentBuf>, usize) {
         let mut writer = begin_command("update", self.collection, durability, 64 * 1024);
         writer.begin_array("updates");
         let mut count = 0_usize;
@@ -209,7 +214,7 @@ impl<'a> CollectionWork<'a> {
             }
         }
         writer.end();
-        Ok((writer.finish()?, count))
+        (writer.finish(), count)
     }
 
     /// Sorts the statements of an answered command; returns those to be written again.
@@ -325,4 +330,39 @@ fn is_full(writer: &Writer, statements: usize) -> bool {
 fn watermark(document: &Document, partition: &PartitionPaths) -> Option<i64> {
     let watermarks = document.get_document("_evp").ok()?.get_document("wm").ok()?;
     watermarks.get_i64(&partition.key).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::kafka::chunk::Chunk;
+    use crate::kafka::offsets::Assignment;
+    use crate::mongo::Position;
+    use crate::process::HandlerRegistry;
+    use crate::process::in_flight::{HandlerName, InFlight, KeptRecord};
+    use crate::telemetry::Health;
+
+    fn effect(offset: i64, model: WriteModel) -> Effect {
+        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
+        let event = InFlight::new(0, Assignment::default(), Position { offset, sequence: offset }, record);
+        let handler = HandlerName(Arc::clone(&HandlerRegistry::builtin().handlers("UserUpdated")[0]));
+        Effect { event: Arc::new(event), handler, model, attempts: 0, created_term: None }
+    }
+
+    #[tokio::test]
+    async fn changes_that_cannot_be_written_as_bson_fail_one_by_one_before_anything_is_sent() {
+        let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.unwrap();
+        let store = Store::new(client.database("none"), String::new(), Arc::new(Health::default()));
+        let unwritable = || WriteModel::update("users", "1").set("profile", doc! { "nul\0key": 1 }).into();
+        let effects = [effect(1, unwritable()), effect(2, unwritable())];
+        let work = CollectionWork::new(&store, 1, "users", &effects).run(vec![0, 1], Durability::Majority).await;
+        let mut outcomes = work.unwrap().outcomes;
+        outcomes.sort_by_key(|(index, _)| *index);
+        assert!(
+            matches!(&outcomes[..], [(0, Outcome::Failed(error)), (1, Outcome::Deferred)] if error.kind() == ErrorKind::Data),
+            "{outcomes:?}"
+        );
+    }
 }
