@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
 use super::chunk::Chunk;
-use super::group::{GroupConsumer, GroupContext, partition_list};
+use super::group::{GroupConsumer, GroupContext, check_committed, partition_list};
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,6 +40,8 @@ pub(crate) enum Delivery {
     Assigned(Vec<i32>),
     /// Partitions that another member will read; the answer says what may be committed for them.
     Revoked { partitions: Vec<i32>, answer: std::sync::mpsc::SyncSender<Vec<(i32, i64)>> },
+    /// A partition without an offset of the group, and where it ends.
+    Uncommitted { partition: i32, bounds: (i64, i64) },
     /// The offsets of the group are none of the topic: what is remembered under them is of another topic.
     OffsetsVoid,
     /// The thread has ended.
@@ -61,7 +63,7 @@ pub(crate) struct ConsumerHandle {
     pub(crate) deliveries: mpsc::UnboundedReceiver<Delivery>,
     pub(crate) backlog: Arc<Backlog>,
     thread: Option<JoinHandle<()>>,
-    topic: String,
+    config: KafkaConfig,
 }
 
 /// The consumer, and a flag that ends its thread.
@@ -97,7 +99,7 @@ pub(crate) fn start(config: &KafkaConfig, backlog_records_max: usize, end: EndOf
         .name("kafka-consumer".to_owned())
         .spawn(move || reader.run())
         .map_err(|error| Error::with_source(ErrorKind::System, "cannot start the consumer thread", error))?;
-    Ok(ConsumerHandle { consumer, deliveries, backlog, thread: Some(thread), topic: config.topic.clone() })
+    Ok(ConsumerHandle { consumer, deliveries, backlog, thread: Some(thread), config: config.clone() })
 }
 
 fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::ClientConfig {
@@ -136,7 +138,7 @@ impl ConsumerHandle {
 
     /// Commits and waits for the answer, off the runtime's threads.
     pub(crate) async fn commit_now(&self, offsets: Vec<(i32, i64)>) -> Result<()> {
-        let (consumer, topic) = (Arc::clone(&self.consumer), self.topic.clone());
+        let (consumer, topic) = (Arc::clone(&self.consumer), self.config.topic.clone());
         let committed = tokio::task::spawn_blocking(move || {
             consumer.group.commit(&partition_list(&topic, &offsets)?, CommitMode::Sync)
         });
@@ -148,9 +150,14 @@ impl ConsumerHandle {
     }
 
     fn commit_in(&self, offsets: &[(i32, i64)], mode: CommitMode) -> Result<()> {
-        partition_list(&self.topic, offsets)
+        partition_list(&self.config.topic, offsets)
             .and_then(|list| self.consumer.group.commit(&list, mode))
             .map_err(|error| Error::with_source(ErrorKind::Unavailable, "committing offsets", error))
+    }
+
+    /// Refuses a partition that cannot be the one of which `committed` was committed.
+    pub(crate) fn check_committed(&self, partition: i32, committed: i64, bounds: (i64, i64)) -> Result<()> {
+        check_committed(&self.config, partition, committed, bounds)
     }
 
     /// How many commits the broker has refused or not answered.

@@ -178,21 +178,27 @@ impl GroupContext {
         for element in committed.elements() {
             element.error().map_err(failed)?;
             let (topic, partition) = (element.topic(), element.partition());
+            let bounds = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
             let offset = match element.offset() {
-                Offset::Offset(offset) => {
-                    let bounds = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
-                    if offset > bounds.1 {
-                        let _ = self.deliveries.send(Delivery::OffsetsVoid);
-                    }
-                    check_committed(&self.config, partition, offset, bounds)?;
-                    Offset::Offset(offset)
-                }
-                _ if self.config.offset_reset == OffsetReset::Latest => Offset::End,
-                _ => Offset::Beginning,
+                Offset::Offset(offset) => self.checked(partition, offset, bounds)?,
+                _ => self.uncommitted(partition, bounds),
             };
             start.add_partition_offset(topic, partition, offset).map_err(failed)?;
         }
         Ok(start)
+    }
+
+    fn checked(&self, partition: i32, offset: i64, bounds: (i64, i64)) -> Result<Offset> {
+        if offset > bounds.1 {
+            let _ = self.deliveries.send(Delivery::OffsetsVoid);
+        }
+        check_committed(&self.config, partition, offset, bounds)?;
+        Ok(Offset::Offset(offset))
+    }
+
+    fn uncommitted(&self, partition: i32, bounds: (i64, i64)) -> Offset {
+        let _ = self.deliveries.send(Delivery::Uncommitted { partition, bounds });
+        if self.config.offset_reset == OffsetReset::Latest { Offset::End } else { Offset::Beginning }
     }
 
     /// Waits for events in flight and commits what they make committable.
@@ -216,7 +222,7 @@ impl GroupContext {
 }
 
 /// Refuses to start where records are missing or where offsets mean other records than they did.
-fn check_committed(config: &KafkaConfig, partition: i32, committed: i64, (low, high): (i64, i64)) -> Result<()> {
+pub(crate) fn check_committed(config: &KafkaConfig, partition: i32, committed: i64, (low, high): (i64, i64)) -> Result<()> {
     let (topic, group) = (&config.topic, &config.group_id);
     if committed > high {
         return Err(Error::refused(format!(

@@ -31,7 +31,7 @@ pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use failure::client_error;
 pub(crate) use fold::{Fold, Form, Position};
 pub(crate) use pipeline::PartitionPaths;
-pub(crate) use sources::{renew_source, source_number};
+pub(crate) use sources::{Source, note_committed, renew_source, source};
 pub(crate) use store::{Durability, Reply, Store, begin_command};
 pub(crate) use writer::Writer;
 

@@ -21,13 +21,14 @@ use super::in_flight::{Effect, InFlight};
 use super::prepare::Preparation;
 use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
+use super::source::SourceTopic;
 use super::tally::{End, Tally};
 use super::tasks::{join, write_dead_letters, write_effects};
 use super::waiting::Waiting;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::consumer::{ConsumerHandle, Delivery};
-use crate::mongo::{Claims, Store, renew_source};
+use crate::mongo::{Claims, Store};
 use crate::shutdown::Until;
 use crate::telemetry::Health;
 
@@ -48,9 +49,7 @@ pub(super) struct Parts {
     pub(super) claims: Arc<Claims>,
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) store: Arc<Store>,
-    pub(super) cluster: String,
-    pub(super) topic: String,
-    pub(super) source: i32,
+    pub(super) source: SourceTopic,
     pub(super) health: Arc<Health>,
     pub(super) process: ProcessConfig,
     pub(super) until: Until,
@@ -125,6 +124,9 @@ impl Dispatcher {
             giving_up.abort();
         }
         let committed = self.progress.commit_now(&self.consumer).await;
+        if let Ok(offsets) = &committed {
+            self.parts.source.note_last(offsets).await;
+        }
         let summary = self.tally.summary();
         self.consumer.stop().await;
         tracing::info!(
@@ -136,7 +138,7 @@ impl Dispatcher {
             uptime_seconds = summary.uptime.as_secs_f64(),
             "stopped"
         );
-        drained.and(committed).map(|()| summary)
+        drained.and(committed).map(|_| summary)
     }
 
     async fn work(&mut self, shutdown: &CancellationToken) -> Result<()> {
@@ -160,7 +162,8 @@ impl Dispatcher {
         match next {
             Next::Stop | Next::Due => Ok(()),
             Next::Tick => {
-                self.progress.commit(&self.consumer);
+                let committed = self.progress.commit(&self.consumer);
+                self.parts.source.note(&committed);
                 Ok(())
             }
             Next::Claimed(claimed) => {
@@ -227,7 +230,7 @@ impl Dispatcher {
         let effects = self.claimed.take().unwrap_or_default();
         let effects = self.waiting.admit(effects, now);
         let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
-        self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source, effects)));
+        self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
     }
 
     fn start_giving_up(&mut self) {
@@ -270,8 +273,11 @@ impl Dispatcher {
                 // The consumer thread has stopped waiting; what is not committed is applied again, without effect.
                 let _ = answer.send(offsets);
             }
+            Delivery::Uncommitted { partition, bounds } => {
+                self.parts.source.check(&self.consumer, partition, bounds).await?;
+            }
             Delivery::OffsetsVoid => {
-                renew_source(self.parts.store.database(), &self.parts.cluster, &self.parts.topic).await?;
+                self.parts.source.renew().await?;
             }
             Delivery::Failed(error) => return Err(error),
         }

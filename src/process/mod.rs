@@ -16,6 +16,7 @@ mod in_flight;
 mod prepare;
 mod progress;
 mod settle;
+mod source;
 mod tally;
 mod tasks;
 mod waiting;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::consumer::{self, ConsumerHandle, EndOfPartition};
-use crate::mongo::{self, Claims, Store};
+use crate::mongo::{self, Claims, Source, Store};
 use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
@@ -42,6 +43,7 @@ pub use handler::{Handler, HandlerRegistry};
 
 use dispatcher::{Dispatcher, Parts};
 use prepare::Preparation;
+use source::SourceTopic;
 use tally::Tally;
 
 /// Batches that may wait to be taken, so that the next one is there when one is done.
@@ -143,12 +145,10 @@ async fn work(
             operations: options.operations.clone(),
             unknown_events: options.unknown_events,
         },
-        claims: Arc::new(Claims::new(Arc::clone(&store), source)),
+        claims: Arc::new(Claims::new(Arc::clone(&store), source.number)),
         dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka)),
+        source: SourceTopic::new(Arc::clone(&store), cluster, options.kafka.topic.clone(), source),
         store,
-        cluster,
-        topic: options.kafka.topic.clone(),
-        source,
         health,
         process: options.process.clone(),
         until: options.until,
@@ -161,7 +161,7 @@ async fn connect(
     health: &Arc<Health>,
     client: &Client,
     address: String,
-) -> Result<(Arc<Store>, ConsumerHandle, String, i32)> {
+) -> Result<(Arc<Store>, ConsumerHandle, String, Source)> {
     let database = client.database(&options.mongo.database);
     wait_for("MongoDB", health, async || {
         let pinged = database.run_command(bson::doc! { "ping": 1 }).await;
@@ -183,8 +183,7 @@ async fn connect(
         "joined the group"
     );
     let source =
-        wait_for("MongoDB", health, async || mongo::source_number(&database, &cluster, &options.kafka.topic).await)
-            .await?;
+        wait_for("MongoDB", health, async || mongo::source(&database, &cluster, &options.kafka.topic).await).await?;
     Ok((Arc::new(Store::new(database, address, Arc::clone(health))), consumer, cluster, source))
 }
 

@@ -68,31 +68,31 @@ impl Progress {
         self.tracker.done(event.partition, event.assignment, event.position.offset);
     }
 
-    /// Commits what has advanced, without waiting for the answer.
-    pub(super) fn commit(&mut self, consumer: &ConsumerHandle) {
+    /// Commits what has advanced, without waiting for the answer; returns what that is.
+    pub(super) fn commit(&mut self, consumer: &ConsumerHandle) -> Vec<(i32, i64)> {
         let failed = consumer.failed_commits();
         if failed != self.failed_commits {
             self.failed_commits = failed;
             self.tracker.commit_failed();
         }
         let offsets = self.tracker.take_committable();
-        if offsets.is_empty() {
-            return;
-        }
-        if let Err(error) = consumer.commit(&offsets) {
+        if !offsets.is_empty()
+            && let Err(error) = consumer.commit(&offsets)
+        {
             tracing::debug!(event = "kafka_commit_failed", %error, "offsets will be committed again");
             self.tracker.commit_failed();
         }
+        offsets
     }
 
-    /// Commits everything and waits for the answer.
-    pub(super) async fn commit_now(&mut self, consumer: &ConsumerHandle) -> Result<()> {
+    /// Commits everything and waits for the answer; returns what that is.
+    pub(super) async fn commit_now(&mut self, consumer: &ConsumerHandle) -> Result<Vec<(i32, i64)>> {
         self.tracker.commit_failed();
         let offsets = self.tracker.take_committable();
-        if offsets.is_empty() {
-            return Ok(());
+        if !offsets.is_empty() {
+            consumer.commit_now(offsets.clone()).await?;
         }
-        consumer.commit_now(offsets).await
+        Ok(offsets)
     }
 }
 
