@@ -231,3 +231,17 @@ async fn offsets_outside_the_topic_are_refused_and_the_remedy_heals_without_loss
     assert!(refused.failure().contains("offsets 8 to 9"), "{}", refused.failure());
     assert_eq!(committed(&world, 1), [(0, 8)].into());
 }
+
+#[tokio::test]
+async fn a_group_that_starts_at_the_end_begins_there_the_next_time_too() {
+    let user = |partition, number| event(partition, number, number, "UserCreated", &json!({}));
+    let mut world = world_with("proc_latest", 2, &[user(0, 1), user(0, 2), user(1, 3)]).await;
+    world.set("KAFKA_AUTO_OFFSET_RESET", "latest");
+    let process = world.start(&["process"]);
+    eventually("the ends are committed", async || committed(&world, 2) == [(0, 2), (1, 1)].into()).await;
+    assert_eq!(process.stop().code, Some(0));
+    produce(&world, world.topic(), &[user(1, 4)]).await;
+    crate::support::envelopes::process(&world);
+    let users = &read_models(&world.mongo().await, false).await[0].1;
+    assert_eq!(users.iter().map(|user| user.get_str("_id").unwrap()).collect::<Vec<_>>(), [id(4)]);
+}

@@ -40,8 +40,8 @@ pub(crate) enum Delivery {
     Assigned(Vec<i32>),
     /// Partitions that another member will read; the answer says what may be committed for them.
     Revoked { partitions: Vec<i32>, answer: std::sync::mpsc::SyncSender<Vec<(i32, i64)>> },
-    /// A partition without an offset of the group, and where it ends.
-    Uncommitted { partition: i32, bounds: (i64, i64) },
+    /// A partition without an offset of the group, and where it ends; it is read from there if `skips`.
+    Uncommitted { partition: i32, bounds: (i64, i64), skips: bool },
     /// The offsets of the group are none of the topic: what is remembered under them is of another topic.
     OffsetsVoid,
     /// The thread has ended.

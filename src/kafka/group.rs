@@ -196,9 +196,11 @@ impl GroupContext {
         Ok(Offset::Offset(offset))
     }
 
+    /// The end is taken as a number, because it will be another one at the next assignment.
     fn uncommitted(&self, partition: i32, bounds: (i64, i64)) -> Offset {
-        let _ = self.deliveries.send(Delivery::Uncommitted { partition, bounds });
-        if self.config.offset_reset == OffsetReset::Latest { Offset::End } else { Offset::Beginning }
+        let skips = self.config.offset_reset == OffsetReset::Latest;
+        let _ = self.deliveries.send(Delivery::Uncommitted { partition, bounds, skips });
+        if skips { Offset::Offset(bounds.1) } else { Offset::Beginning }
     }
 
     /// Waits for events in flight and commits what they make committable.

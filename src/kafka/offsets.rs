@@ -29,11 +29,12 @@ struct PartitionOffsets {
 }
 
 impl OffsetTracker {
-    /// Starts a partition anew.
-    pub(crate) fn assign(&mut self, partition: i32) {
+    /// Starts a partition anew; `beginning` may be committed at once.
+    pub(crate) fn assign(&mut self, partition: i32, beginning: Option<i64>) {
         self.assignments = self.assignments.saturating_add(1);
         let assignment = Assignment(self.assignments);
-        self.partitions.insert(partition, PartitionOffsets { assignment, ..PartitionOffsets::default() });
+        let offsets = PartitionOffsets { assignment, committable: beginning, ..PartitionOffsets::default() };
+        self.partitions.insert(partition, offsets);
     }
 
     /// Forgets a partition.
@@ -110,7 +111,7 @@ mod tests {
 
     fn tracker(offsets: &[i64]) -> (OffsetTracker, Assignment) {
         let mut tracker = OffsetTracker::default();
-        tracker.assign(0);
+        tracker.assign(0, None);
         let mut assignment = Assignment::default();
         for offset in offsets {
             assignment = tracker.received(0, *offset).unwrap();
@@ -138,11 +139,21 @@ mod tests {
         tracker.revoke(0);
         tracker.done(0, former, 1);
         assert_eq!(tracker.take_committable(), []);
-        tracker.assign(0);
+        tracker.assign(0, None);
         let current = tracker.received(0, 1).unwrap();
         tracker.done(0, former, 1);
         assert_eq!((tracker.take_committable(), tracker.outstanding()), (vec![], 1));
         assert!(tracker.is_current(0, current) && !tracker.is_current(0, former));
+    }
+
+    #[test]
+    fn where_a_partition_begins_is_committed_before_its_first_record() {
+        let mut tracker = OffsetTracker::default();
+        tracker.assign(0, Some(7));
+        assert_eq!(tracker.take_committable(), [(0, 7)]);
+        let current = tracker.received(0, 7).unwrap();
+        tracker.done(0, current, 7);
+        assert_eq!(tracker.take_committable(), [(0, 8)]);
     }
 
     #[test]

@@ -273,8 +273,11 @@ impl Dispatcher {
                 // The consumer thread has stopped waiting; what is not committed is applied again, without effect.
                 let _ = answer.send(offsets);
             }
-            Delivery::Uncommitted { partition, bounds } => {
+            Delivery::Uncommitted { partition, bounds, skips } => {
                 self.parts.source.check(&self.consumer, partition, bounds).await?;
+                if skips {
+                    self.progress.will_begin_at(partition, bounds.1);
+                }
             }
             Delivery::OffsetsVoid => {
                 self.parts.source.renew().await?;

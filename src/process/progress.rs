@@ -1,6 +1,6 @@
 //! How far the assigned partitions are: which of them are at their end, and which offsets may be committed.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::in_flight::InFlight;
 use crate::error::Result;
@@ -14,6 +14,8 @@ const OUTSTANDING_RECORDS_MAX: usize = 500_000;
 #[derive(Debug, Default)]
 pub(super) struct Progress {
     pub(super) tracker: OffsetTracker,
+    /// Where partitions begin that have no offset yet.
+    beginnings: HashMap<i32, i64>,
     /// Partitions whose end was reached.
     ended: HashSet<i32>,
     /// Whether this member knows what it is to read, which it does not between a revocation and the next assignment.
@@ -23,9 +25,14 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// Notes where a partition that is about to be assigned begins, so that it begins there the next time, too.
+    pub(super) fn will_begin_at(&mut self, partition: i32, offset: i64) {
+        self.beginnings.insert(partition, offset);
+    }
+
     pub(super) fn assign(&mut self, partitions: &[i32]) {
         for partition in partitions {
-            self.tracker.assign(*partition);
+            self.tracker.assign(*partition, self.beginnings.remove(partition));
             self.ended.remove(partition);
         }
         self.is_assigned = true;
