@@ -294,9 +294,8 @@ impl Reader {
             Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => Err(Error::with_source(
                 ErrorKind::Refused,
                 format!(
-                    "records of topic `{topic}` that were next to be applied are no longer there: it was truncated, re-created, \
-                     or its retention is too short. Find out what is missing, then set the offsets of group `{}` by hand \
-                     (kafka-consumer-groups --reset-offsets)",
+                    "records of topic `{topic}` that group `{}` was to apply next are no longer there: it was truncated, \
+                     re-created, or its retention is too short. Start again to be told which offsets are missing, and the remedy",
                     self.config.group_id
                 ),
                 error,

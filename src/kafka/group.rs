@@ -20,6 +20,9 @@ use crate::error::{Error, ErrorKind, Result};
 const REVOKE_WAIT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
+/// How often an assignment waits for the leader of every partition; the other partitions wait as long.
+const CHECKS_MAX: u32 = 3;
+const LAST_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type GroupConsumer = BaseConsumer<GroupContext>;
 
@@ -144,14 +147,15 @@ impl GroupContext {
     }
 
     fn assign(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList, cooperative: bool) -> Result<()> {
-        let mut told = false;
+        let mut tries = 0_u32;
         let start = loop {
-            match self.start_positions(consumer, partitions) {
+            match self.start_positions(consumer, partitions, tries < CHECKS_MAX) {
                 Ok(start) => break start,
                 Err(error) if error.kind() == ErrorKind::Unavailable && !self.stop.load(Ordering::Relaxed) => {
-                    if !std::mem::replace(&mut told, true) {
+                    if tries == 0 {
                         tracing::warn!(event = "kafka_unavailable", %error, "waiting for the group's offsets");
                     }
+                    tries = tries.saturating_add(1);
                     std::thread::sleep(RETRY_INTERVAL);
                 }
                 Err(error) => {
@@ -168,7 +172,15 @@ impl GroupContext {
     }
 
     /// Where each partition is read from: the committed offset, if it still is in the topic.
-    fn start_positions(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) -> Result<TopicPartitionList> {
+    ///
+    /// Unless all `must_be_checked`, one whose leader does not answer is left to librdkafka, which waits for the leader
+    /// and reports an offset that is not there, so that it does not keep the others from being read.
+    fn start_positions(
+        &self,
+        consumer: &GroupConsumer,
+        partitions: &TopicPartitionList,
+        must_be_checked: bool,
+    ) -> Result<TopicPartitionList> {
         let failed = |error| client_error("reading the group's offsets", &self.config, error);
         let mut start = TopicPartitionList::with_capacity(partitions.count());
         if partitions.count() == 0 {
@@ -178,10 +190,15 @@ impl GroupContext {
         for element in committed.elements() {
             element.error().map_err(failed)?;
             let (topic, partition) = (element.topic(), element.partition());
-            let bounds = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
-            let offset = match element.offset() {
-                Offset::Offset(offset) => self.checked(partition, offset, bounds)?,
-                _ => self.uncommitted(partition, bounds),
+            let timeout = if must_be_checked { REQUEST_TIMEOUT } else { LAST_CHECK_TIMEOUT };
+            let bounds = consumer.fetch_watermarks(topic, partition, timeout).map_err(failed);
+            let offset = match (element.offset(), bounds) {
+                (Offset::Offset(offset), Err(error)) if !must_be_checked => {
+                    tracing::warn!(event = "kafka_unavailable", partition, %error, "its offset is not checked");
+                    Offset::Offset(offset)
+                }
+                (Offset::Offset(offset), bounds) => self.checked(partition, offset, bounds?)?,
+                (_, bounds) => self.uncommitted(partition, bounds?),
             };
             start.add_partition_offset(topic, partition, offset).map_err(failed)?;
         }
@@ -224,7 +241,12 @@ impl GroupContext {
 }
 
 /// Refuses to start where records are missing or where offsets mean other records than they did.
-pub(crate) fn check_committed(config: &KafkaConfig, partition: i32, committed: i64, (low, high): (i64, i64)) -> Result<()> {
+pub(crate) fn check_committed(
+    config: &KafkaConfig,
+    partition: i32,
+    committed: i64,
+    (low, high): (i64, i64),
+) -> Result<()> {
     let (topic, group) = (&config.topic, &config.group_id);
     if committed > high {
         return Err(Error::refused(format!(
