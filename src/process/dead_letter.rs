@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use futures_util::future::join_all;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use futures_util::future::{join_all, try_join_all};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::KafkaError;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::types::RDKafkaErrorCode;
+use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
 use super::in_flight::{Failure, InFlight};
@@ -18,8 +19,7 @@ use crate::kafka::{client_config, client_error, with_user_properties};
 
 /// Appended to the topic's name.
 const SUFFIX: &str = ".dlq";
-const BACKOFF_FIRST: Duration = Duration::from_millis(200);
-const BACKOFF_MAX: Duration = Duration::from_secs(5);
+const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Records of the source topic plus the headers that are added here.
 const MESSAGE_BYTES_MAX: &str = "100000000";
 
@@ -46,14 +46,20 @@ impl DeadLetters {
         Self { config: config.clone(), topic: dead_letter_topic(&config.topic), producer: OnceCell::new() }
     }
 
-    /// Writes one dead letter for each failure, and returns once Kafka has all of them safe.
+    /// Writes one dead letter for each failure; says of each event whether Kafka has all of its letters safe.
     ///
-    /// While Kafka refuses, this waits: the event is in neither place, so its offset must not be committed.
-    pub(crate) async fn write(&self, events: &[(&InFlight, Vec<Failure>)]) -> Result<()> {
+    /// An event that Kafka refuses is in neither place, so its offset must not be committed.
+    pub(crate) async fn write(&self, events: &[(&InFlight, Vec<Failure>)]) -> Result<Vec<bool>> {
         let producer = self.producer.get_or_try_init(async || self.connect()).await?;
-        let letters = events.iter().flat_map(|(event, failures)| failures.iter().map(move |failure| (*event, failure)));
-        join_all(letters.map(|(event, failure)| self.write_one(producer, event, failure))).await;
-        Ok(())
+        let written = events.iter().map(|(event, failures)| async {
+            let letters = failures.iter().map(|failure| self.write_one(producer, event, failure));
+            try_join_all(letters).await.map_err(|error| self.refused(event, error))
+        });
+        let written = join_all(written).await;
+        if written.iter().filter_map(|written| written.as_ref().err()).any(is_missing_topic) {
+            self.create_topic().await;
+        }
+        Ok(written.iter().map(std::result::Result::is_ok).collect())
     }
 
     fn connect(&self) -> Result<FutureProducer> {
@@ -65,40 +71,42 @@ impl DeadLetters {
             .set("partitioner", "murmur2_random")
             .set("message.timeout.ms", "30000")
             .set("message.max.bytes", MESSAGE_BYTES_MAX)
+            // The reason must not make a record too large that its own topic took.
+            .set("compression.type", "gzip")
             .set("linger.ms", "1");
         with_user_properties(&mut client, &self.config);
         client.create().map_err(|error| client_error("creating the dead-letter producer", &self.config, error))
     }
 
-    async fn write_one(&self, producer: &FutureProducer, event: &InFlight, failure: &Failure) {
+    async fn write_one(
+        &self,
+        producer: &FutureProducer,
+        event: &InFlight,
+        failure: &Failure,
+    ) -> Result<(), KafkaError> {
         let kept = event.record();
-        let Some(record) = kept.chunk.record(kept.index) else { return };
+        let Some(record) = kept.chunk.record(kept.index) else { return Ok(()) };
         let headers =
             record.headers().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
         let headers = self.add_reason(headers, event, failure);
-        let mut delay = BACKOFF_FIRST;
-        let mut told = false;
-        loop {
-            let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers.clone());
-            letter.key = record.key();
-            letter.payload = record.value();
-            let error = match producer.send(letter, Duration::from_secs(30)).await {
-                Ok(_) => break,
-                Err((error, _)) => error,
-            };
-            if !std::mem::replace(&mut told, true) {
-                tracing::error!(
-                    event = "dead_letter_refused", topic = self.topic, partition = event.partition,
-                    offset = event.position.offset, %error,
-                    "waiting until Kafka takes the dead letter; check the topic and its max.message.bytes"
-                );
-            }
-            self.create_if_missing(&error).await;
-            tokio::time::sleep(delay).await;
-            delay = delay.saturating_mul(2).min(BACKOFF_MAX);
-        }
+        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
+        letter.key = record.key();
+        letter.payload = record.value();
+        producer.send(letter, SEND_TIMEOUT).await.map_err(|(error, _)| error)?;
         log(event, failure, &self.topic);
         metrics::counter!("evp_process_dead_letters_total", "kind" => failure.error.kind().name()).increment(1);
+        Ok(())
+    }
+
+    fn refused(&self, event: &InFlight, error: KafkaError) -> KafkaError {
+        if event.dead_letter_refused() {
+            tracing::error!(
+                event = "dead_letter_refused", topic = self.topic, partition = event.partition,
+                offset = event.position.offset, %error,
+                "waiting until Kafka takes the dead letter; check the topic and its max.message.bytes"
+            );
+        }
+        error
     }
 
     fn add_reason(&self, headers: OwnedHeaders, event: &InFlight, failure: &Failure) -> OwnedHeaders {
@@ -120,25 +128,25 @@ impl DeadLetters {
         reason.into_iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
     }
 
-    /// Brokers that do not create topics by themselves need to be asked.
-    async fn create_if_missing(&self, error: &KafkaError) {
-        let missing = [
-            RDKafkaErrorCode::UnknownTopicOrPartition,
-            RDKafkaErrorCode::UnknownTopic,
-            RDKafkaErrorCode::MessageTimedOut,
-        ];
-        if !error.rdkafka_error_code().is_some_and(|code| missing.contains(&code)) {
-            return;
-        }
-        let mut client = client_config(&self.config, "evp-process-dead-letters");
-        with_user_properties(&mut client, &self.config);
-        let Ok(admin) = client.create::<AdminClient<DefaultClientContext>>() else { return };
-        let topic = NewTopic::new(&self.topic, 1, TopicReplication::Fixed(-1));
-        match admin.create_topics([&topic], &AdminOptions::new()).await {
-            Ok(results) => tracing::debug!(event = "dead_letter_topic_created", ?results),
-            Err(error) => tracing::debug!(event = "dead_letter_topic_created", %error),
-        }
+    /// Brokers that do not create topics by themselves need to be asked, on a thread that may wait for the client to end.
+    async fn create_topic(&self) {
+        let (config, topic, runtime) = (self.config.clone(), self.topic.clone(), Handle::current());
+        let created = tokio::task::spawn_blocking(move || runtime.block_on(create_topic(&config, &topic))).await;
+        tracing::debug!(event = "dead_letter_topic_created", ?created);
     }
+}
+
+async fn create_topic(config: &KafkaConfig, topic: &str) -> Result<Vec<TopicResult>, KafkaError> {
+    let mut client = client_config(config, "evp-process-dead-letters");
+    with_user_properties(&mut client, config);
+    let admin: AdminClient<DefaultClientContext> = client.create()?;
+    admin.create_topics([&NewTopic::new(topic, 1, TopicReplication::Fixed(-1))], &AdminOptions::new()).await
+}
+
+fn is_missing_topic(error: &KafkaError) -> bool {
+    let missing =
+        [RDKafkaErrorCode::UnknownTopicOrPartition, RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::MessageTimedOut];
+    error.rdkafka_error_code().is_some_and(|code| missing.contains(&code))
 }
 
 fn log(event: &InFlight, failure: &Failure, topic: &str) {

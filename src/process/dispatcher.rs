@@ -17,13 +17,14 @@ use super::claim::{Claimed, claim};
 use super::create::EarlyCreates;
 use super::dead_letter::DeadLetters;
 use super::gathered::Gathered;
+use super::given_up::GivenUp;
 use super::in_flight::{Effect, InFlight};
 use super::prepare::Preparation;
 use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
 use super::tally::{End, Tally};
-use super::tasks::{join, write_dead_letters, write_effects};
+use super::tasks::{DeadLettered, join, write_dead_letters, write_effects};
 use super::waiting::Waiting;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -66,8 +67,8 @@ pub(super) struct Dispatcher {
     claimed: Option<Vec<Effect>>,
     applying: Option<JoinHandle<Result<Applied>>>,
     /// Events without hope, not yet in the dead-letter topic.
-    given_up: Vec<Arc<InFlight>>,
-    giving_up: Option<JoinHandle<Result<Vec<Arc<InFlight>>>>>,
+    given_up: GivenUp,
+    giving_up: Option<JoinHandle<Result<DeadLettered>>>,
     tally: Tally,
 }
 
@@ -75,7 +76,7 @@ enum Next {
     Delivery(Option<Delivery>),
     Claimed(Result<Claimed>),
     Applied(Result<Applied>),
-    DeadLettered(Result<Vec<Arc<InFlight>>>),
+    DeadLettered(Result<DeadLettered>),
     Tick,
     Due,
     Stop,
@@ -93,7 +94,7 @@ impl Dispatcher {
             claiming: None,
             claimed: None,
             applying: None,
-            given_up: Vec::new(),
+            given_up: GivenUp::default(),
             giving_up: None,
             tally: Tally::new(started),
         }
@@ -171,8 +172,8 @@ impl Dispatcher {
                 Ok(())
             }
             Next::Applied(applied) => self.settle(applied?),
-            Next::DeadLettered(events) => {
-                self.dead_lettered(&events?);
+            Next::DeadLettered(outcome) => {
+                self.dead_lettered(outcome?);
                 Ok(())
             }
             Next::Delivery(None) => Err(Error::new(ErrorKind::System, "the consumer thread has ended")),
@@ -187,7 +188,7 @@ impl Dispatcher {
             () = shutdown.cancelled() => Next::Stop,
             applied = join(&mut self.applying), if self.applying.is_some() => Next::Applied(applied),
             claimed = join(&mut self.claiming), if self.claiming.is_some() => Next::Claimed(claimed),
-            events = join(&mut self.giving_up), if self.giving_up.is_some() => Next::DeadLettered(events),
+            outcome = join(&mut self.giving_up), if self.giving_up.is_some() => Next::DeadLettered(outcome),
             delivery = self.consumer.deliveries.recv() => Next::Delivery(delivery),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => Next::Due,
             _ = commit_tick.tick() => Next::Tick,
@@ -234,8 +235,11 @@ impl Dispatcher {
     }
 
     fn start_giving_up(&mut self) {
-        if self.giving_up.is_none() && !self.given_up.is_empty() {
-            let events = std::mem::take(&mut self.given_up);
+        if self.giving_up.is_some() {
+            return;
+        }
+        let events = self.given_up.take(Instant::now());
+        if !events.is_empty() {
             let (dead_letters, claims) = (Arc::clone(&self.parts.dead_letters), Arc::clone(&self.parts.claims));
             self.giving_up = Some(tokio::spawn(write_dead_letters(dead_letters, claims, events)));
         }
@@ -246,7 +250,8 @@ impl Dispatcher {
             && self.claiming.is_none()
             && self.claimed.is_none()
             && self.applying.is_none()
-            && self.giving_up.is_none();
+            && self.giving_up.is_none()
+            && self.given_up.is_empty();
         idle && self.progress.is_at_end() && self.waiting.is_empty()
     }
 
@@ -297,9 +302,9 @@ impl Dispatcher {
             self.settle(applied?)?;
         }
         if self.giving_up.is_some()
-            && let Ok(events) = tokio::time::timeout_at(deadline, join(&mut self.giving_up)).await
+            && let Ok(outcome) = tokio::time::timeout_at(deadline, join(&mut self.giving_up)).await
         {
-            self.dead_lettered(&events?);
+            self.dead_lettered(outcome?);
         }
         let offsets = self.progress.revoke(partitions);
         self.gathered.drop_partitions(partitions);
@@ -326,13 +331,16 @@ impl Dispatcher {
             self.end(event, End::Applied);
         }
         self.claimed = Some(claimed.effects);
-        self.give_up(claimed.failed);
+        self.given_up.extend(claimed.failed);
     }
 
-    fn dead_lettered(&mut self, events: &[Arc<InFlight>]) {
-        for event in events {
+    fn dead_lettered(&mut self, outcome: DeadLettered) {
+        for event in &outcome.written {
             self.end(event, End::DeadLettered);
         }
+        let mut refused = outcome.refused;
+        refused.retain(|event| self.progress.is_current(event));
+        self.given_up.refused(refused, Instant::now());
     }
 
     /// Notes what became of a batch.
@@ -350,14 +358,8 @@ impl Dispatcher {
         }
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!("evp_process_waiting_events").set(self.waiting.len() as f64);
-        self.give_up(settled.given_up);
+        self.given_up.extend(settled.given_up);
         Ok(())
-    }
-
-    /// Lets events wait for their dead letters, apart from their chunks, which may be a thousand times larger.
-    fn give_up(&mut self, events: Vec<Arc<InFlight>>) {
-        events.iter().for_each(|event| event.detach_record());
-        self.given_up.extend(events);
     }
 
     fn end(&mut self, event: &InFlight, end: End) {
@@ -372,7 +374,10 @@ impl Dispatcher {
         loop {
             self.start_writing();
             self.start_giving_up();
-            let is_done = self.claiming.is_none() && self.applying.is_none() && self.giving_up.is_none();
+            let is_done = self.claiming.is_none()
+                && self.applying.is_none()
+                && self.giving_up.is_none()
+                && self.given_up.is_empty();
             if is_done {
                 return Ok(());
             }

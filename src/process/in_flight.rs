@@ -31,6 +31,8 @@ struct Progress {
     open: usize,
     applied: bool,
     failures: Vec<Failure>,
+    /// Whether Kafka has refused its dead letters before.
+    refused: bool,
 }
 
 /// The record as it was read, for a dead letter.
@@ -103,7 +105,7 @@ impl InFlight {
             claim: None,
             claim_term: None,
             source_ts_us: None,
-            progress: Mutex::new(Progress { record, open: 0, applied: false, failures: Vec::new() }),
+            progress: Mutex::new(Progress { record, open: 0, applied: false, failures: Vec::new(), refused: false }),
         }
     }
 
@@ -145,6 +147,11 @@ impl InFlight {
 
     pub(crate) fn take_failures(&self) -> Vec<Failure> {
         std::mem::take(&mut self.progress.lock().failures)
+    }
+
+    /// Notes that Kafka has refused its dead letters; true if it did so for the first time.
+    pub(crate) fn dead_letter_refused(&self) -> bool {
+        !std::mem::replace(&mut self.progress.lock().refused, true)
     }
 
     pub(crate) fn record(&self) -> KeptRecord {

@@ -10,6 +10,7 @@ mod dead_letter;
 mod dispatcher;
 mod event;
 mod gathered;
+mod given_up;
 mod handler;
 mod handlers;
 mod in_flight;

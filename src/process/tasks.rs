@@ -11,25 +11,37 @@ use super::in_flight::{Effect, Failure, InFlight};
 use crate::error::{Error, ErrorKind, Result};
 use crate::mongo::{Claim, Claims, Store};
 
+/// What became of events that needed dead letters.
+#[derive(Debug, Default)]
+pub(super) struct DeadLettered {
+    pub(super) written: Vec<Arc<InFlight>>,
+    /// Kafka did not take their letters.
+    pub(super) refused: Vec<Arc<InFlight>>,
+}
+
 /// Writes dead letters and remembers which handlers failed; only then may the offsets of the events go.
 pub(super) async fn write_dead_letters(
     dead_letters: Arc<DeadLetters>,
     claims: Arc<Claims>,
     events: Vec<Arc<InFlight>>,
-) -> Result<Vec<Arc<InFlight>>> {
+) -> Result<DeadLettered> {
     let letters: Vec<(&InFlight, Vec<Failure>)> =
         events.iter().map(|event| (&**event, event.take_failures())).collect();
-    dead_letters.write(&letters).await?;
-    let failed: Vec<(Claim, Vec<String>)> = letters
-        .iter()
-        .filter_map(|(event, failures)| {
-            let handlers = failures.iter().filter_map(|failure| failure.handler.clone()).collect();
-            Some((event.claim?, handlers))
-        })
-        .collect();
-    drop(letters);
+    let is_written = dead_letters.write(&letters).await?;
+    let mut failed: Vec<(Claim, Vec<String>)> = Vec::new();
+    for ((event, failures), is_written) in letters.into_iter().zip(&is_written) {
+        if !is_written {
+            failures.into_iter().for_each(|failure| event.fail(failure));
+        } else if let Some(claim) = event.claim {
+            failed.push((claim, failures.into_iter().filter_map(|failure| failure.handler).collect()));
+        }
+    }
     claims.mark_failed(&failed).await?;
-    Ok(events)
+    let mut outcome = DeadLettered::default();
+    for (event, is_written) in events.into_iter().zip(is_written) {
+        if is_written { &mut outcome.written } else { &mut outcome.refused }.push(event);
+    }
+    Ok(outcome)
 }
 
 /// Writes the effects of a batch.
