@@ -238,3 +238,25 @@ async fn a_header_whose_name_is_no_text_does_not_keep_its_event_from_being_appli
     let names: Vec<&str> = letters[0].headers.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!((letters.len(), &names[..2]), (1, &["first", "last"][..]));
 }
+
+#[tokio::test]
+async fn a_dead_letter_that_is_published_again_leaves_what_later_events_have_set() {
+    let world = world_with("proc_older", 1, &[event(0, 1, USER, "UserCreated", &json!({}))]).await;
+    process(&world);
+    let database = world.mongo().await;
+    let refused = json!({ "email": "refused@example.org", "bio": "kept" });
+    let validator = |email: &str| doc! { "collMod": "users", "validator": { "email": { "$ne": email } } };
+    database.run_command(validator("refused@example.org")).await.unwrap();
+    let (older, newer) = (event(0, 2, USER, "UserUpdated", &refused), json!({ "email": "newer@example.org" }));
+    produce(&world, world.topic(), &[older.clone(), event(0, 3, USER, "UserUpdated", &newer)]).await;
+    process(&world);
+    let user = async || document(&database, "users", &id(USER)).await.unwrap();
+    assert_eq!(user().await.get_str("email").unwrap(), "newer@example.org");
+    database.run_command(validator("nobody")).await.unwrap();
+    produce(&world, world.topic(), &[older]).await;
+    process(&world);
+    let user = user().await;
+    assert_eq!(user.get_str("email").unwrap(), "newer@example.org");
+    assert_eq!(user.get_document("profile").unwrap().get_str("bio").unwrap(), "kept");
+    assert_eq!(user.get_document("metadata").unwrap().get_str("last_event_id").unwrap(), id(3));
+}

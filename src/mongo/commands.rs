@@ -31,7 +31,7 @@ pub fn commands(models: &[WriteModel]) -> Result<Vec<RawDocumentBuf>> {
         match model {
             WriteModel::Create(create) => creates.push(create),
             WriteModel::Change(change) => {
-                let position = Position { offset, sequence: offset };
+                let position = Position { offset, sequence: offset, is_replay: false };
                 let place = *places.entry(model.id()).or_insert(folds.len());
                 match folds.get_mut(place) {
                     Some(fold) => fold.push(position, change),

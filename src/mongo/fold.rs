@@ -20,6 +20,8 @@ pub(crate) struct Position {
     pub(crate) offset: i64,
     /// Order among partitions, where the topic itself gives none.
     pub(crate) sequence: i64,
+    /// Its offset says nothing of its order: it was a dead letter, published again behind events that follow it.
+    pub(crate) is_replay: bool,
 }
 
 /// How a fold is written.
@@ -55,6 +57,8 @@ pub(crate) struct SetFold<'a> {
     pub(crate) offset: i64,
     /// The highest of all events that set these fields, so that it never falls within a partition.
     pub(crate) sequence: i64,
+    /// Only its sequence tells whether it comes after what the document holds.
+    pub(crate) is_replay: bool,
 }
 
 /// New entries of one list, one per key.
@@ -146,12 +150,17 @@ impl<'a> Fold<'a> {
             known.fields.iter().map(|(path, _)| path).eq(fields.iter().map(|(path, _)| path))
         };
         match self.sets.iter_mut().find(same) {
+            Some(known) if position.is_replay && position.sequence < known.sequence => {}
             Some(known) => {
                 known.fields = fields;
                 known.offset = position.offset;
                 known.sequence = known.sequence.max(position.sequence);
+                known.is_replay &= position.is_replay;
             }
-            None => self.sets.push(SetFold { fields, offset: position.offset, sequence: position.sequence }),
+            None => {
+                let Position { offset, sequence, is_replay } = position;
+                self.sets.push(SetFold { fields, offset, sequence, is_replay });
+            }
         }
     }
 
@@ -197,20 +206,34 @@ mod tests {
     use bson::doc;
 
     fn at(offset: i64) -> Position {
-        Position { offset, sequence: offset }
+        Position { offset, sequence: offset, is_replay: false }
     }
 
     #[test]
     fn the_last_set_of_a_field_wins_and_keeps_the_highest_sequence() {
         let first = WriteModel::update("users", "1").set("email", "a").set("username", "u");
         let second = WriteModel::update("users", "1").set("email", "b");
-        let mut fold = Fold::new(Position { offset: 1, sequence: 9 }, &first);
-        fold.push(Position { offset: 2, sequence: 5 }, &second);
+        let mut fold = Fold::new(Position { offset: 1, sequence: 9, is_replay: false }, &first);
+        fold.push(Position { offset: 2, sequence: 5, is_replay: false }, &second);
         let email = fold.sets.iter().find(|set| set.fields[0].0 == "email").unwrap();
         assert_eq!((&email.fields[0].1, email.offset, email.sequence), (&Bson::from("b"), 2, 9));
         let username = fold.sets.iter().find(|set| set.fields[0].0 == "username").unwrap();
         assert_eq!(username.offset, 1);
         assert_eq!(fold.last_offset, 2);
+    }
+
+    #[test]
+    fn a_replay_comes_after_events_of_lower_sequence_only() {
+        let [old, new] = ["old", "new"].map(|email| WriteModel::update("users", "1").set("email", email));
+        let replay = |offset, sequence| Position { offset, sequence, is_replay: true };
+        let email = |fold: &Fold<'_>| (fold.sets[0].fields[0].1.clone(), fold.sets[0].is_replay);
+        let mut fold = Fold::new(at(6), &new);
+        fold.push(replay(7, 5), &old);
+        assert_eq!((email(&fold), fold.last_offset), (("new".into(), false), 7));
+        let mut fold = Fold::new(replay(5, 3), &old);
+        assert_eq!(email(&fold), ("old".into(), true));
+        fold.push(at(6), &new);
+        assert_eq!(email(&fold), ("new".into(), false));
     }
 
     #[test]

@@ -167,19 +167,22 @@ fn write_set(set: &SetFold<'_>, writer: &mut Writer, partition: &PartitionPaths)
     writer.end();
 }
 
-/// New in this partition, and either the last writer was this partition or its sequence was lower.
+/// New in this partition, and either the last writer was this partition or its sequence was lower. A replay comes
+/// behind its place in the partition, so that only the sequence counts.
 fn write_wins(set: &SetFold<'_>, record: &str, writer: &mut Writer, partition: &PartitionPaths) {
     writer.begin_document("");
     writer.begin_array("$and");
     write_is_new(set.offset, writer, partition);
     writer.begin_document("");
     writer.begin_array("$or");
-    writer.begin_document("");
-    writer.begin_array("$eq");
-    writer.joined_string("", &format!("${record}"), ".p");
-    writer.string("", &partition.key);
-    writer.end();
-    writer.end();
+    if !set.is_replay {
+        writer.begin_document("");
+        writer.begin_array("$eq");
+        writer.joined_string("", &format!("${record}"), ".p");
+        writer.string("", &partition.key);
+        writer.end();
+        writer.end();
+    }
     writer.begin_document("");
     writer.begin_array("$gt");
     writer.int64("", set.sequence);

@@ -153,7 +153,7 @@ mod tests {
     fn statement(change: &Change) -> Document {
         let mut writer = Writer::with_capacity(256);
         writer.begin_array("updates");
-        let fold = Fold::new(Position { offset: 4, sequence: 9 }, change);
+        let fold = Fold::new(Position { offset: 4, sequence: 9, is_replay: false }, change);
         assert!(is_usual(&fold));
         write_statement(&fold, &mut writer, &PartitionPaths::new(1, 0));
         let written = Document::try_from(writer.finish().unwrap()).unwrap();
@@ -205,6 +205,6 @@ mod tests {
         let set = written.get_document("u").unwrap().get_document("$set").unwrap();
         assert_eq!(set.get_str("name").unwrap(), "Ada");
         let one = WriteModel::update("users", "1").set("first", "Ada").join("name", sources);
-        assert!(!is_usual(&Fold::new(Position { offset: 1, sequence: 1 }, &one)));
+        assert!(!is_usual(&Fold::new(Position { offset: 1, sequence: 1, is_replay: false }, &one)));
     }
 }

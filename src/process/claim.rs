@@ -77,6 +77,7 @@ async fn decide(
                     event.retain_handlers(|handler| !except.iter().any(|name| name == handler))
                 }
                 Verdict::ApplyOnly { handlers } => {
+                    event.event.position.is_replay = true;
                     event.retain_handlers(|handler| handlers.iter().any(|name| name == handler));
                 }
             }

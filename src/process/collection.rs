@@ -346,7 +346,8 @@ mod tests {
 
     fn effect(offset: i64, model: WriteModel) -> Effect {
         let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
-        let event = InFlight::new(0, Assignment::default(), Position { offset, sequence: offset }, record);
+        let event =
+            InFlight::new(0, Assignment::default(), Position { offset, sequence: offset, is_replay: false }, record);
         let handler = HandlerName(Arc::clone(&HandlerRegistry::builtin().handlers("UserUpdated")[0]));
         Effect { event: Arc::new(event), handler, model, attempts: 0, created_term: None }
     }

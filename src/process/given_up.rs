@@ -75,7 +75,12 @@ mod tests {
 
     fn event(offset: i64) -> Arc<InFlight> {
         let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
-        Arc::new(InFlight::new(0, Assignment::default(), Position { offset, sequence: offset }, record))
+        Arc::new(InFlight::new(
+            0,
+            Assignment::default(),
+            Position { offset, sequence: offset, is_replay: false },
+            record,
+        ))
     }
 
     fn offsets(events: &[Arc<InFlight>]) -> Vec<i64> {

@@ -79,7 +79,7 @@ impl Preparation {
             let chunk = Arc::new(chunk);
             for (index, record) in chunk.records().enumerate() {
                 let Some(assignment) = tracker.received(record.partition(), record.offset()) else { continue };
-                let position = Position { offset: record.offset(), sequence: 0 };
+                let position = Position { offset: record.offset(), sequence: 0, is_replay: false };
                 let kept = KeptRecord { chunk: Arc::clone(&chunk), index };
                 let event = InFlight::new(record.partition(), assignment, position, kept);
                 self.prepare_record(&record, event, &mut prepared);
