@@ -260,3 +260,13 @@ async fn a_dead_letter_that_is_published_again_leaves_what_later_events_have_set
     assert_eq!(user.get_document("profile").unwrap().get_str("bio").unwrap(), "kept");
     assert_eq!(user.get_document("metadata").unwrap().get_str("last_event_id").unwrap(), id(3));
 }
+
+#[tokio::test]
+async fn the_topic_of_dead_letters_takes_larger_records_than_its_events_topic() {
+    let world = crate::support::World::new("proc_larger").await;
+    let topics = Topics::new(&world);
+    topics.create(world.topic(), 1, &[("max.message.bytes", "3000000")]).await;
+    world.init(1);
+    let letters = format!("{}.dlq", world.topic());
+    assert_eq!(topics.setting(&letters, "max.message.bytes").await.as_deref(), Some("6000000"));
+}

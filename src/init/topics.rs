@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::RDKafkaErrorCode;
 
@@ -21,12 +21,16 @@ const COMPACTED: &[(&str, &str)] = &[("cleanup.policy", "compact")];
 /// A dead letter waits for a person, however long that takes.
 const KEPT: &[(&str, &str)] = &[("retention.ms", "-1")];
 
+const BYTES_MAX: &str = "max.message.bytes";
+
 /// A topic as it would be made.
 #[derive(Debug, PartialEq, Eq)]
 struct WantedTopic {
     name: String,
     partitions: i32,
     settings: &'static [(&'static str, &'static str)],
+    /// The topic whose dead letters it holds, if it is for these.
+    letters_of: Option<String>,
 }
 
 /// Makes the topics that do not exist; one with another partition count is reported and kept.
@@ -57,11 +61,12 @@ pub(super) async fn ensure(plan: &InitPlan, report: &mut Report) -> Result<()> {
 fn wanted(plan: &InitPlan) -> Vec<WantedTopic> {
     let mut topics = Vec::new();
     for name in &plan.event_topics {
-        topics.push(WantedTopic { name: name.clone(), partitions: plan.partitions, settings: &[] });
-        topics.push(WantedTopic { name: dead_letter_topic(name), partitions: 1, settings: KEPT });
+        let (partitions, letters) = (plan.partitions, dead_letter_topic(name));
+        topics.push(WantedTopic { name: name.clone(), partitions, settings: &[], letters_of: None });
+        topics.push(WantedTopic { name: letters, partitions: 1, settings: KEPT, letters_of: Some(name.clone()) });
     }
     for name in [&plan.heartbeat_topic, &plan.position_topic] {
-        topics.push(WantedTopic { name: name.clone(), partitions: 1, settings: COMPACTED });
+        topics.push(WantedTopic { name: name.clone(), partitions: 1, settings: COMPACTED, letters_of: None });
     }
     topics
 }
@@ -91,10 +96,13 @@ async fn create(
         return Ok(());
     }
     let replication = TopicReplication::Fixed(plan.replication_factor);
-    let new = topic
-        .settings
-        .iter()
-        .fold(NewTopic::new(&topic.name, topic.partitions, replication), |new, (name, value)| new.set(name, value));
+    let bytes_max = match &topic.letters_of {
+        Some(events) => dead_letter_bytes_max(admin, events).await,
+        None => None,
+    };
+    let settings = topic.settings.iter().copied().chain(bytes_max.as_deref().map(|bytes| (BYTES_MAX, bytes)));
+    let new = NewTopic::new(&topic.name, topic.partitions, replication);
+    let new = settings.fold(new, |new, (name, value)| new.set(name, value));
     let options = AdminOptions::new().operation_timeout(Some(CREATE_TIMEOUT)).request_timeout(Some(CREATE_TIMEOUT));
     let outcomes = admin
         .create_topics([&new], &options)
@@ -117,6 +125,15 @@ async fn create(
         Some(Ok(_)) | None => report.step(Step::Created, what),
     }
     Ok(())
+}
+
+/// Twice what `topic` takes, so that each of its records fits together with the reason; nothing if it does not say.
+async fn dead_letter_bytes_max(admin: &AdminClient<DefaultClientContext>, topic: &str) -> Option<String> {
+    let options = AdminOptions::new().request_timeout(Some(CREATE_TIMEOUT));
+    let described = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
+    let settings = described.into_iter().next()?.ok()?;
+    let bytes: i32 = settings.get(BYTES_MAX)?.value.as_ref()?.parse().ok()?;
+    Some(bytes.saturating_mul(2).to_string())
 }
 
 fn plural(count: i32) -> &'static str {

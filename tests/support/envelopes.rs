@@ -108,6 +108,12 @@ impl Topics {
         assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot be changed");
     }
 
+    pub(crate) async fn setting(&self, topic: &str, name: &str) -> Option<String> {
+        let described =
+            self.0.describe_configs([&ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap();
+        described.into_iter().next()?.unwrap().get(name)?.value.clone()
+    }
+
     /// Deletes the records of partition 0 before `offset`.
     pub(crate) async fn delete_records_before(&self, topic: &str, offset: i64) {
         let mut list = TopicPartitionList::new();
