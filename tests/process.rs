@@ -237,7 +237,8 @@ async fn a_group_that_starts_at_the_end_begins_there_the_next_time_too() {
     let user = |partition, number| event(partition, number, number, "UserCreated", &json!({}));
     let mut world = world_with("proc_latest", 2, &[user(0, 1), user(0, 2), user(1, 3)]).await;
     world.set("KAFKA_AUTO_OFFSET_RESET", "latest");
-    let process = world.start(&["process"]);
+    let mut process = world.start(&["process"]);
+    process.event("partitions_assigned").await;
     eventually("the ends are committed", async || committed(&world, 2) == [(0, 2), (1, 1)].into()).await;
     assert_eq!(process.stop().code, Some(0));
     produce(&world, world.topic(), &[user(1, 4)]).await;
