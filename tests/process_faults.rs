@@ -232,7 +232,7 @@ async fn partitions_that_a_member_keeps_in_a_rebalance_while_mongodb_stalls_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn wrong_credentials_end_process_with_the_remedy() {
+async fn wrong_credentials_for_kafka_end_both_halves_with_the_remedy() {
     let [plain, sasl, controller] = [(); 3].map(|()| free_address());
     let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
     let settings = format!(
@@ -246,12 +246,15 @@ async fn wrong_credentials_end_process_with_the_remedy() {
     let ports = [("EVP_KAFKA_PORT", &*port(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", &*port(&controller))];
     let _stack = OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]);
     let mut world = World::new("faults_denied").await;
+    world.init(1);
     world.set("KAFKA_BOOTSTRAP_SERVERS", sasl);
     world.set("KAFKA_SECURITY_PROTOCOL", "sasl_plaintext");
     world.set("KAFKA_SASL_MECHANISM", "PLAIN");
     world.set("KAFKA_SASL_USERNAME", "evp");
     world.set("KAFKA_SASL_PASSWORD", "wrong");
-    let denied = world.run(&["process"]);
-    assert_eq!(denied.code, Some(1), "{denied:?}");
-    assert!(denied.failure().contains("check KAFKA_SASL_USERNAME"), "{}", denied.failure());
+    for half in ["capture", "process"] {
+        let denied = world.run(&[half]);
+        assert_eq!(denied.code, Some(1), "{half}: {denied:?}");
+        assert!(denied.failure().contains("check KAFKA_SASL_USERNAME"), "{half}: {}", denied.failure());
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use serde::Deserialize;
 
 use super::CaptureOptions;
@@ -10,6 +10,7 @@ use super::confirmation::{self, position_topic};
 use super::resume::{Confirmation, DebeziumTail, Tail, Tails};
 use crate::envelope::POSITION_HEADER;
 use crate::error::Result;
+use crate::kafka::headers;
 use crate::kafka::tail::TailReader;
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
@@ -60,11 +61,8 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String]) -> Res
 
 /// The tail after one more record; records that neither evp nor Debezium wrote change nothing.
 fn later_tail(tail: Option<Tail>, message: &BorrowedMessage<'_>) -> Option<Tail> {
-    let position = message.headers().and_then(|headers| {
-        let header = headers.iter().find(|header| header.key == POSITION_HEADER)?;
-        std::str::from_utf8(header.value?).ok()?.parse().ok()
-    });
-    if let Some(position) = position {
+    let position = headers::value(message, POSITION_HEADER).and_then(|value| std::str::from_utf8(value).ok());
+    if let Some(position) = position.and_then(|text| text.parse().ok()) {
         return Some(Tail::Ours(position));
     }
     let Some(mut debezium) = message.payload().and_then(parse_debezium) else { return tail };

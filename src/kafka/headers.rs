@@ -15,7 +15,6 @@ pub(crate) fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<It
 }
 
 /// The value of the first header of that name.
-#[allow(dead_code)]
 pub(crate) fn value<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
     readable(message).find(|header| header.key == name)?.value
 }

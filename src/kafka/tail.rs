@@ -21,8 +21,8 @@ const SCAN_TIMEOUT: Duration = Duration::from_secs(20);
 /// How many records are read back first; each further try reads sixteen times as many.
 const FIRST_SCAN_RECORDS: i64 = 64;
 
-/// So many of the client's events are looked through for the reason of a failure.
-const EVENTS_MAX: usize = 100;
+/// How long the client's events are looked through for the reason of a failure.
+const EVENTS_WAIT: Duration = Duration::from_millis(500);
 
 /// What was made of the last records of a partition, and the offset of the next one.
 pub(crate) struct Folded<T> {
@@ -70,13 +70,15 @@ impl TailReader {
 
     /// Whether the brokers refuse us: a request does not say so, it only times out.
     fn refusal(&self) -> Option<KafkaError> {
-        let events = std::iter::from_fn(|| self.consumer.poll(Duration::ZERO)).take(EVENTS_MAX);
-        events.filter_map(Result::err).find(|error| {
-            matches!(
-                error.rdkafka_error_code(),
-                Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed)
-            )
-        })
+        let deadline = Instant::now() + EVENTS_WAIT;
+        while Instant::now() < deadline {
+            if let Some(Err(error)) = self.consumer.poll(EVENTS_WAIT / 5)
+                && is_refusal(&error)
+            {
+                return Some(error);
+            }
+        }
+        None
     }
 
     /// Folds records from the end of a partition backwards in growing stretches, oldest first within a stretch,
@@ -132,6 +134,11 @@ impl TailReader {
         }
         Err(Error::unavailable(format!("Kafka does not deliver the end of topic {topic} in time")))
     }
+}
+
+fn is_refusal(error: &KafkaError) -> bool {
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed))
 }
 
 /// Errors that librdkafka reports and heals by itself.
