@@ -58,7 +58,8 @@ async fn mongodb_and_kafka_may_stop_and_come_back_during_load() {
     let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
     let world = World::on_stack("faults_servers", &stack).await;
     let load = Load::start(&world, 3).await;
-    let mut process = world.start(&["process"]);
+    // Once in many runs the group was not joined again within a minute; if it happens, the log tells what it waited for.
+    let mut process = world.start(&["process", "--log-level", "debug", "--kafka", "debug=cgrp,consumer"]);
     claimed(&world, 500).await;
     stack.stop(&["mongo"]);
     process.event("mongodb_unavailable").await;
