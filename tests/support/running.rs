@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::DEADLINE;
 
 /// How much of its log a process leaves behind when a test fails.
-const LOG_LINES_ON_FAILURE: usize = 30;
+const LOG_LINES_ON_FAILURE: usize = 400;
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
 /// A child process; dropping it kills it.
