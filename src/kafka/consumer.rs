@@ -114,6 +114,9 @@ fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::Client
         // What a killed member had is read again after this time; the default of 45 s is a long standstill.
         .set("session.timeout.ms", "10000")
         .set("heartbeat.interval.ms", "2000")
+        // librdkafka gives partitions back only once no commit is open, so a lost answer holds up a rebalance this long;
+        // as in Kafka's own clients, instead of a minute.
+        .set("socket.timeout.ms", "30000")
         .set("enable.partition.eof", if end == EndOfPartition::Report { "true" } else { "false" })
         .set("check.crcs", "true")
         // A record is handed over at once; only an idle broker holds the request for half a second.
