@@ -337,27 +337,14 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::kafka::chunk::Chunk;
-    use crate::kafka::offsets::Assignment;
-    use crate::mongo::Position;
-    use crate::process::HandlerRegistry;
-    use crate::process::in_flight::{HandlerName, InFlight, KeptRecord};
     use crate::telemetry::Health;
-
-    fn effect(offset: i64, model: WriteModel) -> Effect {
-        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
-        let event =
-            InFlight::new(0, Assignment::default(), Position { offset, sequence: offset, is_replay: false }, record);
-        let handler = HandlerName(Arc::clone(&HandlerRegistry::builtin().handlers("UserUpdated")[0]));
-        Effect { event: Arc::new(event), handler, model, attempts: 0, created_term: None }
-    }
 
     #[tokio::test]
     async fn changes_that_cannot_be_written_as_bson_fail_one_by_one_before_anything_is_sent() {
         let client = mongodb::Client::with_uri_str("mongodb://127.0.0.1:1").await.unwrap();
         let store = Store::new(client.database("none"), String::new(), Arc::new(Health::default()));
         let unwritable = || WriteModel::update("users", "1").set("profile", doc! { "nul\0key": 1 }).into();
-        let effects = [effect(1, unwritable()), effect(2, unwritable())];
+        let effects = [Effect::of(1, unwritable()), Effect::of(2, unwritable())];
         let work = CollectionWork::new(&store, 1, "users", &effects).run(vec![0, 1], Durability::Majority).await;
         let mut outcomes = work.unwrap().outcomes;
         outcomes.sort_by_key(|(index, _)| *index);

@@ -68,20 +68,6 @@ impl GivenUp {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kafka::chunk::Chunk;
-    use crate::kafka::offsets::Assignment;
-    use crate::mongo::Position;
-    use crate::process::in_flight::KeptRecord;
-
-    fn event(offset: i64) -> Arc<InFlight> {
-        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
-        Arc::new(InFlight::new(
-            0,
-            Assignment::default(),
-            Position { offset, sequence: offset, is_replay: false },
-            record,
-        ))
-    }
 
     fn offsets(events: &[Arc<InFlight>]) -> Vec<i64> {
         events.iter().map(|event| event.position.offset).collect()
@@ -90,10 +76,10 @@ mod tests {
     #[test]
     fn what_kafka_refuses_waits_longer_each_time_and_what_is_new_does_not_wait_for_it() {
         let (mut given_up, now) = (GivenUp::default(), Instant::now());
-        given_up.extend(vec![event(1)]);
+        given_up.extend(vec![Arc::new(InFlight::of(1))]);
         let refused = given_up.take(now);
         given_up.refused(refused, now);
-        given_up.extend(vec![event(2)]);
+        given_up.extend(vec![Arc::new(InFlight::of(2))]);
         assert_eq!(offsets(&given_up.take(now)), [2]);
         let later = after(now, BACKOFF_FIRST);
         let refused = given_up.take(later);

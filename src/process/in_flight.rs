@@ -96,6 +96,15 @@ impl std::fmt::Debug for HandlerName {
     }
 }
 
+#[cfg(test)]
+impl Effect {
+    /// An effect of the event at `offset`, for tests.
+    pub(crate) fn of(offset: i64, model: WriteModel) -> Self {
+        let handler = HandlerName(Arc::clone(&super::HandlerRegistry::builtin().handlers("UserUpdated")[0]));
+        Self { event: Arc::new(InFlight::of(offset)), handler, model, attempts: 0, created_term: None }
+    }
+}
+
 impl InFlight {
     pub(crate) fn new(partition: i32, assignment: Assignment, position: Position, record: KeptRecord) -> Self {
         Self {
@@ -107,6 +116,13 @@ impl InFlight {
             source_ts_us: None,
             progress: Mutex::new(Progress { record, open: 0, applied: false, failures: Vec::new(), refused: false }),
         }
+    }
+
+    /// The event at `offset` of partition 0, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(offset: i64) -> Self {
+        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
+        Self::new(0, Assignment::default(), Position { offset, sequence: offset, is_replay: false }, record)
     }
 
     pub(crate) fn set_open(&self, effects: usize) {

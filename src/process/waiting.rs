@@ -103,25 +103,10 @@ pub(crate) fn after(now: Instant, delay: Duration) -> Instant {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::kafka::chunk::Chunk;
-    use crate::kafka::offsets::Assignment;
-    use crate::mongo::Position;
-    use crate::process::HandlerRegistry;
-    use crate::process::in_flight::{HandlerName, InFlight, KeptRecord};
-
-    fn effect(offset: i64, model: WriteModel) -> Effect {
-        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
-        let event =
-            InFlight::new(0, Assignment::default(), Position { offset, sequence: offset, is_replay: false }, record);
-        let handler = HandlerName(Arc::clone(&HandlerRegistry::builtin().handlers("UserUpdated")[0]));
-        Effect { event: Arc::new(event), handler, model, attempts: 0, created_term: None }
-    }
 
     fn update(offset: i64) -> Effect {
-        effect(offset, WriteModel::update("users", "1").set("email", "x").into())
+        Effect::of(offset, WriteModel::update("users", "1").set("email", "x").into())
     }
 
     fn offsets(effects: &[Effect]) -> Vec<i64> {
@@ -144,7 +129,7 @@ mod tests {
     fn the_event_that_creates_a_document_frees_what_waits_for_it() {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         waiting.park(update(2), after(now, Duration::from_secs(5)));
-        let created = effect(9, WriteModel::create("users", "1", bson::doc! {}));
+        let created = Effect::of(9, WriteModel::create("users", "1", bson::doc! {}));
         assert_eq!(offsets(&waiting.admit(vec![created], now)), [2, 9]);
     }
 }
