@@ -233,6 +233,24 @@ async fn offsets_outside_the_topic_are_refused_and_the_remedy_heals_without_loss
 }
 
 #[tokio::test]
+async fn a_topic_that_is_made_anew_while_it_is_read_is_refused() {
+    let users = |count| (1..=count).map(|n| event(0, n, n, "UserCreated", &json!({}))).collect::<Vec<_>>();
+    let world = world_with("proc_anew", 1, &users(10)).await;
+    let process = world.start(&["process"]);
+    eventually("all is applied", async || committed(&world, 1) == [(0, 10)].into()).await;
+    let topics = Topics::new(&world);
+    topics.delete(world.topic()).await;
+    eventually("the topic is gone", async || !crate::support::topics(&world).contains_key(world.topic())).await;
+    topics.create(world.topic(), 1, &[]).await;
+    produce(&world, world.topic(), &users(8)).await;
+    let halted = process.wait(DEADLINE);
+    assert_eq!(halted.code, Some(2), "{halted:?}");
+    let refused = world.run(&["process", "--until", "caught-up"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(refused.failure().contains("--reset-offsets --to-earliest"), "{}", refused.failure());
+}
+
+#[tokio::test]
 async fn a_group_that_starts_at_the_end_begins_there_the_next_time_too() {
     let user = |partition, number| event(partition, number, number, "UserCreated", &json!({}));
     let mut world = world_with("proc_latest", 2, &[user(0, 1), user(0, 2), user(1, 3)]).await;

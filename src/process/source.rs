@@ -52,6 +52,7 @@ impl SourceTopic {
 
     /// Notes offsets that were committed, now and then and in the background.
     pub(super) fn note(&mut self, offsets: &[(i32, i64)]) {
+        self.known.committed.extend(offsets.iter().copied());
         self.committed.extend(offsets.iter().copied());
         let is_due = self.noted.is_none_or(|noted| noted.elapsed() >= NOTE_INTERVAL);
         if is_due && !self.committed.is_empty() {

@@ -1,18 +1,19 @@
 //! Envelopes made by hand, and the topics they are put on.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Finished, World};
+use super::{DEADLINE, Finished, POLL_INTERVAL, World};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -137,12 +138,26 @@ pub(crate) fn join_group(world: &World) -> BaseConsumer {
 pub(crate) fn committed(world: &World, partitions: i32) -> HashMap<i32, i64> {
     let mut list = TopicPartitionList::new();
     list.add_partition_range(world.topic(), 0, partitions - 1);
-    let committed = group_member(world).committed_offsets(list, TIMEOUT).unwrap();
+    let (member, started) = (group_member(world), Instant::now());
+    let committed = loop {
+        match member.committed_offsets(list.clone(), TIMEOUT) {
+            Ok(committed) => break committed,
+            Err(error) => assert!(is_electing(&error) && started.elapsed() < DEADLINE, "{error}"),
+        }
+        std::thread::sleep(POLL_INTERVAL);
+    };
     let offsets = committed.elements();
     offsets
         .iter()
         .filter_map(|element| Some((element.partition(), element.offset().to_raw().filter(|at| *at >= 0)?)))
         .collect()
+}
+
+/// A broker's first group makes the topic of the offsets, which has no leader for a moment.
+fn is_electing(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    let code = error.rdkafka_error_code();
+    matches!(code, Some(NotCoordinator | CoordinatorNotAvailable | CoordinatorLoadInProgress))
 }
 
 /// Sets the committed offset of partition 0 while no member is there.
