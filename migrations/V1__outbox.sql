@@ -1,4 +1,4 @@
--- The outbox. An outbox that exists already is adopted as it is: nothing of it is changed or dropped.
+-- The outbox. An outbox that exists already is adopted as it is: nothing of it is changed or dropped, no index is built.
 
 DO $$
 BEGIN
@@ -10,8 +10,6 @@ END
 $$;
 
 DO $$
-DECLARE
-    owned boolean;
 BEGIN
     -- Looked up first, because a role that may not create here can still use the table of its DBA.
     IF to_regclass('activity.event_outbox') IS NULL THEN
@@ -33,26 +31,20 @@ BEGIN
         );
         COMMENT ON TABLE activity.event_outbox IS
             'Domain events, written in the transaction that caused them and carried to Kafka from the write-ahead log';
-    END IF;
 
-    SELECT pg_catalog.pg_has_role(relowner, 'USAGE') INTO owned
-    FROM pg_catalog.pg_class WHERE oid = 'activity.event_outbox'::regclass;
-    IF owned THEN
         -- Partial where the question is about a few rows only: the outbox is written far more often than asked.
-        CREATE INDEX IF NOT EXISTS event_outbox_status_idx
+        CREATE INDEX event_outbox_status_idx
             ON activity.event_outbox (status, sequence_id) WHERE status <> 'processed';
-        CREATE INDEX IF NOT EXISTS event_outbox_lock_id_idx
+        CREATE INDEX event_outbox_lock_id_idx
             ON activity.event_outbox (lock_id) WHERE lock_id IS NOT NULL;
-        CREATE INDEX IF NOT EXISTS event_outbox_aggregate_idx
+        CREATE INDEX event_outbox_aggregate_idx
             ON activity.event_outbox (aggregate_id, sequence_id);
-        CREATE INDEX IF NOT EXISTS event_outbox_event_type_idx
+        CREATE INDEX event_outbox_event_type_idx
             ON activity.event_outbox (event_type);
-        CREATE INDEX IF NOT EXISTS event_outbox_created_at_idx
+        CREATE INDEX event_outbox_created_at_idx
             ON activity.event_outbox (created_at);
-        CREATE INDEX IF NOT EXISTS event_outbox_sequence_id_idx
+        CREATE INDEX event_outbox_sequence_id_idx
             ON activity.event_outbox (sequence_id);
-    ELSE
-        RAISE NOTICE 'activity.event_outbox belongs to another role; its indexes are left to that role';
     END IF;
 END
 $$;

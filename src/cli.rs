@@ -52,22 +52,23 @@ pub struct CommonArguments {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Stream the replication slot to Kafka until told to stop
-    #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD _SSLMODE _SSLROOTCERT, \
-        KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL")]
+    #[command(
+        after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD _SSLMODE _SSLROOTCERT _SSLCERT _SSLKEY, \
+        KAFKA_BOOTSTRAP_SERVERS and its security, SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL; all are in .env.example"
+    )]
     Capture(CaptureArguments),
 
     /// Apply the topic's events to MongoDB until told to stop
-    #[command(
-        after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC, KAFKA_GROUP_ID, KAFKA_AUTO_OFFSET_RESET, \
-        MONGODB_URI, MONGODB_DATABASE, PROCESSING_BATCH_SIZE, MAX_RETRIES, RETRY_DELAY_SECONDS, \
-        SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL"
-    )]
+    #[command(after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS and its security, KAFKA_TOPIC, KAFKA_GROUP_ID, \
+        KAFKA_AUTO_OFFSET_RESET, MONGODB_URI, MONGODB_DATABASE, PROCESSING_BATCH_SIZE, MAX_RETRIES, RETRY_DELAY_SECONDS, \
+        SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL; all are in .env.example")]
     Process(ProcessArguments),
 
     /// Set up tables, publication, slot, topics and collections; what exists is kept
     #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS, \
         MONGODB_URI, MONGODB_DATABASE, LOG_LEVEL\n\n\
-        Safe to run at every deployment: it never changes or drops what is there.")]
+        Safe to run at every deployment: it never changes or drops what is there, but adds missing tables to a publication \
+        of its role.")]
     Init(InitArguments),
 
     /// Write realistic outbox events at an exact rate

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio_postgres::Client;
 
-use crate::support::{DEADLINE, Load, Oracle, OwnStack, Record, World, eventually, records, topic_end};
+use crate::support::envelopes::{NewRecord, produce};
+use crate::support::{DEADLINE, Load, Oracle, OwnStack, Record, World, eventually, http_get, records, topic_end};
 
 const PUBLICATION: &str = "debezium_publication";
 
@@ -220,10 +221,71 @@ async fn rows_that_are_left_out_do_not_shift_the_positions_of_others() {
     assert_eq!(positions, ["0", "4", "8", "24", "28", "32"]);
 }
 
+/// Lets PostgreSQL send again what was confirmed, as it does after a crash of its own.
+async fn slot_as_it_was(world: &World, run: impl AsyncFnOnce()) {
+    let sql = world.sql().await;
+    let copy = async |from: &str, to: &str| {
+        sql.execute("SELECT pg_copy_logical_replication_slot($1, $2)", &[&from, &to]).await.unwrap();
+    };
+    let kept = format!("{}_kept", world.name());
+    copy(world.name(), &kept).await;
+    run().await;
+    let remove = "SELECT pg_drop_replication_slot($1)";
+    sql.execute(remove, &[&world.name()]).await.unwrap();
+    copy(&kept, world.name()).await;
+    sql.execute(remove, &[&kept]).await.unwrap();
+}
+
+#[tokio::test]
+async fn rows_of_a_table_that_was_dropped_since_are_not_written_again() {
+    let world = World::new("capture_dropped").await;
+    world.init(1);
+    let (sql, all) = (world.sql().await, ["capture", "--until", "caught-up", "--set", "table.include.list=activity.*"]);
+    slot_as_it_was(&world, async || {
+        sql.batch_execute(
+            "CREATE TABLE activity.short_lived (id int PRIMARY KEY); \
+             ALTER PUBLICATION debezium_publication ADD TABLE activity.short_lived; \
+             INSERT INTO activity.short_lived VALUES (7)",
+        )
+        .await
+        .unwrap();
+        // The second session finds the topic that the first has made.
+        assert_eq!((world.run(&all).code, world.run(&all).code), (Some(0), Some(0)));
+        sql.batch_execute("DROP TABLE activity.short_lived").await.unwrap();
+    })
+    .await;
+    let finished = world.run(&all);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(records(&world, &format!("{}.activity.short_lived", world.name())).len(), 1);
+}
+
+#[tokio::test]
+async fn a_dead_letter_that_was_published_again_is_not_the_end_of_the_topic() {
+    let world = World::new("capture_again_dlq").await;
+    world.init(1);
+    slot_as_it_was(&world, async || {
+        insert(&world.sql().await, 3).await;
+        assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+        let first = records(&world, world.topic()).swap_remove(0);
+        let position = String::from_utf8(header(&first, "evp.position")).unwrap();
+        let position: &'static str = position.leak();
+        let headers = vec![("evp.position", position), ("__connect.errors.topic", "its topic")];
+        let again = NewRecord { partition: 0, key: first.key, value: first.value, headers };
+        produce(&world, world.topic(), &[again]).await;
+    })
+    .await;
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+    assert_eq!(topic_end(&world, world.topic()), Some(4));
+}
+
+fn header(record: &Record, name: &str) -> Vec<u8> {
+    let header = record.headers.iter().find(|(known, _)| known == name);
+    header.unwrap().1.clone().unwrap()
+}
+
 /// The last part of the position header.
 fn position_index(record: &Record) -> String {
-    let header = record.headers.iter().find(|(name, _)| name == "evp.position");
-    let text = String::from_utf8(header.unwrap().1.clone().unwrap()).unwrap();
+    let text = String::from_utf8(header(record, "evp.position")).unwrap();
     text.rsplit(':').next().unwrap().to_owned()
 }
 
@@ -239,8 +301,53 @@ async fn a_slot_that_somebody_else_reads_is_waited_for_and_its_reader_named() {
     assert!(finished.failure().contains("(evp)"), "{}", finished.failure());
     let mut second = world.start(&["capture"]);
     second.event("slot_busy").await;
+    insert(&world.sql().await, 5).await;
+    eventually("the first has written them", async || topic_end(&world, world.topic()) == Some(5)).await;
     first.kill();
     second.event("streaming_started").await;
+}
+
+#[tokio::test]
+async fn a_gap_is_accepted_at_the_start_and_not_later() {
+    let world = World::new("capture_flag").await;
+    world.init(1);
+    let mut capture = world.start(&["capture", "--accept-gap"]);
+    capture.event("streaming_started").await;
+    let sql = world.sql().await;
+    let mut is_moved = false;
+    eventually("the slot is moved by other hands", async || {
+        insert(&sql, 1).await;
+        let end = "SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1 AND active";
+        sql.execute(end, &[&world.name()]).await.unwrap();
+        let advance = "SELECT pg_replication_slot_advance($1, pg_current_wal_lsn())";
+        is_moved = is_moved || sql.execute(advance, &[&world.name()]).await.is_ok();
+        is_moved
+    })
+    .await;
+    let refused = capture.wait(DEADLINE);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+}
+
+#[tokio::test]
+async fn columns_that_are_not_published_may_be_of_any_type() {
+    let world = World::new("capture_columns").await;
+    world.init(1);
+    let sql = world.sql().await;
+    sql.batch_execute(
+        "ALTER TABLE activity.event_outbox ADD COLUMN words tsvector GENERATED ALWAYS AS (to_tsvector('simple', event_type)) STORED; \
+         CREATE TABLE activity.priced (id int PRIMARY KEY, note text, price numeric(10, 2)); \
+         ALTER PUBLICATION debezium_publication ADD TABLE activity.priced (id, note); \
+         INSERT INTO activity.priced VALUES (1, 'cheap', 2.5)",
+    )
+    .await
+    .unwrap();
+    insert(&sql, 1).await;
+    let finished = world.run(&["capture", "--until", "caught-up", "--set", "table.include.list=activity.*"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(topic_end(&world, world.topic()), Some(1));
+    let priced = records(&world, &format!("{}.activity.priced", world.name()));
+    let value: serde_json::Value = serde_json::from_slice(priced[0].value.as_deref().unwrap()).unwrap();
+    assert_eq!(value["after"], serde_json::json!({ "id": 1, "note": "cheap" }));
 }
 
 #[tokio::test]
@@ -249,7 +356,8 @@ async fn kafka_and_postgres_may_go_and_come_back() {
     let world = World::on_stack("capture_servers", &stack).await;
     world.init(2);
     let oracle = Oracle::watch(&world.sql().await, world.name(), PUBLICATION).await;
-    let mut capture = world.start(&["capture", "--set", "status.update.interval.ms=500"]);
+    let mut capture = world.start(&["capture", "--set", "status.update.interval.ms=500", "--http", "127.0.0.1:0"]);
+    let address = capture.event("http_listening").await["address"].as_str().unwrap().to_owned();
     capture.event("streaming_started").await;
 
     let load = Load::start(&world, 2, 6_000).await;
@@ -260,8 +368,20 @@ async fn kafka_and_postgres_may_go_and_come_back() {
     let is_active = "SELECT active FROM pg_replication_slots WHERE slot_name = $1";
     let is_active: bool = world.sql().await.query_one(is_active, &[&world.name()]).await.unwrap().get(0);
     assert!(is_active, "a stalled Kafka does not cost the slot's connection");
+    let lag = "SELECT (pg_current_wal_flush_lsn() - confirmed_flush_lsn)::bigint FROM pg_replication_slots \
+               WHERE slot_name = $1";
+    let lag: i64 = world.sql().await.query_one(lag, &[&world.name()]).await.unwrap().get(0);
+    assert!(lag > 1_000_000, "the load has written {lag} bytes of log");
+    eventually("the slot's log is told", async || {
+        let (_, metrics) = http_get(&address, "/metrics").await.unwrap();
+        let told = metrics.lines().find_map(|line| line.strip_prefix("evp_capture_lag_bytes "));
+        told.is_some_and(|bytes| bytes.parse::<f64>().unwrap() >= lag as f64)
+    })
+    .await;
+    assert!(matches!(http_get(&address, "/readyz").await, Some((503, reason)) if reason.contains("Kafka")));
     stack.start(&["kafka"]);
     capture.event("kafka_reachable").await;
+    assert_eq!(http_get(&address, "/readyz").await.unwrap().0, 200);
 
     let load = Load::start(&world, 2, 3_000).await;
     load.finish().await;

@@ -210,6 +210,19 @@ async fn health_is_served_while_a_half_waits_for_its_server() {
 }
 
 #[tokio::test]
+async fn a_server_that_takes_connections_and_never_answers_is_told_and_tried_again() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut world = World::new("silent").await;
+    let port = world.variable("POSTGRES_PORT").to_owned();
+    world.set("POSTGRES_PORT", silent.local_addr().unwrap().port().to_string());
+    let mut capture = world.start(&["capture"]);
+    let waiting = capture.event("capture_waiting").await;
+    assert!(waiting["error"].as_str().unwrap().contains("PostgreSQL at 127.0.0.1"), "{waiting}");
+    assert_eq!(capture.stop().code, Some(0));
+    world.set("POSTGRES_PORT", port);
+}
+
+#[tokio::test]
 async fn errors_are_plain_sentences_in_text_form() {
     let mut world = World::new("text").await;
     world.set("POSTGRES_PORT", "http");

@@ -107,6 +107,9 @@ async fn an_existing_outbox_is_adopted() {
         .await
         .unwrap();
     assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (1, 1), "the row is kept, the table is published");
+    let indexes = "SELECT count(*) FROM pg_indexes WHERE schemaname = 'activity' AND tablename = 'event_outbox'";
+    let indexes: i64 = sql.query_one(indexes, &[]).await.unwrap().get(0);
+    assert_eq!(indexes, 1, "building indexes would keep the application from writing");
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use bson::{DateTime, Document, doc};
 use serde_json::{Value, json};
 
 use crate::support::envelopes::{NewRecord, Topics, committed, envelope, event, id, produce, reset_offset, row};
-use crate::support::envelopes::{process, world_with};
+use crate::support::envelopes::{process, produce_compressed, world_with};
 use crate::support::{DEADLINE, Running, World, document, eventually, read_models, records};
 
 const USER: u128 = 1_001;
@@ -248,6 +248,17 @@ async fn a_topic_that_is_made_anew_while_it_is_read_is_refused() {
     let refused = world.run(&["process", "--until", "caught-up"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     assert!(refused.failure().contains("--reset-offsets --to-earliest"), "{}", refused.failure());
+}
+
+#[tokio::test]
+async fn records_are_read_however_they_are_compressed() {
+    let world = world_with("proc_codecs", 1, &[]).await;
+    for (number, codec) in (1..).zip(["none", "gzip", "snappy", "lz4", "zstd"]) {
+        let user = event(0, number, number, "UserCreated", &json!({ "bio": "x".repeat(10_000) }));
+        produce_compressed(&world, world.topic(), &[user], codec).await;
+    }
+    process(&world);
+    assert_eq!(world.mongo().await.collection::<Document>("users").count_documents(doc! {}).await.unwrap(), 5);
 }
 
 #[tokio::test]

@@ -176,6 +176,35 @@ async fn the_offset_stays_before_a_poison_until_its_dead_letter_is_on_kafka() {
 }
 
 #[tokio::test]
+async fn a_document_is_not_changed_further_until_the_dead_letter_of_an_earlier_event_is_on_kafka() {
+    let world = world_with("proc_held", 1, &[event(0, 1, USER, "UserCreated", &json!({}))]).await;
+    process(&world);
+    let (topics, letters) = (Topics::new(&world), format!("{}.dlq", world.topic()));
+    topics.create(&letters, 1, &[("max.message.bytes", "2000")]).await;
+    let database = world.mongo().await;
+    let validator = |email: &str| doc! { "collMod": "users", "validator": { "email": { "$ne": email } } };
+    database.run_command(validator("refused@example.org")).await.unwrap();
+    // Nothing that compression makes small enough.
+    let noise: String = (0..250).map(|_| uuid::Uuid::new_v4().simple().to_string()).collect();
+    let refused = json!({ "email": "refused@example.org", "bio": noise });
+    produce(&world, world.topic(), &[event(0, 2, USER, "UserUpdated", &refused)]).await;
+    let mut process = world.start(&["process"]);
+    process.event("dead_letter_refused").await;
+    let later = event(0, 3, USER, "UserUpdated", &json!({ "email": "later@example.org" }));
+    produce(&world, world.topic(), &[later, event(0, 4, 4_000, "UserCreated", &json!({}))]).await;
+    eventually("other documents go on", async || document(&database, "users", &id(4_000)).await.is_some()).await;
+    assert_eq!(process.kill().code, None);
+    topics.set(&letters, "max.message.bytes", "1000000").await;
+    crate::support::envelopes::process(&world);
+    let user = document(&database, "users", &id(USER)).await.unwrap();
+    assert_eq!(user.get_str("email").unwrap(), "later@example.org");
+    // With the later event in one batch the document is valid.
+    let is_applied = user.get_document("profile").unwrap().get_str("bio").is_ok_and(|bio| bio == noise);
+    assert!(is_applied || records(&world, &letters).len() == 1, "the refused event is in neither place");
+    assert_eq!(committed(&world, 1), [(0, 4)].into());
+}
+
+#[tokio::test]
 async fn a_document_that_its_collection_refuses_becomes_a_dead_letter_and_its_neighbours_are_created() {
     let world = world_with("proc_refused", 1, &[event(0, 1, USER, "UserCreated", &json!({}))]).await;
     let process = world.start(&["process"]);
@@ -262,6 +291,40 @@ async fn a_dead_letter_that_is_published_again_leaves_what_later_events_have_set
     assert_eq!(user.get_str("email").unwrap(), "newer@example.org");
     assert_eq!(user.get_document("profile").unwrap().get_str("bio").unwrap(), "kept");
     assert_eq!(user.get_document("metadata").unwrap().get_str("last_event_id").unwrap(), id(3));
+}
+
+#[tokio::test]
+async fn a_repaired_dead_letter_and_an_updated_row_leave_what_later_events_have_set() {
+    let update = |number, email: Value| {
+        event(0, number, USER, "UserUpdated", &json!({ "email": email, "bio": number.to_string() }))
+    };
+    let created = event(0, 1, USER, "UserCreated", &json!({}));
+    let world =
+        world_with("proc_repaired", 1, &[created, update(2, json!(7)), update(3, json!("c@example.org"))]).await;
+    process(&world);
+    let database = world.mongo().await;
+    let user = async || {
+        let user = document(&database, "users", &id(USER)).await.unwrap();
+        (
+            user.get_str("email").unwrap().to_owned(),
+            user.get_document("profile").unwrap().get_str("bio").unwrap().to_owned(),
+        )
+    };
+    let latest = ("c@example.org".to_owned(), "3".to_owned());
+    assert_eq!(user().await, latest);
+    let repaired =
+        NewRecord { headers: vec![("__connect.errors.topic", "its topic")], ..update(2, json!("b@example.org")) };
+    produce(&world, world.topic(), &[repaired]).await;
+    process(&world);
+    assert_eq!(user().await, latest);
+    // The row of an event that is so old that its claim has expired.
+    database.collection::<Document>("evp_applied_events").delete_many(doc! {}).await.unwrap();
+    let mut updated = envelope(&row(2, USER, "UserUpdated", &json!({ "email": "b@example.org", "bio": "2" })));
+    updated["op"] = json!("u");
+    let updated = NewRecord { value: Some(updated.to_string().into_bytes()), ..update(2, Value::Null) };
+    produce(&world, world.topic(), &[updated]).await;
+    process(&world);
+    assert_eq!(user().await, latest);
 }
 
 #[tokio::test]

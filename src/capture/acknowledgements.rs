@@ -60,6 +60,9 @@ impl Acknowledgements {
         *self.failure.lock() = None;
         self.has_failed.store(false, Ordering::Relaxed);
         self.has_session.store(true, Ordering::Relaxed);
+        // The ends of the topics were read a moment ago.
+        self.is_kafka_away.store(false, Ordering::Relaxed);
+        self.health.set_kafka_obstacle(None);
     }
 
     pub(super) fn begin(&self, commit_time_us: i64) -> Ticket {
@@ -135,7 +138,7 @@ impl DeliverySink for Acknowledgements {
     fn delivered(&self, ticket: usize, payload_bytes: usize) {
         if self.is_kafka_away.swap(false, Ordering::Relaxed) {
             tracing::info!(event = "kafka_reachable", "Kafka answers again");
-            self.health.set_ready();
+            self.health.set_kafka_obstacle(None);
         }
         match ticket {
             HEARTBEAT_TICKET => {}
@@ -175,7 +178,7 @@ impl DeliverySink for Acknowledgements {
                 problem,
                 "Kafka does not answer; nothing is lost, capture waits and goes on by itself"
             );
-            self.health.set_not_ready(format!("Kafka does not answer: {problem}"));
+            self.health.set_kafka_obstacle(Some(format!("Kafka does not answer: {problem}")));
         }
     }
 }

@@ -50,6 +50,11 @@ impl Lineage {
         self.given_up.get(topic).and_then(|offsets| offsets.get(&partition)).copied().unwrap_or(0)
     }
 
+    /// The topics that were ever written to, as far as is remembered; today's tables may not be all of them.
+    pub(crate) fn topics(&self) -> impl Iterator<Item = &String> {
+        self.layouts.iter().flat_map(|layout| layout.partition_counts.keys())
+    }
+
     /// The same in a session on `timeline`, which has found `partition_counts` and commits written up to `written`.
     pub(crate) fn continued(&self, timeline: Timeline, partition_counts: BTreeMap<String, u32>, written: Lsn) -> Self {
         let mut lineage = Self { timeline: Some(timeline), ..self.clone() };

@@ -4,6 +4,7 @@ use metrics::{Counter, Gauge};
 
 use crate::envelope::Operation;
 use crate::lsn::Lsn;
+use crate::postgres::SlotLog;
 
 /// The handles.
 pub(super) struct Meter {
@@ -17,6 +18,7 @@ pub(super) struct Meter {
     received: Gauge,
     confirmed: Gauge,
     lag: Gauge,
+    retained: Gauge,
     in_flight: Gauge,
     last_event: Gauge,
 }
@@ -35,6 +37,7 @@ impl Meter {
             received: metrics::gauge!("evp_capture_received_lsn"),
             confirmed: metrics::gauge!("evp_capture_flushed_lsn"),
             lag: metrics::gauge!("evp_capture_lag_bytes"),
+            retained: metrics::gauge!("evp_capture_retained_bytes"),
             in_flight: metrics::gauge!("evp_capture_in_flight_records"),
             last_event: metrics::gauge!("evp_capture_last_event_timestamp_seconds"),
         }
@@ -54,10 +57,15 @@ impl Meter {
     }
 
     #[allow(clippy::cast_precision_loss)]
+    pub(super) fn slot_log(&self, log: SlotLog) {
+        self.lag.set(log.unconfirmed_bytes as f64);
+        self.retained.set(log.retained_bytes as f64);
+    }
+
+    #[allow(clippy::cast_precision_loss)]
     pub(super) fn positions(&self, received: Lsn, confirmed: Lsn, in_flight: usize) {
         self.received.set(received.get() as f64);
         self.confirmed.set(confirmed.get() as f64);
-        self.lag.set(received.bytes_since(confirmed) as f64);
         self.in_flight.set(in_flight as f64);
     }
 }

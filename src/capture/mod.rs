@@ -18,6 +18,7 @@ mod progress;
 mod relations;
 mod resume;
 mod session;
+mod slot_watch;
 mod source;
 mod topic_ends;
 mod transaction;
@@ -46,7 +47,7 @@ pub async fn run(options: CaptureOptions, health: Arc<Health>, shutdown: Cancell
     let mut capture = Capture::new(options, Arc::clone(&health));
     let mut obstacle = Obstacle::default();
     loop {
-        let outcome = capture.run_session(&shutdown, &mut obstacle).await;
+        let outcome = Box::pin(capture.run_session(&shutdown, &mut obstacle)).await;
         capture.meter.connected.set(0.0);
         match outcome {
             Ok(ending) => {

@@ -7,7 +7,7 @@ use crate::connector::{ConnectorSettings, topic_name};
 use crate::envelope::{ColumnFacts, TableEncoder, TableOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::{Relation, RelationColumn, RelationId, ReplicaIdentity};
-use crate::postgres::{CatalogTable, table_facts};
+use crate::postgres::{CatalogColumn, CatalogTable, published_columns, table_facts};
 
 /// Makes encoders for the tables that the connector includes.
 pub(super) struct Relations<'a> {
@@ -29,7 +29,10 @@ impl Relations<'_> {
     /// Refuses before anything is streamed what could not be written once it comes.
     pub(super) async fn check(&self, schema: &str, table: &str) -> Result<()> {
         let facts = table_facts(self.catalog, self.postgres, schema, table).await?;
-        let columns = facts.columns.iter().map(|column| RelationColumn {
+        let publications = &self.settings.publication_name;
+        let published = published_columns(self.catalog, self.postgres, publications, (schema, table)).await?;
+        let is_published = |column: &&CatalogColumn| published.contains(&column.name);
+        let columns = facts.columns.iter().filter(is_published).map(|column| RelationColumn {
             is_key: false,
             name: column.name.clone(),
             type_oid: column.type_oid,

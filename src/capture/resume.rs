@@ -107,18 +107,20 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
     let slot_name = evidence.slot_name;
     let ours = evidence.tails.last_of_ours();
     let written = ours.map_or(Lsn::ZERO, |position| position.commit_lsn);
-    let confirmed = evidence.confirmation.map(|record| record.confirmed_lsn);
+    // What was confirmed of the history that was left says nothing of this one.
+    let parted_at = evidence.promotion.map(|promotion| promotion.parted_at);
+    let confirmed =
+        evidence.confirmation.map(|record| parted_at.map_or(record.confirmed_lsn, |at| record.confirmed_lsn.min(at)));
     let Some(slot_lsn) = evidence.slot_lsn else {
-        return match confirmed.or(ours.map(|position| position.commit_lsn)) {
-            Some(known) => Err(refused(format!(
-                "replication slot {slot_name} is gone; changes after {} are not in Kafka; make it again with `evp init`",
-                known.max(written)
-            ))),
-            None => Err(Error::new(
-                ErrorKind::Missing,
-                format!("replication slot {slot_name} does not exist; run `evp init`"),
+        let known = confirmed.max(Some(evidence.tails.last_lsn()).filter(|lsn| *lsn > Lsn::ZERO));
+        return Err(match known {
+            Some(known) => refused(format!(
+                "replication slot {slot_name} is gone; changes after {known} are not in Kafka; make it again with `evp init`"
             )),
-        };
+            None => {
+                Error::new(ErrorKind::Missing, format!("replication slot {slot_name} does not exist; run `evp init`"))
+            }
+        });
     };
     if evidence.is_slot_lost {
         return Err(refused(format!(
@@ -247,6 +249,16 @@ mod tests {
         Tail::Ours(Position { system_identifier: SYSTEM, commit_lsn: Lsn::new(lsn), index })
     }
 
+    fn debezium() -> Tail {
+        Tail::Debezium(DebeziumTail {
+            xid: Xid(9),
+            lsn: Lsn::new(200),
+            previous_commit_end: Some(Lsn::new(150)),
+            commit_time_us: 50,
+            rows_at_lsn: 2,
+        })
+    }
+
     fn tails(tail: Option<Tail>) -> Tails {
         let mut tails = Tails::default();
         if let Some(tail) = tail {
@@ -294,6 +306,9 @@ mod tests {
             check_promoted(Some(80), Some(&confirmed(100)), Some(ours(90, 0)), Some(promotion))
         };
         assert!(promoted(95).is_ok(), "what was confirmed behind the last record was empty");
+        let re_created = Promotion { from: 3, parted_at: Lsn::new(95) };
+        let error = check_promoted(Some(97), Some(&confirmed(100)), Some(ours(90, 0)), Some(re_created)).unwrap_err();
+        assert!(error.message().contains("0/5F") && error.message().contains("0/61"), "{error}");
         for parted_at in [89, 90, 0] {
             let error = promoted(parted_at).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Refused);
@@ -320,6 +335,7 @@ mod tests {
     fn a_dropped_slot_is_refused_once_something_was_written_and_missing_before() {
         assert_eq!(check(None, Some(&confirmed(100)), None).unwrap_err().kind(), ErrorKind::Refused);
         assert_eq!(check(None, None, Some(ours(90, 0))).unwrap_err().kind(), ErrorKind::Refused);
+        assert_eq!(check(None, None, Some(debezium())).unwrap_err().kind(), ErrorKind::Refused);
         assert_eq!(check(None, None, None).unwrap_err().kind(), ErrorKind::Missing);
     }
 
@@ -352,13 +368,7 @@ mod tests {
 
     #[test]
     fn a_slot_that_debezium_moved_is_taken_over_where_debezium_stopped() {
-        let debezium = Tail::Debezium(DebeziumTail {
-            xid: Xid(9),
-            lsn: Lsn::new(200),
-            previous_commit_end: Some(Lsn::new(150)),
-            commit_time_us: 50,
-            rows_at_lsn: 2,
-        });
+        let debezium = debezium();
         assert!(check(Some(150), Some(&confirmed(100)), Some(debezium.clone())).is_ok());
         assert!(check(Some(300), Some(&confirmed(100)), Some(debezium.clone())).is_ok(), "its heartbeats moved it");
         assert!(check(Some(300), Some(&confirmed(250)), Some(debezium.clone())).is_err(), "we have read it since");

@@ -15,6 +15,7 @@ use super::pipeline::{Ending, Pipeline};
 use super::preparation::{Prepared, prepare};
 use super::producers::Producers;
 use super::relations::Relations;
+use super::slot_watch::watch_slot;
 use super::source::SourceState;
 use super::topic_ends::TopicState;
 use super::transaction::TransactionState;
@@ -40,7 +41,7 @@ pub(super) struct Capture {
     context_headers: Option<OwnedHeaders>,
     /// The target of `--until caught-up`, fixed at the first session.
     target: Option<Lsn>,
-    /// `--accept-gap` holds for one session.
+    /// `--accept-gap` holds until a session has begun.
     accepts_gap: bool,
     is_drained: bool,
 }
@@ -96,7 +97,7 @@ impl Capture {
             self.target.get_or_insert(source.facts.flushed_lsn);
         }
         let mut streaming = Streaming { confirmer, confirmed, producers, identity };
-        let outcome = self.stream(&mut streaming, &source, topics, session, shutdown, obstacle).await;
+        let outcome = Box::pin(self.stream(&mut streaming, &source, topics, session, shutdown, obstacle)).await;
         if let Err(error) = &outcome {
             self.meter.connected.set(0.0);
             self.health.set_not_ready(error.to_string());
@@ -121,12 +122,12 @@ impl Capture {
         }
         if known.is_some_and(|record| record.confirmed_lsn >= slot_lsn && record.lineage == confirmer.lineage) {
             confirmer.confirmed.set(slot_lsn);
+            self.accepts_gap = false;
             return Ok(());
         }
         if !topics.has_position_topic {
             create_compacted_topic(&self.options.kafka, &confirmer.topic).await?;
         }
-        self.accepts_gap = false;
         let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
         let producer = Producer::new(&self.options.kafka, Purpose::Single, sink)?;
         let written = shutdown.run_until_cancelled(confirmer.write_by(&producer, slot_lsn)).await;
@@ -135,7 +136,9 @@ impl Capture {
         if !matches!(written, Some(Ok(()))) {
             let _ = closing.await;
         }
-        written.unwrap_or_else(|| Err(Error::unavailable("stopped before streaming began")))
+        written.unwrap_or_else(|| Err(Error::unavailable("stopped before streaming began")))?;
+        self.accepts_gap = false;
+        Ok(())
     }
 
     async fn stream(
@@ -188,6 +191,7 @@ impl Capture {
         let outcome = tokio::select! {
             outcome = pipeline.run(&mut reader, shutdown) => outcome,
             error = companions.failure() => Err(error),
+            never = watch_slot(&source.catalog, &self.options, &self.meter) => match never {},
         };
         match outcome {
             Ok(ending) => {

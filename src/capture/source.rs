@@ -62,6 +62,8 @@ pub(super) async fn inspect_source(options: &CaptureOptions) -> Result<SourceSta
         ));
     }
     let slot = wait_for_slot(&catalog, options).await?;
+    // Anew, because a reader that was waited for may have written what was committed meanwhile.
+    let facts = postgres::server_facts(&catalog, config).await?;
     Ok(SourceState { catalog, facts, slot, topics })
 }
 

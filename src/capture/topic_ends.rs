@@ -1,6 +1,6 @@
 //! What Kafka says before anything is streamed: the last record of each partition, and what was confirmed.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::Deserialize;
@@ -10,7 +10,7 @@ use super::confirmation::{self, position_topic};
 use super::resume::{Confirmation, DebeziumTail, Tail, Tails};
 use crate::envelope::POSITION_HEADER;
 use crate::error::Result;
-use crate::kafka::headers;
+use crate::kafka::headers::{self, DEAD_LETTER_OF};
 use crate::kafka::tail::TailReader;
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
@@ -46,6 +46,7 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String]) -> Res
     };
     let lineage = confirmation.as_ref().map(|record| record.lineage.clone()).unwrap_or_default();
     let (mut tails, mut ends) = (Tails::default(), HashMap::new());
+    let topics: BTreeSet<&String> = topics.iter().chain(lineage.topics()).collect();
     for topic in topics {
         let count = partition_counts.get(topic).copied().unwrap_or(0);
         for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
@@ -59,8 +60,11 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String]) -> Res
     Ok(TopicState { partition_counts, tails, confirmation, has_position_topic, ends })
 }
 
-/// The tail after one more record; records that neither evp nor Debezium wrote change nothing.
+/// The tail after one more record; records that neither evp nor Debezium wrote, or wrote here, change nothing.
 fn later_tail(tail: Option<Tail>, message: &BorrowedMessage<'_>) -> Option<Tail> {
+    if headers::has(message, DEAD_LETTER_OF) {
+        return tail;
+    }
     let position = headers::value(message, POSITION_HEADER).and_then(|value| std::str::from_utf8(value).ok());
     if let Some(position) = position.and_then(|text| text.parse().ok()) {
         return Some(Tail::Ours(position));

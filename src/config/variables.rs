@@ -14,7 +14,8 @@ use crate::error::{Error, Result};
 /// [`Variables::finish`] can name all mistakes at once.
 #[derive(Debug, Default)]
 pub struct Variables {
-    values: HashMap<String, String>,
+    environment: HashMap<String, String>,
+    dotenv: HashMap<String, String>,
     mistakes: Vec<String>,
 }
 
@@ -26,13 +27,13 @@ impl Variables {
 
     /// Reads the given environment over the given dotenv file.
     fn from_parts(environment: impl Iterator<Item = (String, String)>, dotenv: &Path) -> Self {
-        let mut variables = Self::default();
+        let mut variables = Self { environment: environment.collect(), ..Self::default() };
         match dotenvy::from_path_iter(dotenv) {
             Ok(entries) => {
                 for entry in entries {
                     match entry {
                         Ok((name, value)) => {
-                            variables.values.insert(name, value);
+                            variables.dotenv.insert(name, value);
                         }
                         Err(dotenvy::Error::LineParse(line, at)) => {
                             let name = line.split('=').next().unwrap_or_default().trim();
@@ -52,7 +53,6 @@ impl Variables {
             Err(error) if error.not_found() => {}
             Err(error) => variables.mistake(format!("{} cannot be read: {error}", dotenv.display())),
         }
-        variables.values.extend(environment);
         variables
     }
 
@@ -70,7 +70,7 @@ impl Variables {
 
     /// The text of `name`; an empty value counts as unset.
     pub fn optional(&self, name: &str) -> Option<String> {
-        self.values.get(name).filter(|value| !value.is_empty()).cloned()
+        self.environment.get(name).or_else(|| self.dotenv.get(name)).filter(|value| !value.is_empty()).cloned()
     }
 
     /// The text of `name` or the default.
@@ -106,11 +106,21 @@ impl Variables {
 
     /// A secret: `name`, or the contents of the file that `name_FILE` names.
     pub fn secret(&mut self, name: &str) -> Option<Secret> {
-        if let Some(value) = self.optional(name) {
-            return Some(Secret::new(value));
-        }
         let file_variable = format!("{name}_FILE");
-        let path = self.optional(&file_variable)?;
+        // The environment wins in either form over `.env` in either form, and an empty value unsets.
+        let source = [&self.environment, &self.dotenv]
+            .into_iter()
+            .find(|source| source.contains_key(name) || source.contains_key(&file_variable))?;
+        let given = |name: &str| source.get(name).filter(|value| !value.is_empty()).cloned();
+        let path = match (given(name), given(&file_variable)) {
+            (Some(_), Some(_)) => {
+                self.mistake(format!("{name} and {file_variable} are both set: unset one of them"));
+                return None;
+            }
+            (Some(value), None) => return Some(Secret::new(value)),
+            (None, Some(path)) => path,
+            (None, None) => return None,
+        };
         match std::fs::read_to_string(&path) {
             Ok(text) => Some(Secret::new(text.trim_end_matches(['\r', '\n']))),
             Err(error) => {
@@ -171,5 +181,23 @@ mod tests {
         writeln!(file, "hunter2").unwrap();
         let mut variables = Variables::of(&[("POSTGRES_PASSWORD_FILE", file.path().to_str().unwrap())]);
         assert_eq!(variables.secret("POSTGRES_PASSWORD"), Some(Secret::new("hunter2")));
+    }
+
+    #[test]
+    fn a_secret_of_the_environment_wins_over_dotenv_in_either_form_and_two_forms_are_a_mistake() {
+        let (mut dotenv, mut file) = (tempfile::NamedTempFile::new().unwrap(), tempfile::NamedTempFile::new().unwrap());
+        writeln!(dotenv, "MONGODB_URI=from-dotenv").unwrap();
+        writeln!(file, "from-file").unwrap();
+        let file = ("MONGODB_URI_FILE".to_owned(), file.path().to_str().unwrap().to_owned());
+        let uri = ("MONGODB_URI".to_owned(), "from-environment".to_owned());
+        let secret = |environment: &[(String, String)]| {
+            let mut variables = Variables::from_parts(environment.iter().cloned(), dotenv.path());
+            (variables.secret("MONGODB_URI"), variables.finish().is_ok())
+        };
+        assert_eq!(secret(&[]), (Some(Secret::new("from-dotenv")), true));
+        assert_eq!(secret(std::slice::from_ref(&uri)), (Some(Secret::new("from-environment")), true));
+        assert_eq!(secret(std::slice::from_ref(&file)), (Some(Secret::new("from-file")), true));
+        assert_eq!(secret(&[uri, file]), (None, false));
+        assert_eq!(secret(&[("MONGODB_URI".to_owned(), String::new())]), (None, true));
     }
 }

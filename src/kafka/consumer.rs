@@ -19,6 +19,7 @@ use super::group::{GroupConsumer, GroupContext, check_committed, partition_list}
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::Health;
 
 /// Records of one chunk; smaller ones reach an idle dispatcher sooner.
 const CHUNK_RECORDS_MAX: usize = 500;
@@ -79,10 +80,15 @@ impl std::fmt::Debug for TopicConsumer {
 }
 
 /// Joins the group and starts the thread. `backlog_records_max` bounds what waits to be taken.
-pub(crate) fn start(config: &KafkaConfig, backlog_records_max: usize, end: EndOfPartition) -> Result<ConsumerHandle> {
+pub(crate) fn start(
+    config: &KafkaConfig,
+    backlog_records_max: usize,
+    end: EndOfPartition,
+    health: Arc<Health>,
+) -> Result<ConsumerHandle> {
     let (sender, deliveries) = mpsc::unbounded_channel();
     let stop = Arc::new(AtomicBool::new(false));
-    let context = GroupContext::new(config, sender.clone(), Arc::clone(&stop));
+    let context = GroupContext::new(config, sender.clone(), Arc::clone(&stop), health);
     let group: GroupConsumer = consumer_config(config, end)
         .create_with_context(context)
         .map_err(|error| client_error("creating the consumer", config, error))?;
@@ -161,6 +167,11 @@ impl ConsumerHandle {
     /// Refuses a partition that cannot be the one of which `committed` was committed.
     pub(crate) fn check_committed(&self, partition: i32, committed: i64, bounds: (i64, i64)) -> Result<()> {
         check_committed(&self.config, partition, committed, bounds)
+    }
+
+    /// Whether Kafka does not answer, as far as is known.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.consumer.group.context().is_unreachable()
     }
 
     /// How many commits the broker has refused or not answered.

@@ -15,6 +15,7 @@ use super::client_error;
 use super::consumer::Delivery;
 use crate::config::{KafkaConfig, OffsetReset};
 use crate::error::{Error, ErrorKind, Result};
+use crate::telemetry::Health;
 
 /// How long a rebalance waits for events in flight.
 const REVOKE_WAIT: Duration = Duration::from_secs(10);
@@ -38,6 +39,7 @@ pub(crate) struct GroupContext {
     assigned: AtomicBool,
     /// Whether Kafka was reported to be out of reach, which is done once.
     unreachable: AtomicBool,
+    health: Arc<Health>,
 }
 
 impl ClientContext for GroupContext {
@@ -102,8 +104,10 @@ impl GroupContext {
         config: &KafkaConfig,
         deliveries: mpsc::UnboundedSender<Delivery>,
         stop: Arc<AtomicBool>,
+        health: Arc<Health>,
     ) -> Self {
         Self {
+            health,
             config: config.clone(),
             deliveries,
             stop,
@@ -122,13 +126,20 @@ impl GroupContext {
         }
         let error = client_error("reading events", &self.config, error);
         tracing::warn!(event = "kafka_unavailable", %error, "reading is interrupted and resumes by itself");
+        self.health.set_kafka_obstacle(Some(error.to_string()));
     }
 
     /// Kafka answers.
     pub(crate) fn answered(&self) {
         if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
             tracing::info!(event = "kafka_available", "Kafka answers again");
+            self.health.set_kafka_obstacle(None);
         }
+    }
+
+    /// Whether Kafka does not answer, as far as is known.
+    pub(crate) fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::Relaxed)
     }
 
     /// How many commits the broker has refused or not answered.

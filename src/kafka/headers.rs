@@ -6,6 +6,9 @@ use std::sync::Once;
 
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _};
 
+/// The topic in which a dead letter had its place. A record that bears it was published again, behind its place.
+pub(crate) const DEAD_LETTER_OF: &str = "__connect.errors.topic";
+
 /// The headers of a record; one whose name is not UTF-8 is left out.
 pub(crate) fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<Item = Header<'a, &'a [u8]>> {
     let headers = message.headers();
@@ -17,6 +20,11 @@ pub(crate) fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<It
 /// The value of the first header of that name.
 pub(crate) fn value<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
     readable(message).find(|header| header.key == name)?.value
+}
+
+/// Whether there is a header of that name.
+pub(crate) fn has(message: &BorrowedMessage<'_>, name: &str) -> bool {
+    readable(message).any(|header| header.key == name)
 }
 
 thread_local! {

@@ -12,6 +12,7 @@ pub(crate) mod producer;
 pub(crate) mod tail;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use crate::config::KafkaConfig;
@@ -36,6 +37,10 @@ pub(crate) fn client_config(config: &KafkaConfig, client_id: &str) -> ClientConf
 pub(crate) fn with_user_properties(client: &mut ClientConfig, config: &KafkaConfig) {
     for (name, value) in &config.properties {
         client.set(name, value.expose());
+        // rdkafka asks the `log` crate for its level, which nobody sets here, and would keep what was asked for to itself.
+        if name == "debug" {
+            client.set_log_level(RDKafkaLogLevel::Debug);
+        }
     }
 }
 

@@ -44,8 +44,8 @@ impl TailReader {
             .set("group.id", "evp-tail")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            // What is written counts, whoever wrote it and however.
-            .set("isolation.level", "read_uncommitted")
+            // What a transaction of Debezium's has written and not committed will not be there, once it is aborted.
+            .set("isolation.level", "read_committed")
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "50")
             .set("queued.max.messages.kbytes", "16384");

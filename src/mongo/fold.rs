@@ -20,7 +20,8 @@ pub(crate) struct Position {
     pub(crate) offset: i64,
     /// Order among partitions, where the topic itself gives none.
     pub(crate) sequence: i64,
-    /// Its offset says nothing of its order: it was a dead letter, published again behind events that follow it.
+    /// Its offset says nothing of its order: it tells of an earlier event again, as a dead letter does that is
+    /// published once more, and an update of the outbox's row.
     pub(crate) is_replay: bool,
 }
 

@@ -216,7 +216,7 @@ impl Store {
         if outage.is_none() {
             *outage = Some(Instant::now());
             tracing::warn!(event = "mongodb_unavailable", error = %cause, "waiting for MongoDB; nothing is lost");
-            self.health.set_not_ready(format!("MongoDB: {cause}"));
+            self.health.set_mongodb_obstacle(Some(format!("MongoDB: {cause}")));
         }
     }
 
@@ -225,7 +225,7 @@ impl Store {
         if let Some(since) = outage.take() {
             let seconds = since.elapsed().as_secs_f64();
             tracing::info!(event = "mongodb_available", outage_seconds = seconds, "MongoDB answers again");
-            self.health.set_ready();
+            self.health.set_mongodb_obstacle(None);
         }
     }
 }

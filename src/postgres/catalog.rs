@@ -3,17 +3,12 @@
 //! The stream describes the past and the catalog the present, as with Debezium: between a change of
 //! shape and its first row the two can differ. Keeping this apart from decoding keeps decoding pure.
 
-use std::time::Duration;
-
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
-use super::session::within;
-use super::sql::query_error;
+use super::sql::answered;
 use crate::config::PostgresConfig;
 use crate::error::Result;
-
-const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A column as the catalog has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,11 +45,29 @@ pub async fn published_tables(
     let names: Vec<&str> = publications.split(',').map(str::trim).collect();
     let statement = "SELECT DISTINCT schemaname::text, tablename::text FROM pg_publication_tables \
                      WHERE pubname = ANY($1) ORDER BY 1, 2";
-    let rows = client
-        .query(statement, &[&names])
-        .await
-        .map_err(|error| query_error("reading the publication's tables", config, error))?;
+    let rows = answered("reading the publication's tables", config, client.query(statement, &[&names])).await?;
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// The columns of a table that its publications send. Before version 15 these are all but generated ones.
+pub async fn published_columns(
+    client: &Client,
+    config: &PostgresConfig,
+    publications: &str,
+    (schema, table): (&str, &str),
+) -> Result<Vec<String>> {
+    let names: Vec<&str> = publications.split(',').map(str::trim).collect();
+    let statement = "SELECT DISTINCT a.attname::text FROM pg_publication_tables p \
+                     JOIN pg_namespace n ON n.nspname = p.schemaname \
+                     JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename \
+                     JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped \
+                     WHERE p.pubname = ANY($1) AND p.schemaname = $2 AND p.tablename = $3 \
+                       AND CASE WHEN to_jsonb(p) ? 'attnames' THEN (to_jsonb(p) -> 'attnames') ? a.attname::text \
+                                ELSE a.attgenerated = '' END";
+    let what = format!("reading the published columns of {schema}.{table}");
+    let parameters: [&(dyn ToSql + Sync); 3] = [&names, &schema, &table];
+    let rows = answered(&what, config, client.query(statement, &parameters)).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
 /// The facts of one table; empty if the table is gone by now.
@@ -73,13 +86,8 @@ pub async fn table_facts(client: &Client, config: &PostgresConfig, schema: &str,
                WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary ORDER BY k.place";
     let what = format!("reading the columns of {schema}.{table}");
     let parameters: [&(dyn ToSql + Sync); 2] = [&schema, &table];
-    let both = async {
-        let failed = |error| query_error(&what, config, error);
-        let column_rows = client.query(columns, &parameters).await.map_err(failed)?;
-        Ok((column_rows, client.query(key, &parameters).await.map_err(failed)?))
-    };
-    // The stream waits for it.
-    let (column_rows, key_rows) = within(QUERY_TIMEOUT, &what, config, both).await?;
+    let column_rows = answered(&what, config, client.query(columns, &parameters)).await?;
+    let key_rows = answered(&what, config, client.query(key, &parameters)).await?;
     Ok(CatalogTable {
         columns: column_rows
             .iter()

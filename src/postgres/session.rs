@@ -21,7 +21,7 @@ use crate::config::{PostgresConfig, SslMode};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bound of one TCP connect and of the whole start-up.
-const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The application name that `pg_stat_replication` shows.
 pub(super) const APPLICATION_NAME: &str = "evp";

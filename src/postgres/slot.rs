@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use super::sql::query_error;
+use super::sql::answered;
 use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
@@ -35,15 +35,21 @@ pub struct Slot {
     pub holder: Option<String>,
 }
 
+/// The server's log from the slot's point of view, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SlotLog {
+    /// Written since the position that the slot's reader has confirmed.
+    pub unconfirmed_bytes: i64,
+    /// Kept on the server's disk for the slot, which includes transactions that were open at that position.
+    pub retained_bytes: i64,
+}
+
 /// Reads the server's settings.
 pub async fn server_facts(client: &Client, config: &PostgresConfig) -> Result<ServerFacts> {
     let statement = "SELECT current_setting('server_version_num')::int, current_setting('wal_level'), \
                      CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text \
                           ELSE pg_current_wal_flush_lsn()::text END, pg_is_in_recovery()";
-    let row = client
-        .query_one(statement, &[])
-        .await
-        .map_err(|error| query_error("reading the server's settings", config, error))?;
+    let row = answered("reading the server's settings", config, client.query_one(statement, &[])).await?;
     Ok(ServerFacts {
         version_number: row.get(0),
         wal_level: row.get(1),
@@ -58,10 +64,7 @@ pub async fn find_slot(client: &Client, config: &PostgresConfig, name: &str) -> 
                             s.active_pid::text || coalesce(' (' || nullif(a.application_name, '') || ')', '') \
                      FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
                      WHERE s.slot_name = $1";
-    let row = client
-        .query_opt(statement, &[&name])
-        .await
-        .map_err(|error| query_error("reading the replication slot", config, error))?;
+    let row = answered("reading the replication slot", config, client.query_opt(statement, &[&name])).await?;
     let Some(row) = row else { return Ok(None) };
     Ok(Some(Slot {
         plugin: row.get(0),
@@ -72,13 +75,20 @@ pub async fn find_slot(client: &Client, config: &PostgresConfig, name: &str) -> 
     }))
 }
 
+/// How much log a slot holds back; `None` if there is no such slot.
+pub async fn slot_log(client: &Client, config: &PostgresConfig, name: &str) -> Result<Option<SlotLog>> {
+    let statement = "SELECT coalesce(pg_current_wal_flush_lsn() - confirmed_flush_lsn, 0)::bigint, \
+                            coalesce(pg_current_wal_flush_lsn() - restart_lsn, 0)::bigint \
+                     FROM pg_replication_slots WHERE slot_name = $1";
+    let row = answered("reading the slot's log", config, client.query_opt(statement, &[&name])).await?;
+    Ok(row.map(|row| SlotLog { unconfirmed_bytes: row.get(0), retained_bytes: row.get(1) }))
+}
+
 /// Whether every publication of a comma separated list exists; the first that does not is returned.
 pub async fn publication_exists(client: &Client, config: &PostgresConfig, list: &str) -> Result<Result<(), String>> {
     for name in list.split(',').map(str::trim) {
-        let found = client
-            .query_opt("SELECT 1 FROM pg_publication WHERE pubname = $1", &[&name])
-            .await
-            .map_err(|error| query_error("reading the publication", config, error))?;
+        let statement = "SELECT 1 FROM pg_publication WHERE pubname = $1";
+        let found = answered("reading the publication", config, client.query_opt(statement, &[&name])).await?;
         if found.is_none() {
             return Ok(Err(name.to_owned()));
         }

@@ -1,16 +1,25 @@
 //! Ordinary SQL, for looking at the catalog and for set-up; never on the path of an event.
 
+use std::time::Duration;
+
 use tokio_postgres::config::SslMode as DriverSslMode;
 use tokio_postgres::{Client, Config};
 
 use super::server_error::{connection_error, server_error};
-use super::session::{APPLICATION_NAME, connect_tcp};
+use super::session::{APPLICATION_NAME, STARTUP_TIMEOUT, connect_tcp, within};
 use super::tls;
 use crate::config::{PostgresConfig, SslMode};
 use crate::error::{Error, ErrorKind, Result};
 
+/// A server that has taken a question and does not answer is given up, so that another one can be tried.
+const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Connects; the connection's task ends with the client.
 pub async fn connect(config: &PostgresConfig) -> Result<Client> {
+    within(STARTUP_TIMEOUT, "connecting", config, connect_by_mode(config)).await
+}
+
+async fn connect_by_mode(config: &PostgresConfig) -> Result<Client> {
     match config.ssl_mode {
         SslMode::Disable => connect_once(config, DriverSslMode::Disable).await,
         SslMode::Allow => match connect_once(config, DriverSslMode::Disable).await {
@@ -56,6 +65,16 @@ where
             tracing::debug!(event = "postgres_connection_lost", %error, "the SQL connection ended");
         }
     });
+}
+
+/// Waits for the answer to a statement that takes no time, such as one about the catalog.
+pub(super) async fn answered<T>(
+    what: &str,
+    config: &PostgresConfig,
+    answer: impl Future<Output = std::result::Result<T, tokio_postgres::Error>>,
+) -> Result<T> {
+    let answer = async { answer.await.map_err(|error| query_error(what, config, error)) };
+    within(QUERY_TIMEOUT, what, config, answer).await
 }
 
 /// The error of a statement, with its kind and remedy.

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 use super::in_flight::{Failure, InFlight};
 use crate::config::KafkaConfig;
 use crate::error::Result;
+use crate::kafka::headers::DEAD_LETTER_OF;
 use crate::kafka::{client_config, client_error, with_user_properties};
 
 /// Appended to the topic's name.
@@ -112,7 +113,7 @@ impl DeadLetters {
     fn add_reason(&self, headers: OwnedHeaders, event: &InFlight, failure: &Failure) -> OwnedHeaders {
         let handler = failure.handler.as_deref().unwrap_or_default();
         let reason: [(&str, &str); 12] = [
-            ("__connect.errors.topic", &self.config.topic),
+            (DEAD_LETTER_OF, &self.config.topic),
             ("__connect.errors.partition", &event.partition.to_string()),
             ("__connect.errors.offset", &event.position.offset.to_string()),
             ("__connect.errors.connector.name", &self.config.group_id),

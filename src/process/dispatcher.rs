@@ -42,6 +42,8 @@ const FENCE_WAIT: Duration = Duration::from_secs(8);
 const WAITING_EFFECTS_MAX: usize = 20_000;
 /// Events that may wait for their dead letters before no new ones are taken.
 const GIVEN_UP_MAX: usize = 1_000;
+/// What waits may keep so much in memory before nothing new is taken.
+const KEPT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// What the dispatcher works with.
 #[derive(Debug)]
@@ -202,8 +204,7 @@ impl Dispatcher {
     fn start_claiming(&mut self) {
         let is_worth_it = self.applying.is_none()
             || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
-        let has_room =
-            self.waiting.len() < WAITING_EFFECTS_MAX && self.given_up.len() < GIVEN_UP_MAX && self.progress.has_room();
+        let has_room = self.has_room();
         let is_busy = self.claiming.is_some() || self.claimed.is_some();
         if is_busy || self.gathered.is_empty() || !is_worth_it || !has_room {
             return;
@@ -213,13 +214,20 @@ impl Dispatcher {
         #[allow(clippy::cast_precision_loss)]
         metrics::histogram!("evp_process_batch_records").record(prepared.records as f64);
         // Behind a batch that is not durable yet, a document could be created that an election then lets come first.
-        let is_alone = self.applying.is_none() && prepared.records < CLAIM_AHEAD_RECORDS;
+        let is_alone = self.applying.is_none() && prepared.records < CLAIM_AHEAD_RECORDS && !self.waiting.is_holding();
         let creates = match is_alone && self.parts.store.tells_terms() {
             true => EarlyCreates::of(&prepared.events),
             false => EarlyCreates::default(),
         };
         let (claims, store) = (Arc::clone(&self.parts.claims), Arc::clone(&self.parts.store));
         self.claiming = Some(tokio::spawn(claim(claims, store, prepared, creates)));
+    }
+
+    fn has_room(&self) -> bool {
+        self.waiting.len() < WAITING_EFFECTS_MAX
+            && self.given_up.len() < GIVEN_UP_MAX
+            && self.waiting.bytes().saturating_add(self.given_up.bytes()) < KEPT_BYTES_MAX
+            && self.progress.has_room()
     }
 
     fn start_writing(&mut self) {
@@ -309,11 +317,11 @@ impl Dispatcher {
         let offsets = self.progress.revoke(partitions);
         self.gathered.drop_partitions(partitions);
         let progress = &self.progress;
-        let is_ours = |effect: &Effect| progress.is_current(&effect.event);
+        let is_ours = |event: &InFlight| progress.is_current(event);
         self.waiting.retain(is_ours);
-        self.given_up.retain(|event| progress.is_current(event));
+        self.given_up.retain(is_ours);
         if let Some(claimed) = &mut self.claimed {
-            claimed.retain(is_ours);
+            claimed.retain(|effect| is_ours(&effect.event));
         }
         Ok(offsets)
     }
@@ -338,6 +346,7 @@ impl Dispatcher {
         for event in &outcome.written {
             self.end(event, End::DeadLettered);
         }
+        self.waiting.release(&outcome.written);
         let mut refused = outcome.refused;
         refused.retain(|event| self.progress.is_current(event));
         self.given_up.refused(refused, Instant::now());
@@ -348,13 +357,17 @@ impl Dispatcher {
         let is_current = |event: &InFlight| self.progress.is_current(event);
         let process = &self.parts.process;
         let policy = RetryPolicy { retries_max: process.retries_max, delay: process.retry_delay };
-        let settled = settle(applied, is_current, policy, Instant::now())?;
+        let now = Instant::now();
+        let settled = settle(applied, is_current, policy, now)?;
         for event in settled.applied {
             self.tally.in_mongodb(&event);
             self.end(&event, End::Applied);
         }
         for (effect, due) in settled.parked {
             self.waiting.park(effect, due);
+        }
+        for (document, event) in settled.held {
+            self.waiting.hold(document, event, now);
         }
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!("evp_process_waiting_events").set(self.waiting.len() as f64);

@@ -29,6 +29,11 @@ impl GivenUp {
         self.new.len().saturating_add(self.refused.len())
     }
 
+    /// How many bytes their records keep in memory.
+    pub(super) fn bytes(&self) -> usize {
+        self.new.iter().chain(&self.refused).map(|event| event.record_bytes()).sum()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }

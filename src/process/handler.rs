@@ -22,7 +22,8 @@ pub trait Handler: Send + Sync + 'static {
         Ok(())
     }
 
-    /// The effects of the event.
+    /// The effects of the event. One that increments should do nothing else, so that its dead letter can be published
+    /// again without counting twice.
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>>;
 }
 

@@ -174,6 +174,11 @@ impl InFlight {
         self.progress.lock().record.clone()
     }
 
+    /// How many bytes its record keeps in memory, once it is detached.
+    pub(crate) fn record_bytes(&self) -> usize {
+        self.progress.lock().record.chunk.bytes()
+    }
+
     /// Copies the record out of its chunk, which may be a thousand times larger.
     pub(crate) fn detach_record(&self) {
         let mut progress = self.progress.lock();

@@ -174,7 +174,7 @@ async fn connect(
 
     let end = if options.until == Until::CaughtUp { EndOfPartition::Report } else { EndOfPartition::Ignore };
     let backlog_records_max = options.process.batch_records_max.saturating_mul(BACKLOG_BATCHES);
-    let mut consumer = consumer::start(&options.kafka, backlog_records_max, end)?;
+    let mut consumer = consumer::start(&options.kafka, backlog_records_max, end, Arc::clone(health))?;
     let cluster = wait_for("Kafka", health, async || consumer.cluster_id().await).await?;
     tracing::info!(
         event = "kafka_consumer_started",

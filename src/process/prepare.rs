@@ -9,6 +9,7 @@ use super::{Event, UnknownEvents};
 use crate::envelope::decode::{EnvelopeOp, decode};
 use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
+use crate::kafka::headers::DEAD_LETTER_OF;
 use crate::kafka::offsets::OffsetTracker;
 use crate::mongo::{Claim, Position, WriteModel};
 
@@ -67,7 +68,7 @@ impl PreparedEvent {
 }
 
 enum Parsed {
-    Event(Box<Event>),
+    Event(Box<Event>, EnvelopeOp),
     Skip(&'static str),
 }
 
@@ -79,7 +80,8 @@ impl Preparation {
             let chunk = Arc::new(chunk);
             for (index, record) in chunk.records().enumerate() {
                 let Some(assignment) = tracker.received(record.partition(), record.offset()) else { continue };
-                let position = Position { offset: record.offset(), sequence: 0, is_replay: false };
+                let is_replay = record.headers().any(|(name, _)| name == DEAD_LETTER_OF);
+                let position = Position { offset: record.offset(), sequence: 0, is_replay };
                 let kept = KeptRecord { chunk: Arc::clone(&chunk), index };
                 let event = InFlight::new(record.partition(), assignment, position, kept);
                 self.prepare_record(&record, event, &mut prepared);
@@ -90,8 +92,8 @@ impl Preparation {
     }
 
     fn prepare_record(&self, record: &Record<'_>, mut flight: InFlight, prepared: &mut Prepared) {
-        let event = match self.parse(record) {
-            Ok(Parsed::Event(event)) => event,
+        let (event, op) = match self.parse(record) {
+            Ok(Parsed::Event(event, op)) => (event, op),
             Ok(Parsed::Skip(reason)) => {
                 tracing::debug!(
                     event = "message_skipped",
@@ -123,7 +125,12 @@ impl Preparation {
             return;
         }
         flight.source_ts_us = event.source_ts_us;
-        flight.position.sequence = event.sequence_id.or(event.source_ts_us).unwrap_or(0);
+        // An update of the row tells of the same event once more, long after the event had its turn.
+        let is_update = op == EnvelopeOp::Update;
+        let happened_us = event.created_at.timestamp_millis().saturating_mul(1_000);
+        let time_us = if is_update { Some(happened_us) } else { event.source_ts_us };
+        flight.position.is_replay |= is_update;
+        flight.position.sequence = event.sequence_id.or(time_us).unwrap_or(0);
         let (parts, failed) = run_handlers(handlers, &event, &flight);
         if parts.is_empty() {
             let list = if failed { &mut prepared.failed } else { &mut prepared.without_effect };
@@ -142,7 +149,7 @@ impl Preparation {
             return Ok(Parsed::Skip("operation"));
         }
         let row = envelope.after.ok_or_else(|| Error::data("the envelope has no `after`"))?;
-        Ok(Parsed::Event(Box::new(Event::from_row(&row, envelope.source_ts_us)?)))
+        Ok(Parsed::Event(Box::new(Event::from_row(&row, envelope.source_ts_us)?), envelope.op))
     }
 }
 

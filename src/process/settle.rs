@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::apply::Applied;
 use super::collection::Outcome;
 use super::in_flight::{Effect, Failure, InFlight, Stage};
-use super::waiting::after;
+use super::waiting::{DocumentKey, after, key};
 use crate::error::{Error, Reaction, Result};
 
 /// How often and when an effect that may still heal is tried again.
@@ -25,6 +25,8 @@ pub(super) struct Settled {
     pub(super) parked: Vec<(Effect, Instant)>,
     /// Events that need a dead letter and have nothing left to be tried.
     pub(super) given_up: Vec<Arc<InFlight>>,
+    /// Documents on which an effect is given up, with its event.
+    pub(super) held: Vec<(DocumentKey, Arc<InFlight>)>,
 }
 
 /// What follows from one outcome.
@@ -86,6 +88,7 @@ pub(super) fn settle(
             }
             Next::MayHeal(error) | Next::GiveUp(error) => error,
         };
+        settled.held.push((key(&effect.model), Arc::clone(&effect.event)));
         let handler = Some(effect.handler.0.name().to_owned());
         let attempts = effect.attempts.saturating_add(1);
         if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error }) {

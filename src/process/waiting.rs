@@ -1,9 +1,13 @@
 //! Effects that wait for their document, each behind those of the same document that came before it.
+//!
+//! A document is held back from the moment an effect on it is given up until the dead letter is safe: with a later
+//! effect the watermark would pass the event, and after a crash it would be taken for applied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::in_flight::Effect;
+use super::in_flight::{Effect, InFlight};
 use crate::mongo::WriteModel;
 
 /// Effects by the document they wait for.
@@ -11,6 +15,7 @@ use crate::mongo::WriteModel;
 pub(crate) struct Waiting {
     documents: HashMap<DocumentKey, WaitingDocument>,
     effects: usize,
+    bytes: usize,
 }
 
 /// Collection and id.
@@ -20,10 +25,27 @@ pub(crate) type DocumentKey = (&'static str, String);
 struct WaitingDocument {
     effects: Vec<Effect>,
     due: Instant,
+    /// Events whose dead letters are not safe yet.
+    held_by: Vec<Arc<InFlight>>,
 }
 
-fn key(model: &WriteModel) -> DocumentKey {
+impl WaitingDocument {
+    fn due_at(due: Instant) -> Self {
+        Self { effects: Vec::new(), due, held_by: Vec::new() }
+    }
+
+    fn is_free(&self) -> bool {
+        self.held_by.is_empty()
+    }
+}
+
+pub(super) fn key(model: &WriteModel) -> DocumentKey {
     (model.collection(), model.id().to_owned())
+}
+
+/// What a waiting effect keeps in memory: its record, and about as much in its model.
+fn kept_bytes(effect: &Effect) -> usize {
+    effect.event.record_bytes().saturating_mul(2)
 }
 
 impl Waiting {
@@ -36,14 +58,38 @@ impl Waiting {
         self.documents.is_empty()
     }
 
+    /// How many bytes the waiting effects keep in memory, about.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Whether a document is held back.
+    pub(crate) fn is_holding(&self) -> bool {
+        self.documents.values().any(|document| !document.is_free())
+    }
+
     /// Lets an effect wait behind those of its document, which is tried again when the last of them is due.
     pub(crate) fn park(&mut self, effect: Effect, due: Instant) {
         effect.event.detach_record();
         self.effects = self.effects.saturating_add(1);
-        let new = || WaitingDocument { effects: Vec::new(), due };
-        let document = self.documents.entry(key(&effect.model)).or_insert_with(new);
+        self.bytes = self.bytes.saturating_add(kept_bytes(&effect));
+        let document = self.documents.entry(key(&effect.model)).or_insert_with(|| WaitingDocument::due_at(due));
         document.due = document.due.max(due);
         document.effects.push(effect);
+    }
+
+    /// Holds a document back until the dead letter of `event` is safe.
+    pub(crate) fn hold(&mut self, document: DocumentKey, event: Arc<InFlight>, now: Instant) {
+        self.documents.entry(document).or_insert_with(|| WaitingDocument::due_at(now)).held_by.push(event);
+    }
+
+    /// Frees the documents that were held back for these events alone.
+    pub(crate) fn release(&mut self, events: &[Arc<InFlight>]) {
+        let safe: HashSet<*const InFlight> = events.iter().map(Arc::as_ptr).collect();
+        for document in self.documents.values_mut() {
+            document.held_by.retain(|event| !safe.contains(&Arc::as_ptr(event)));
+        }
+        self.forget_idle();
     }
 
     /// Takes what is to be tried now, and lets the new effects of waiting documents wait behind the others.
@@ -53,11 +99,15 @@ impl Waiting {
         if self.documents.is_empty() {
             return effects;
         }
-        let mut ready: Vec<DocumentKey> =
-            self.documents.iter().filter(|(_, document)| document.due <= now).map(|(key, _)| key.clone()).collect();
+        let mut ready: Vec<DocumentKey> = self
+            .documents
+            .iter()
+            .filter(|(_, document)| document.due <= now && document.is_free())
+            .map(|(key, _)| key.clone())
+            .collect();
         for effect in effects.iter().filter(|effect| matches!(effect.model, WriteModel::Create(_))) {
             let key = key(&effect.model);
-            if self.documents.contains_key(&key) && !ready.contains(&key) {
+            if self.documents.get(&key).is_some_and(WaitingDocument::is_free) && !ready.contains(&key) {
                 ready.push(key);
             }
         }
@@ -65,6 +115,8 @@ impl Waiting {
         for key in ready {
             if let Some(document) = self.documents.remove(&key) {
                 self.effects = self.effects.saturating_sub(document.effects.len());
+                self.bytes =
+                    document.effects.iter().fold(self.bytes, |sum, effect| sum.saturating_sub(kept_bytes(effect)));
                 admitted.extend(document.effects);
             }
         }
@@ -73,6 +125,7 @@ impl Waiting {
                 Some(document) => {
                     effect.event.detach_record();
                     self.effects = self.effects.saturating_add(1);
+                    self.bytes = self.bytes.saturating_add(kept_bytes(&effect));
                     document.effects.push(effect);
                 }
                 None => admitted.push(effect),
@@ -83,16 +136,22 @@ impl Waiting {
 
     /// When the next document is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.documents.values().map(|document| document.due).min()
+        self.documents.values().filter(|document| document.is_free()).map(|document| document.due).min()
     }
 
-    /// Forgets effects, such as those of a partition that somebody else reads now.
-    pub(crate) fn retain(&mut self, keep: impl Fn(&Effect) -> bool) {
+    /// Forgets events, such as those of a partition that somebody else reads now.
+    pub(crate) fn retain(&mut self, keep: impl Fn(&InFlight) -> bool) {
         for document in self.documents.values_mut() {
-            document.effects.retain(&keep);
+            document.effects.retain(|effect| keep(&effect.event));
+            document.held_by.retain(|event| keep(event));
         }
-        self.documents.retain(|_, document| !document.effects.is_empty());
-        self.effects = self.documents.values().map(|document| document.effects.len()).sum();
+        self.forget_idle();
+        let effects = || self.documents.values().flat_map(|document| &document.effects);
+        (self.effects, self.bytes) = (effects().count(), effects().map(kept_bytes).sum());
+    }
+
+    fn forget_idle(&mut self) {
+        self.documents.retain(|_, document| !document.effects.is_empty() || !document.is_free());
     }
 }
 
@@ -122,6 +181,37 @@ mod tests {
         assert_eq!((waiting.next_due(), waiting.len()), (Some(due), 2));
         assert!(waiting.admit(vec![update(3)], now).is_empty());
         assert_eq!(offsets(&waiting.admit(vec![update(4)], due)), [1, 2, 3, 4]);
+        assert!(waiting.is_empty());
+    }
+
+    #[test]
+    fn a_document_is_held_back_until_the_dead_letters_of_its_events_are_safe() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let given_up = [Arc::new(InFlight::of(1)), Arc::new(InFlight::of(2))];
+        for event in &given_up {
+            waiting.hold(key(&update(1).model), Arc::clone(event), now);
+        }
+        waiting.park(update(3), now);
+        let created = || Effect::of(4, WriteModel::create("users", "1", bson::doc! {}));
+        assert!(waiting.admit(vec![created()], now).is_empty());
+        assert_eq!((waiting.next_due(), waiting.is_holding(), waiting.bytes() > 0), (None, true, true));
+        waiting.release(&given_up[..1]);
+        assert!(waiting.admit(Vec::new(), now).is_empty());
+        waiting.release(&given_up[1..]);
+        assert_eq!(waiting.next_due(), Some(now));
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now)), [3, 4]);
+        assert_eq!((waiting.is_empty(), waiting.bytes()), (true, 0));
+    }
+
+    #[test]
+    fn what_somebody_else_reads_now_holds_nothing_back() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
+        waiting.park(update(2), now);
+        waiting.retain(|event| event.position.offset != 1);
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now)), [2]);
+        waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
+        waiting.retain(|_| false);
         assert!(waiting.is_empty());
     }
 

@@ -1,5 +1,6 @@
 //! What an orchestrator asks over HTTP: alive, ready, and the metrics.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,29 +24,57 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 /// Whether the command does its work, and if not, why not.
 #[derive(Debug)]
 pub struct Health {
-    obstacle: Mutex<Option<String>>,
+    obstacles: Mutex<BTreeMap<Needed, String>>,
+}
+
+/// What the work needs. Each has its own obstacle, so that the return of one server does not hide the loss of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Needed {
+    Start,
+    Kafka,
+    MongoDb,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { obstacle: Mutex::new(Some("starting".to_owned())) }
+        Self { obstacles: Mutex::new([(Needed::Start, "starting".to_owned())].into()) }
     }
 }
 
 impl Health {
-    /// Work is being done.
+    /// The work has been started.
     pub fn set_ready(&self) {
-        *self.obstacle.lock() = None;
+        self.obstacles.lock().remove(&Needed::Start);
     }
 
-    /// Work is not being done; `reason` is for people.
+    /// The work cannot be started, or must be anew; `reason` is for people.
     pub fn set_not_ready(&self, reason: impl Into<String>) {
-        *self.obstacle.lock() = Some(reason.into());
+        self.obstacles.lock().insert(Needed::Start, reason.into());
     }
 
-    /// The reason why work is not being done, if there is one.
+    /// Kafka keeps the work waiting for the given reason, or no longer.
+    pub fn set_kafka_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Kafka, reason);
+    }
+
+    /// MongoDB keeps the work waiting for the given reason, or no longer.
+    pub fn set_mongodb_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::MongoDb, reason);
+    }
+
+    fn set(&self, needed: Needed, reason: Option<String>) {
+        let mut obstacles = self.obstacles.lock();
+        match reason {
+            Some(reason) => obstacles.insert(needed, reason),
+            None => obstacles.remove(&needed),
+        };
+    }
+
+    /// The reasons why work is not being done, if there are any.
     pub fn obstacle(&self) -> Option<String> {
-        self.obstacle.lock().clone()
+        let obstacles = self.obstacles.lock();
+        let reasons: Vec<&str> = obstacles.values().map(String::as_str).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }
 

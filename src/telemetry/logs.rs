@@ -1,6 +1,6 @@
 //! Logs on stderr, as text for people or as JSON lines for programs.
 //!
-//! Every line that a program may wait for has the field `event`; its names are listed in `design.md` and stay.
+//! Every line that a program may wait for has the field `event`; these names stay.
 
 use std::io::IsTerminal;
 
@@ -26,7 +26,7 @@ impl LogFormat {
     }
 }
 
-/// Checks a level, in the spellings of this and of the seed's logger, or a filter such as `evp=debug`.
+/// Checks a level, in the spellings of this and of other loggers, or a filter such as `evp=debug`.
 pub fn parse_level(text: &str) -> Result<String, String> {
     let level = text.trim().to_ascii_lowercase();
     let name = match level.as_str() {

@@ -48,14 +48,20 @@ use MetricKind::{Counter, Gauge};
 /// All metrics.
 pub const METRICS: &[Metric] = &[
     metric("evp_build_info", Gauge, Unit::Count, "1; the version is the label"),
-    metric("evp_capture_events_total", Counter, Unit::Count, "Changes acknowledged by Kafka, by op"),
-    metric("evp_capture_transactions_total", Counter, Unit::Count, "Transactions acknowledged by Kafka"),
+    metric("evp_capture_events_total", Counter, Unit::Count, "Changes handed to the Kafka client, by op"),
+    metric("evp_capture_transactions_total", Counter, Unit::Count, "Transactions received whole, empty ones included"),
     metric("evp_capture_ack_latency_seconds", LATENCY, Unit::Seconds, "From commit to Kafka's acknowledgement"),
     metric("evp_capture_received_lsn", Gauge, Unit::Bytes, "Position received from the slot"),
     metric("evp_capture_flushed_lsn", Gauge, Unit::Bytes, "Position confirmed to the slot"),
-    metric("evp_capture_lag_bytes", Gauge, Unit::Bytes, "WAL between the server's end and the confirmed position"),
+    metric("evp_capture_lag_bytes", Gauge, Unit::Bytes, "Log written since the position that the slot has confirmed"),
+    metric("evp_capture_retained_bytes", Gauge, Unit::Bytes, "Log that PostgreSQL keeps on its disk for the slot"),
     metric("evp_capture_in_flight_records", Gauge, Unit::Count, "Records sent and not yet acknowledged"),
-    metric("evp_capture_reconnects_total", Counter, Unit::Count, "Replication streams opened after the first"),
+    metric(
+        "evp_capture_reconnects_total",
+        Counter,
+        Unit::Count,
+        "Sessions that ended with an error, or could not begin, and are tried again",
+    ),
     metric("evp_capture_connected", Gauge, Unit::Count, "1 while the replication stream is open"),
     metric(
         "evp_capture_dropped_duplicates_total",
@@ -67,7 +73,7 @@ pub const METRICS: &[Metric] = &[
         "evp_capture_last_event_timestamp_seconds",
         Gauge,
         Unit::Seconds,
-        "Commit time of the last acknowledged change, since 1970",
+        "Commit time of the last change received, since 1970",
     ),
     metric(
         "evp_process_events_total",

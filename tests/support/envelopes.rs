@@ -66,7 +66,14 @@ fn client(world: &World) -> ClientConfig {
 
 /// Puts records on a topic, in order.
 pub(crate) async fn produce(world: &World, topic: &str, records: &[NewRecord]) {
-    let producer: FutureProducer = client(world).set("enable.idempotence", "true").create().unwrap();
+    produce_compressed(world, topic, records, "none").await;
+}
+
+/// The same, in batches that `codec` compresses.
+pub(crate) async fn produce_compressed(world: &World, topic: &str, records: &[NewRecord], codec: &str) {
+    let mut client = client(world);
+    client.set("enable.idempotence", "true").set("compression.type", codec);
+    let producer: FutureProducer = client.create().unwrap();
     let mut sent = Vec::new();
     for record in records {
         let headers = record
