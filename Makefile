@@ -10,13 +10,13 @@ up: ## start PostgreSQL, Kafka and MongoDB (configured ones, Docker, or native p
 down: ## stop them, keep their data
 	@compose/down
 
-demo: ## the main job from end to end on servers of its own, in under five minutes
+demo: ## the main job from end to end (configured servers, or its own), in under five minutes
 	@compose/demo
 
-test: ## all tests, on servers of their own
+test: ## all tests (configured servers, or their own)
 	@compose/test
 
-bench: ## the benchmarks, on servers of their own
+bench: ## the benchmarks (configured servers, or their own)
 	@cargo build --release --locked
 	@cargo bench --locked --no-run
 	@cargo bench --locked --bench decode --bench envelope --bench write_model
