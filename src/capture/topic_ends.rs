@@ -60,7 +60,7 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String]) -> Res
     Ok(TopicState { partition_counts, tails, confirmation, has_position_topic, ends })
 }
 
-/// The tail after one more record; records that neither evp nor Debezium wrote, or wrote here, change nothing.
+/// The tail after one more record; records of others change nothing, nor do dead letters that were published again.
 fn later_tail(tail: Option<Tail>, message: &BorrowedMessage<'_>) -> Option<Tail> {
     if headers::has(message, DEAD_LETTER_OF) {
         return tail;

@@ -323,6 +323,11 @@ impl Reader {
                 | RDKafkaErrorCode::SaslAuthenticationFailed
                 | RDKafkaErrorCode::Authentication,
             ) => Err(client_error(&format!("reading topic `{topic}`"), &self.config, error)),
+            // One broker of several, whose partitions others take over. If it is the last, all are reported to be down.
+            Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve) if !fatal => {
+                tracing::debug!(event = "kafka_broker_lost", %error, "a broker does not answer");
+                Ok(())
+            }
             _ if fatal => Err(client_error(&format!("reading topic `{topic}`"), &self.config, error)),
             _ => {
                 self.consumer.group.context().interrupted(error);
