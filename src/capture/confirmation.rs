@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::acknowledgements::{Acknowledgements, CONFIRMATION_TICKET};
 use super::lineage::Lineage;
 use super::resume::Confirmation;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
 use crate::kafka::tail::TailReader;
 use crate::lsn::Lsn;
@@ -120,9 +120,12 @@ impl Confirmer {
         let before = self.acknowledgements.confirmations();
         let key = key(&self.slot_name);
         producer.send(&self.topic, Some(0), Some(&key), Some(value.as_bytes()), None, CONFIRMATION_TICKET)?;
-        self.acknowledgements.wait_for(|acknowledgements| acknowledgements.confirmations() > before).await;
+        let is_written = |acknowledgements: &Acknowledgements| acknowledgements.confirmations() > before;
+        self.acknowledgements.wait_for(is_written).await;
         match self.acknowledgements.take_failure() {
             Some(error) => Err(error),
+            // The failure that ended the wait is told by another task.
+            None if !is_written(&self.acknowledgements) => Err(Error::unavailable("a position was not confirmed")),
             None => {
                 self.confirmed.set(lsn);
                 Ok(())

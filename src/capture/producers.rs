@@ -65,6 +65,12 @@ impl Producers {
         late.map_or(&*self.0.prompt, |late| &late.producer)
     }
 
+    /// Whether one of them can write no more.
+    pub(super) fn are_broken(&self) -> bool {
+        let mut late = [&self.0.grouped, &self.0.bulk].into_iter().filter_map(OnceLock::get);
+        self.0.prompt.is_broken() || late.any(|late| late.producer.is_broken())
+    }
+
     /// Drops what is queued; see [`Producer::close`].
     pub(super) fn close(&self) {
         self.0.prompt.close();

@@ -266,6 +266,11 @@ impl Capture {
     }
 
     fn producers(&mut self) -> Result<Producers> {
+        if self.producers.as_ref().is_some_and(Producers::are_broken)
+            && let Some(broken) = self.producers.take()
+        {
+            broken.close();
+        }
         if let Some(producers) = &self.producers {
             return Ok(producers.clone());
         }

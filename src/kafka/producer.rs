@@ -173,6 +173,11 @@ impl Producer {
         })
     }
 
+    /// Whether it can write no more, as after a refusal that an idempotent producer cannot get over.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.inner.client().fatal_error().is_some()
+    }
+
     /// Drops what is still queued, whose transactions are not confirmed and will be read again.
     ///
     /// Once this returns, the sink hears nothing more, whoever still holds the producer.
