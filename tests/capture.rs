@@ -311,6 +311,8 @@ async fn a_slot_that_somebody_else_reads_is_waited_for_and_its_reader_named() {
 async fn a_gap_is_accepted_at_the_start_and_not_later() {
     let world = World::new("capture_flag").await;
     world.init(1);
+    // So that there is nothing to accept at the start, and nothing to write down.
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
     let mut capture = world.start(&["capture", "--accept-gap"]);
     capture.event("streaming_started").await;
     let sql = world.sql().await;
