@@ -137,8 +137,8 @@ impl Acknowledgements {
 impl DeliverySink for Acknowledgements {
     fn delivered(&self, ticket: usize, payload_bytes: usize) {
         if self.is_kafka_away.swap(false, Ordering::Relaxed) {
-            tracing::info!(event = "kafka_reachable", "Kafka answers again");
             self.health.set_kafka_obstacle(None);
+            tracing::info!(event = "kafka_reachable", "Kafka answers again");
         }
         match ticket {
             HEARTBEAT_TICKET => {}
@@ -173,12 +173,12 @@ impl DeliverySink for Acknowledgements {
 
     fn unreachable(&self, problem: &str) {
         if self.has_session.load(Ordering::Relaxed) && !self.is_kafka_away.swap(true, Ordering::Relaxed) {
+            self.health.set_kafka_obstacle(Some(format!("Kafka does not answer: {problem}")));
             tracing::warn!(
                 event = "kafka_unreachable",
                 problem,
                 "Kafka does not answer; nothing is lost, capture waits and goes on by itself"
             );
-            self.health.set_kafka_obstacle(Some(format!("Kafka does not answer: {problem}")));
         }
     }
 }

@@ -125,15 +125,15 @@ impl GroupContext {
             return;
         }
         let error = client_error("reading events", &self.config, error);
-        tracing::warn!(event = "kafka_unavailable", %error, "reading is interrupted and resumes by itself");
         self.health.set_kafka_obstacle(Some(error.to_string()));
+        tracing::warn!(event = "kafka_unavailable", %error, "reading is interrupted and resumes by itself");
     }
 
     /// Kafka answers.
     pub(crate) fn answered(&self) {
         if self.unreachable.load(Ordering::Relaxed) && self.unreachable.swap(false, Ordering::Relaxed) {
-            tracing::info!(event = "kafka_available", "Kafka answers again");
             self.health.set_kafka_obstacle(None);
+            tracing::info!(event = "kafka_available", "Kafka answers again");
         }
     }
 

@@ -215,8 +215,8 @@ impl Store {
         let mut outage = self.outage.lock();
         if outage.is_none() {
             *outage = Some(Instant::now());
-            tracing::warn!(event = "mongodb_unavailable", error = %cause, "waiting for MongoDB; nothing is lost");
             self.health.set_mongodb_obstacle(Some(format!("MongoDB: {cause}")));
+            tracing::warn!(event = "mongodb_unavailable", error = %cause, "waiting for MongoDB; nothing is lost");
         }
     }
 
@@ -224,8 +224,8 @@ impl Store {
         let mut outage = self.outage.lock();
         if let Some(since) = outage.take() {
             let seconds = since.elapsed().as_secs_f64();
-            tracing::info!(event = "mongodb_available", outage_seconds = seconds, "MongoDB answers again");
             self.health.set_mongodb_obstacle(None);
+            tracing::info!(event = "mongodb_available", outage_seconds = seconds, "MongoDB answers again");
         }
     }
 }
