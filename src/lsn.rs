@@ -30,11 +30,6 @@ impl Lsn {
     pub const fn as_i64(self) -> i64 {
         self.0.cast_signed()
     }
-
-    /// How many bytes of log lie between `earlier` and this position.
-    pub const fn bytes_since(self, earlier: Self) -> u64 {
-        self.0.saturating_sub(earlier.0)
-    }
 }
 
 impl fmt::Display for Lsn {

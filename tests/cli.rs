@@ -219,6 +219,7 @@ async fn a_server_that_takes_connections_and_never_answers_is_told_and_tried_aga
     let waiting = capture.event("capture_waiting").await;
     assert!(waiting["error"].as_str().unwrap().contains("PostgreSQL at 127.0.0.1"), "{waiting}");
     assert_eq!(capture.stop().code, Some(0));
+    // For the world to remove what it has made.
     world.set("POSTGRES_PORT", port);
 }
 

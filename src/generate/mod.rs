@@ -116,8 +116,8 @@ impl GenerateSummary {
                 let missing = visible.expected.saturating_sub(visible.latency.count);
                 let seconds = VISIBLE_TIMEOUT.as_secs();
                 let message = format!(
-                    "{missing} of {} new documents were not visible {seconds} s after the last insert: \
-                     see whether `evp capture` and `evp process` run and use the same servers",
+                    "{missing} of {} new documents were not visible when watching ended, at a signal or {seconds} s after the \
+                     last insert: see whether `evp capture` and `evp process` run and use the same servers",
                     visible.expected
                 );
                 Err(Error::new(ErrorKind::Missing, message))

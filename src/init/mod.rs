@@ -1,8 +1,8 @@
 //! `evp init`: makes what is missing on each server, keeps what exists, and says which was which.
 //!
-//! Nothing is ever changed or dropped, so it is safe to run at every deployment; only a publication of this role's gets the
-//! captured tables that it lacks. What PostgreSQL does not let
-//! this role do is collected with the statement that a DBA has to run, after everything else has been done.
+//! Nothing is ever changed or dropped, so it is safe to run at every deployment; only a publication of this role's gets
+//! the captured tables that it lacks. What PostgreSQL does not let this role do is collected with the statement that a
+//! DBA has to run, after everything else has been done.
 
 mod collections;
 mod migrations;

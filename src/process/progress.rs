@@ -78,7 +78,7 @@ impl Progress {
     /// Commits what has advanced, without waiting for the answer; returns what that is.
     ///
     /// Nothing while Kafka is away: librdkafka gives partitions back, and joins the group again, only once it has an answer
-    /// to every commit, which may then take it minutes.
+    /// to every commit. One made while Kafka was away was once without an answer a minute after Kafka was back.
     pub(super) fn commit(&mut self, consumer: &ConsumerHandle) -> Vec<(i32, i64)> {
         if consumer.is_unreachable() {
             return Vec::new();
