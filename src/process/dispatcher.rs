@@ -4,6 +4,8 @@
 //! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
 //! time, which keeps the order of each document.
 
+mod deliveries;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,8 +38,6 @@ use crate::telemetry::Health;
 /// From so many records on the next batch is claimed while the one before is being written.
 const CLAIM_AHEAD_RECORDS: usize = 450;
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
-/// A rebalance waits this long for the batch that is being written; the consumer thread waits a little longer.
-const FENCE_WAIT: Duration = Duration::from_secs(8);
 /// Effects that may wait for their documents before no new events are taken.
 const WAITING_EFFECTS_MAX: usize = 20_000;
 /// Events that may wait for their dead letters before no new ones are taken.
@@ -261,69 +261,6 @@ impl Dispatcher {
             && self.giving_up.is_none()
             && self.given_up.is_empty();
         idle && self.progress.is_at_end() && self.waiting.is_empty()
-    }
-
-    /// Takes a delivery and those that are there already, so that a batch is as large as it can be.
-    async fn receive(&mut self, delivery: Delivery) -> Result<()> {
-        self.receive_one(delivery).await?;
-        while let Ok(delivery) = self.consumer.deliveries.try_recv() {
-            self.receive_one(delivery).await?;
-        }
-        Ok(())
-    }
-
-    async fn receive_one(&mut self, delivery: Delivery) -> Result<()> {
-        match delivery {
-            Delivery::Chunk(chunk) => self.gathered.push(chunk),
-            Delivery::EndOfPartition(partition) => self.progress.reached_end(partition),
-            Delivery::Assigned(partitions) => {
-                self.progress.assign(&partitions);
-                self.parts.health.set_ready();
-                tracing::info!(event = "partitions_assigned", ?partitions, "reading");
-            }
-            Delivery::Revoked { partitions, answer } => {
-                let offsets = self.fence(&partitions).await?;
-                // The consumer thread has stopped waiting; what is not committed is applied again, without effect.
-                let _ = answer.send(offsets);
-            }
-            Delivery::Uncommitted { partition, bounds, skips } => {
-                self.parts.source.check(&self.consumer, partition, bounds).await?;
-                if skips {
-                    self.progress.will_begin_at(partition, bounds.1);
-                }
-            }
-            Delivery::OffsetsVoid => {
-                self.parts.source.renew().await?;
-            }
-            Delivery::Failed(error) => return Err(error),
-        }
-        Ok(())
-    }
-
-    /// Lets the batch that is being written finish, forgets what is behind it, and says what may be committed.
-    async fn fence(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>> {
-        tracing::info!(event = "partitions_revoked", ?partitions, "another member reads them from now on");
-        let deadline = tokio::time::Instant::now() + FENCE_WAIT;
-        if self.applying.is_some()
-            && let Ok(applied) = tokio::time::timeout_at(deadline, join(&mut self.applying)).await
-        {
-            self.settle(applied?)?;
-        }
-        if self.giving_up.is_some()
-            && let Ok(outcome) = tokio::time::timeout_at(deadline, join(&mut self.giving_up)).await
-        {
-            self.dead_lettered(outcome?);
-        }
-        let offsets = self.progress.revoke(partitions);
-        self.gathered.drop_partitions(partitions);
-        let progress = &self.progress;
-        let is_ours = |event: &InFlight| progress.is_current(event);
-        self.waiting.retain(is_ours);
-        self.given_up.retain(is_ours);
-        if let Some(claimed) = &mut self.claimed {
-            claimed.retain(|effect| is_ours(&effect.event));
-        }
-        Ok(offsets)
     }
 
     fn claims_answered(&mut self, mut claimed: Claimed) {
