@@ -120,6 +120,10 @@ pub struct CaptureArguments {
     #[arg(long)]
     pub accept_gap: bool,
 
+    /// What happens to a row that the topic does not take: too large, or a value that cannot be written
+    #[arg(long, value_enum, value_name = "ACTION", default_value = "stop")]
+    pub refused_rows: RefusedRowsArgument,
+
     /// Do not write the evp.position header; a crash can then repeat events, as Debezium does
     #[arg(long)]
     pub no_position_header: bool,
@@ -223,6 +227,15 @@ pub struct VerifyArguments {
 pub enum UntilArgument {
     /// At the end as it is at start.
     CaughtUp,
+}
+
+/// Values of `--refused-rows`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum RefusedRowsArgument {
+    /// Stop before it, with exit code 2.
+    Stop,
+    /// Put a pointer to it into the dead-letter topic and go on behind it.
+    DeadLetter,
 }
 
 /// Values of `--unknown-events`.

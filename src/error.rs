@@ -24,6 +24,8 @@ pub enum ErrorKind {
     Missing,
     /// Going on would lose or skip data: a gap, a foreign slot, another cluster.
     Refused,
+    /// A server answers with an error that evp does not know.
+    Unknown,
     /// A peer sent bytes that break its protocol.
     Protocol,
     /// One event or row cannot be handled, now or ever.
@@ -39,17 +41,23 @@ pub enum ErrorKind {
 pub enum Reaction {
     /// Wait and try again, for as long as it takes.
     Retry,
+    /// Wait and try again, [`TRIES_MAX`] times in a row; then stop the process with the kind's exit code.
+    RetryBriefly,
     /// Stop the process with the kind's exit code.
     Halt,
     /// Put the one event aside and go on.
     DeadLetter,
 }
 
+/// How often in a row something is tried that [`Reaction::RetryBriefly`] answers.
+pub const TRIES_MAX: u32 = 8;
+
 impl ErrorKind {
     /// The one table from kind to reaction.
     pub fn reaction(self) -> Reaction {
         match self {
             Self::Unavailable => Reaction::Retry,
+            Self::Unknown => Reaction::RetryBriefly,
             Self::Data => Reaction::DeadLetter,
             Self::Configuration
             | Self::Denied
@@ -69,6 +77,7 @@ impl ErrorKind {
             Self::Unavailable
             | Self::Denied
             | Self::Missing
+            | Self::Unknown
             | Self::Protocol
             | Self::Data
             | Self::Unsupported
@@ -84,6 +93,7 @@ impl ErrorKind {
             Self::Denied => "denied",
             Self::Missing => "missing",
             Self::Refused => "refused",
+            Self::Unknown => "unknown",
             Self::Protocol => "protocol",
             Self::Data => "data",
             Self::Unsupported => "unsupported",

@@ -8,8 +8,8 @@ use std::time::Duration;
 use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
-use crate::capture::{self, CaptureChoices, CaptureOptions};
-use crate::cli::{Arguments, Command, GenerateArguments, UnknownEventsArgument, UntilArgument};
+use crate::capture::{self, CaptureChoices, CaptureOptions, RefusedRows};
+use crate::cli::{Arguments, Command, GenerateArguments, RefusedRowsArgument, UnknownEventsArgument, UntilArgument};
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, GenerateOptions, Length};
@@ -90,6 +90,10 @@ fn task_of(command: Command, variables: &mut Variables) -> Result<Task> {
                 until: until(flags.until),
                 accept_gap: flags.accept_gap,
                 with_position_header: !flags.no_position_header,
+                refused_rows: match flags.refused_rows {
+                    RefusedRowsArgument::Stop => RefusedRows::Stop,
+                    RefusedRowsArgument::DeadLetter => RefusedRows::DeadLetter,
+                },
             };
             let options = CaptureOptions::load(variables, choices)?;
             Ok(Task::Capture(Box::new(options)))

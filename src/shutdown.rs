@@ -14,16 +14,18 @@ pub enum Until {
     CaughtUp,
 }
 
-/// Cancels `token` at the first SIGINT or SIGTERM, so that work in flight can drain; the second ends the process.
+/// Cancels `token` at the first SIGINT, SIGTERM or SIGHUP, so that work in flight can drain; the second ends the process.
 pub fn listen(token: CancellationToken) -> Result<()> {
     let failed = |error| Error::with_source(ErrorKind::System, "cannot listen for signals", error);
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
     tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
                 _ = interrupt.recv() => "SIGINT",
                 _ = terminate.recv() => "SIGTERM",
+                _ = hangup.recv() => "SIGHUP",
             }
         };
         let name = next().await;

@@ -9,6 +9,14 @@ mod support;
 mod capture;
 /// `evp capture` when the server behind the slot, or the topic, is not what it was.
 mod capture_history;
+/// `evp capture` and what the stream does not tell: publications and catalog.
+mod capture_publication;
+/// `evp capture` and rows that the topic does not take.
+mod capture_refusals;
+/// `evp capture` beside a broker that stands still.
+mod capture_stall;
+/// `evp capture` behind records that others have written.
+mod capture_takeover;
 /// What a user meets first: usage, configuration, and servers that are not as they should be.
 mod cli;
 /// `evp generate` and `evp verify`.

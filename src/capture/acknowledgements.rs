@@ -1,15 +1,18 @@
 //! Where the producer's thread and the pipeline meet: progress, what is in flight, and the first failure.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
+use super::acknowledged_ends::AcknowledgedEnds;
 use super::lane::{InFlight, is_relief};
 use super::progress::{Progress, Ticket};
+use super::stall::Standing;
 use crate::error::Error;
-use crate::kafka::producer::DeliverySink;
+use crate::kafka::producer::{DeliveryFailure, DeliverySink, Place};
 use crate::lsn::Lsn;
 use crate::telemetry::{Health, LatencyRecorder};
 
@@ -24,8 +27,14 @@ pub(super) struct Acknowledgements {
     progress: Mutex<Progress>,
     in_flight_records: AtomicUsize,
     in_flight_bytes: AtomicUsize,
-    confirmations: AtomicUsize,
-    failure: Mutex<Option<Error>>,
+    last_begun: AtomicU64,
+    acknowledged: AtomicU64,
+    confirmations_sent: AtomicU64,
+    confirmations: AtomicU64,
+    is_heartbeat_open: AtomicBool,
+    heartbeats: AtomicU64,
+    ends: Mutex<AcknowledgedEnds>,
+    failure: Mutex<Option<DeliveryFailure>>,
     has_failed: AtomicBool,
     changed: Notify,
     /// Before the first session it is the inspection of the topics that says what is wrong with Kafka.
@@ -41,7 +50,13 @@ impl Acknowledgements {
             progress: Mutex::new(Progress::default()),
             in_flight_records: AtomicUsize::new(0),
             in_flight_bytes: AtomicUsize::new(0),
-            confirmations: AtomicUsize::new(0),
+            last_begun: AtomicU64::new(0),
+            acknowledged: AtomicU64::new(0),
+            confirmations_sent: AtomicU64::new(0),
+            confirmations: AtomicU64::new(0),
+            is_heartbeat_open: AtomicBool::new(false),
+            heartbeats: AtomicU64::new(0),
+            ends: Mutex::default(),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
             changed: Notify::new(),
@@ -52,21 +67,69 @@ impl Acknowledgements {
         }
     }
 
-    /// Begins a session whose slot stands at `flushed`; everything of the last one is acknowledged or dropped.
-    pub(super) fn start_session(&self, flushed: Lsn) {
+    /// Begins a session whose slot stands at `flushed` and whose topics end at `ends`; everything of the last one is
+    /// acknowledged or dropped.
+    pub(super) fn start_session(&self, flushed: Lsn, ends: HashMap<(String, i32), i64>) {
+        *self.ends.lock() = AcknowledgedEnds::starting_at(ends);
         *self.progress.lock() = Progress::starting_at(flushed);
         self.in_flight_records.store(0, Ordering::Relaxed);
         self.in_flight_bytes.store(0, Ordering::Relaxed);
+        self.confirmations_sent.store(self.confirmations.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.is_heartbeat_open.store(false, Ordering::Relaxed);
         *self.failure.lock() = None;
         self.has_failed.store(false, Ordering::Relaxed);
         self.has_session.store(true, Ordering::Relaxed);
         // The ends of the topics were read a moment ago.
         self.is_kafka_away.store(false, Ordering::Relaxed);
         self.health.set_kafka_obstacle(None);
+        self.health.set_delivery_obstacle(None);
     }
 
-    pub(super) fn begin(&self, commit_time_us: i64) -> Ticket {
+    pub(super) fn begin(&self, commit_lsn: Lsn, commit_time_us: i64) -> Ticket {
+        self.last_begun.store(commit_lsn.get(), Ordering::Relaxed);
         self.progress.lock().begin(commit_time_us)
+    }
+
+    /// The commit of the transaction that began last, beyond which nothing can be in flight.
+    pub(super) fn last_begun(&self) -> Lsn {
+        Lsn::new(self.last_begun.load(Ordering::Relaxed))
+    }
+
+    /// Counts a confirmation record before it is queued.
+    pub(super) fn confirmation_sent(&self) {
+        self.confirmations_sent.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Counts a heartbeat before it is queued; false while the one before is not acknowledged, as nobody needs two.
+    pub(super) fn heartbeat_sent(&self) -> bool {
+        !self.is_heartbeat_open.swap(true, Ordering::AcqRel)
+    }
+
+    /// What waits for Kafka, and how much Kafka has acknowledged, of each kind.
+    pub(super) fn standing(&self) -> [Standing; 3] {
+        let confirmations = self.confirmations.load(Ordering::Acquire);
+        let sent = self.confirmations_sent.load(Ordering::Acquire);
+        let open = |count: u64| usize::try_from(count).unwrap_or(usize::MAX);
+        [
+            Standing {
+                open: self.in_flight_records.load(Ordering::SeqCst),
+                acknowledged: self.acknowledged.load(Ordering::Relaxed),
+            },
+            Standing { open: open(sent.saturating_sub(confirmations)), acknowledged: confirmations },
+            Standing {
+                open: usize::from(self.is_heartbeat_open.load(Ordering::Acquire)),
+                acknowledged: self.heartbeats.load(Ordering::Relaxed),
+            },
+        ]
+    }
+
+    /// Where the partitions end at least, by the acknowledgements of this run.
+    pub(super) fn ends(&self) -> HashMap<(String, i32), i64> {
+        self.ends.lock().all()
+    }
+
+    pub(super) fn health(&self) -> &Health {
+        &self.health
     }
 
     /// Counts a record before it is queued, because its acknowledgement can come at once.
@@ -104,7 +167,7 @@ impl Acknowledgements {
     }
 
     /// How many confirmation records Kafka has acknowledged.
-    pub(super) fn confirmations(&self) -> usize {
+    pub(super) fn confirmations(&self) -> u64 {
         self.confirmations.load(Ordering::Acquire)
     }
 
@@ -113,8 +176,8 @@ impl Acknowledgements {
         self.has_failed.load(Ordering::Acquire)
     }
 
-    /// The first failure, once.
-    pub(super) fn take_failure(&self) -> Option<Error> {
+    /// The first failure, once; a refusal, which tells more, comes before others.
+    pub(super) fn take_failure(&self) -> Option<DeliveryFailure> {
         if self.has_failed.load(Ordering::Acquire) { self.failure.lock().take() } else { None }
     }
 
@@ -135,13 +198,18 @@ impl Acknowledgements {
 }
 
 impl DeliverySink for Acknowledgements {
-    fn delivered(&self, ticket: usize, payload_bytes: usize) {
+    fn delivered(&self, ticket: usize, payload_bytes: usize, place: Place<'_>) {
         if self.is_kafka_away.swap(false, Ordering::Relaxed) {
             self.health.set_kafka_obstacle(None);
+            // What stands nevertheless is told again by its watch.
+            self.health.set_delivery_obstacle(None);
             tracing::info!(event = "kafka_reachable", "Kafka answers again");
         }
         match ticket {
-            HEARTBEAT_TICKET => {}
+            HEARTBEAT_TICKET => {
+                self.heartbeats.fetch_add(1, Ordering::Relaxed);
+                self.is_heartbeat_open.store(false, Ordering::Release);
+            }
             CONFIRMATION_TICKET => {
                 self.confirmations.fetch_add(1, Ordering::AcqRel);
                 self.changed.notify_waiters();
@@ -150,6 +218,14 @@ impl DeliverySink for Acknowledgements {
                 let mut progress = self.progress.lock();
                 progress.acknowledged(Ticket(ticket as u64), |time| self.latency.record_since_epoch_us(time));
                 drop(progress);
+                if !self.ends.lock().note(place) {
+                    self.failed(DeliveryFailure::Failed(Error::refused(format!(
+                        "partition {} of topic {} begins again at offset {}: the topic was deleted and made anew, and what was \
+                         in it is gone; if that is acceptable, start once with --accept-gap",
+                        place.partition, place.topic, place.offset
+                    ))));
+                }
+                self.acknowledged.fetch_add(1, Ordering::Relaxed);
                 // Last, because who sees nothing in flight takes the positions for final.
                 let bytes = self.in_flight_bytes.fetch_sub(payload_bytes, Ordering::Relaxed);
                 let records = self.in_flight_records.fetch_sub(1, Ordering::SeqCst);
@@ -165,8 +241,13 @@ impl DeliverySink for Acknowledgements {
         }
     }
 
-    fn failed(&self, _: usize, error: Error) {
-        self.failure.lock().get_or_insert(error);
+    fn failed(&self, failure: DeliveryFailure) {
+        let mut known = self.failure.lock();
+        match (&*known, &failure) {
+            (None, _) | (Some(DeliveryFailure::Failed(_)), DeliveryFailure::Refused(_)) => *known = Some(failure),
+            _ => {}
+        }
+        drop(known);
         self.has_failed.store(true, Ordering::Release);
         self.changed.notify_waiters();
     }

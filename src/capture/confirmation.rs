@@ -2,12 +2,14 @@
 //!
 //! A slot cannot tell who moved it. This record can: it is acknowledged before PostgreSQL hears of the
 //! position, so that at the next start a slot beyond it was moved by somebody else. One small record a
-//! second at the most, in a compacted topic, keyed by slot.
+//! second at the most, in a compacted topic, keyed by slot. What a later session needs beside the position, its
+//! [`Lineage`], may be large and seldom changes, so it is a record of its own, written before the position.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
@@ -16,13 +18,18 @@ use tokio_util::sync::CancellationToken;
 use super::acknowledgements::{Acknowledgements, CONFIRMATION_TICKET};
 use super::lineage::Lineage;
 use super::resume::Confirmation;
+use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
 use crate::kafka::producer::Producer;
+use crate::kafka::single::{OneRecord, send_one};
 use crate::kafka::tail::TailReader;
 use crate::lsn::Lsn;
 
 /// The time between two confirmations while events flow.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The time between two records of a lineage in which only the ends of topics have changed.
+const LINEAGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The topic of the confirmation records of a connector.
 pub fn position_topic(topic_prefix: &str) -> String {
@@ -30,36 +37,87 @@ pub fn position_topic(topic_prefix: &str) -> String {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Value {
+struct PositionValue {
     system_identifier: String,
     confirmed_lsn: String,
     last_commit_end: Option<String>,
+    /// The publications were in order at this position.
     #[serde(default)]
+    published_at: Option<Lsn>,
+    /// Releases before 0.2 have written it here.
+    #[serde(default, skip_serializing)]
+    lineage: Option<Lineage>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LineageValue {
+    system_identifier: String,
     lineage: Lineage,
 }
 
-fn key(slot_name: &str) -> Vec<u8> {
-    serde_json::json!({ "slot": slot_name }).to_string().into_bytes()
+/// The keys of a slot's two records.
+struct Keys {
+    position: Vec<u8>,
+    lineage: Vec<u8>,
 }
 
-fn parse(payload: &[u8]) -> Option<Confirmation> {
-    let value: Value = serde_json::from_slice(payload).ok()?;
-    Some(Confirmation {
-        system_identifier: value.system_identifier.parse().ok()?,
-        confirmed_lsn: value.confirmed_lsn.parse().ok()?,
-        last_commit_end: value.last_commit_end.and_then(|text| text.parse().ok()),
-        lineage: value.lineage,
-    })
+impl Keys {
+    fn of(slot_name: &str) -> Self {
+        let bytes = |key: serde_json::Value| key.to_string().into_bytes();
+        Self {
+            position: bytes(serde_json::json!({ "slot": slot_name })),
+            lineage: bytes(serde_json::json!({ "slot": slot_name, "part": "lineage" })),
+        }
+    }
 }
 
-/// Reads the slot's last confirmation record.
+/// What a topic holds for a slot.
+#[derive(Default)]
+struct Found {
+    position: Option<PositionValue>,
+    lineage: Option<LineageValue>,
+}
+
+impl Found {
+    fn is_whole(&self) -> bool {
+        let has_lineage_within = self.position.as_ref().is_some_and(|position| position.lineage.is_some());
+        self.position.is_some() && (self.lineage.is_some() || has_lineage_within)
+    }
+
+    fn note(&mut self, keys: &Keys, key: &[u8], payload: &[u8]) {
+        if key == keys.position {
+            self.position = serde_json::from_slice(payload).ok().or(self.position.take());
+        } else if key == keys.lineage {
+            self.lineage = serde_json::from_slice(payload).ok().or(self.lineage.take());
+        }
+    }
+
+    fn confirmation(self) -> Option<Confirmation> {
+        let position = self.position?;
+        let of_this_system = self.lineage.filter(|value| value.system_identifier == position.system_identifier);
+        let mut lineage = of_this_system.map(|value| value.lineage).or(position.lineage).unwrap_or_default();
+        if let (Some(published), Some(at)) = (&mut lineage.published, position.published_at) {
+            published.seen_at = published.seen_at.max(at);
+        }
+        Some(Confirmation {
+            system_identifier: position.system_identifier.parse().ok()?,
+            confirmed_lsn: position.confirmed_lsn.parse().ok()?,
+            last_commit_end: position.last_commit_end.and_then(|text| text.parse().ok()),
+            lineage,
+        })
+    }
+}
+
+/// Reads the slot's last records.
 pub(super) fn read(reader: &TailReader, topic: &str, slot_name: &str) -> Result<Option<Confirmation>> {
-    let key = key(slot_name);
-    let folded = reader.fold_tail(topic, 0, 0, |found, message| {
-        let is_ours = message.key() == Some(key.as_slice());
-        if is_ours { message.payload().and_then(parse).or(found) } else { found }
-    });
-    folded.map(|folded| folded.last)
+    let (keys, mut found) = (Keys::of(slot_name), Found::default());
+    reader.fold_tail(topic, 0, 0, |whole, message| {
+        if let (Some(key), Some(payload)) = (message.key(), message.payload()) {
+            found.note(&keys, key, payload);
+        }
+        whole.or(found.is_whole().then_some(()))
+    })?;
+    Ok(found.confirmation())
 }
 
 /// Writes confirmation records and says what may be confirmed.
@@ -69,10 +127,29 @@ pub(super) struct Confirmer {
     pub(super) topic: String,
     pub(super) slot_name: String,
     pub(super) system_identifier: u64,
-    pub(super) lineage: Lineage,
+    pub(super) lineage: Arc<Mutex<Lineage>>,
     pub(super) confirmed: Arc<Confirmed>,
-    /// An acknowledgement does not say of which record it is, so that one is written at a time.
-    pub(super) turn: tokio::sync::Mutex<()>,
+    /// The lineage as it was written last. An acknowledgement does not say of which record it is, so that one is
+    /// written at a time.
+    pub(super) turn: tokio::sync::Mutex<Option<WrittenLineage>>,
+}
+
+/// The lineage on record.
+pub(super) struct WrittenLineage {
+    lineage: Lineage,
+    at: Instant,
+}
+
+impl WrittenLineage {
+    /// What an earlier session has left.
+    pub(super) fn known(lineage: Lineage) -> Self {
+        Self { lineage, at: Instant::now() }
+    }
+
+    /// Whether `now` has to be written.
+    fn is_outdated(&self, now: &Lineage) -> bool {
+        self.lineage.differs_from(now) || (self.at.elapsed() >= LINEAGE_INTERVAL && self.lineage.ends != now.ends)
+    }
 }
 
 /// The position that PostgreSQL may be told, and the call to tell it.
@@ -107,44 +184,94 @@ impl Confirmer {
 
     /// The same by another producer.
     pub(super) async fn write_by(&self, producer: &Producer, lsn: Lsn) -> Result<()> {
-        let _turn = self.turn.lock().await;
+        let mut written = self.turn.lock().await;
+        let lineage = {
+            let mut lineage = self.lineage.lock();
+            lineage.note_ends(&self.acknowledgements.ends());
+            lineage.clone()
+        };
+        let keys = Keys::of(&self.slot_name);
+        let published_at = lineage.published.as_ref().map(|published| published.seen_at);
+        if written.as_ref().is_none_or(|written| written.is_outdated(&lineage)) {
+            let system_identifier = self.system_identifier.to_string();
+            let value = LineageValue { system_identifier, lineage };
+            self.write_record(producer, &keys.lineage, &serde_json::json!(value)).await?;
+            *written = Some(WrittenLineage::known(value.lineage));
+        }
         let last_commit_end = Lsn::new(self.confirmed.last_commit_end.load(Ordering::Relaxed));
-        let value = Value {
+        let value = PositionValue {
             system_identifier: self.system_identifier.to_string(),
             confirmed_lsn: lsn.to_string(),
             last_commit_end: (last_commit_end != Lsn::ZERO && last_commit_end <= lsn)
                 .then(|| last_commit_end.to_string()),
-            lineage: self.lineage.clone(),
+            published_at,
+            lineage: None,
         };
-        let value = serde_json::json!(value).to_string();
+        self.write_record(producer, &keys.position, &serde_json::json!(value)).await?;
+        self.confirmed.set(lsn);
+        Ok(())
+    }
+
+    /// Writes the lineage although the session has failed.
+    pub(super) async fn write_lineage_alone(&self, config: &KafkaConfig) -> Result<()> {
+        let lineage = {
+            let mut lineage = self.lineage.lock();
+            lineage.note_ends(&self.acknowledgements.ends());
+            lineage.clone()
+        };
+        let value = LineageValue { system_identifier: self.system_identifier.to_string(), lineage };
+        let (keys, payload) = (Keys::of(&self.slot_name), serde_json::json!(value).to_string());
+        let record = OneRecord {
+            topic: &self.topic,
+            partition: Some(0),
+            key: Some(&keys.lineage),
+            value: payload.as_bytes(),
+            headers: None,
+        };
+        send_one(config, record).await
+    }
+
+    /// Whether the lineage on record is another one than that of now.
+    pub(super) async fn has_changed_lineage(&self) -> bool {
+        let written = self.turn.lock().await;
+        let lineage = self.lineage.lock();
+        written.as_ref().is_none_or(|written| written.is_outdated(&lineage))
+    }
+
+    async fn write_record(&self, producer: &Producer, key: &[u8], value: &serde_json::Value) -> Result<()> {
         let before = self.acknowledgements.confirmations();
-        let key = key(&self.slot_name);
-        producer.send(&self.topic, Some(0), Some(&key), Some(value.as_bytes()), None, CONFIRMATION_TICKET)?;
+        self.acknowledgements.confirmation_sent();
+        let payload = value.to_string();
+        producer
+            .send(&self.topic, Some(0), Some(key), Some(payload.as_bytes()), None, CONFIRMATION_TICKET)
+            .map_err(|failure| failure.into_error("the record of a position"))?;
         let is_written = |acknowledgements: &Acknowledgements| acknowledgements.confirmations() > before;
         self.acknowledgements.wait_for(is_written).await;
-        match self.acknowledgements.take_failure() {
-            Some(error) => Err(error),
-            // The failure that ended the wait is told by another task.
-            None if !is_written(&self.acknowledgements) => Err(Error::unavailable("a position was not confirmed")),
-            None => {
-                self.confirmed.set(lsn);
-                Ok(())
-            }
+        // Why it failed is told by whoever ends the session.
+        match is_written(&self.acknowledgements) && !self.acknowledgements.has_failed() {
+            true => Ok(()),
+            false => Err(Error::unavailable("a position was not confirmed")),
         }
     }
 
-    /// Follows the flushed position until `token` is cancelled.
+    /// Follows the flushed position and the lineage until `token` is cancelled.
     pub(super) async fn run(&self, token: CancellationToken) -> Result<()> {
         loop {
             if token.run_until_cancelled(tokio::time::sleep(INTERVAL)).await.is_none() {
                 return Ok(());
             }
             let (_, flushed) = self.acknowledgements.positions();
-            if flushed > self.confirmed.get() {
-                match token.run_until_cancelled(self.write(flushed)).await {
-                    Some(outcome) => outcome?,
-                    None => return Ok(()),
+            let writing = async {
+                let confirmed = self.confirmed.get();
+                if flushed > confirmed || self.has_changed_lineage().await {
+                    self.write(flushed.max(confirmed)).await
+                } else {
+                    Ok(())
                 }
+            };
+            match token.run_until_cancelled(writing).await {
+                Some(outcome) => outcome?,
+                None => return Ok(()),
             }
         }
     }

@@ -1,13 +1,15 @@
 //! What a later session has to know to read the ends of the topics rightly.
 //!
 //! A position is comparable with the server's only if both are of one history, and a partition's end tells what is
-//! written only to who spreads the keys as its writer did. Both can change between two sessions, so the confirmation
-//! record carries them.
+//! written only to who spreads the keys as its writer did and if the topic is still the same. All of it can change
+//! between two sessions, so a record of its own beside the confirmation carries it.
 
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::published::Published;
+use super::resume::Shortened;
 use crate::lsn::Lsn;
 use crate::postgres::Timeline;
 
@@ -26,9 +28,24 @@ pub(crate) struct Lineage {
     /// In the order of their commits.
     #[serde(default)]
     layouts: Vec<Layout>,
+    /// Offsets by topic and partition that evp has written up to: a topic that ends before one of them is another one.
+    #[serde(default)]
+    pub(crate) ends: Ends,
+    /// What the publications sent.
+    #[serde(default)]
+    pub(crate) published: Option<Published>,
+    /// Records of evp's bear no position, so that they look like Debezium's.
+    #[serde(default)]
+    pub(crate) is_without_header: bool,
 }
 
-/// How many partitions the topics had for the commits behind a position.
+/// The end of a partition that has begun again while it was written to.
+pub(crate) const END_LOST: i64 = i64::MAX;
+
+/// Offsets by topic and partition.
+pub(crate) type Ends = BTreeMap<String, BTreeMap<i32, i64>>;
+
+/// How many partitions topics had for the commits behind a position, as far as that differs from the layout before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Layout {
     after: Lsn,
@@ -58,21 +75,77 @@ impl Lineage {
     /// The same in a session on `timeline`, which has found `partition_counts` and commits written up to `written`.
     pub(crate) fn continued(&self, timeline: Timeline, partition_counts: BTreeMap<String, u32>, written: Lsn) -> Self {
         let mut lineage = Self { timeline: Some(timeline), ..self.clone() };
-        if lineage.layouts.last().is_none_or(|layout| layout.partition_counts != partition_counts) {
-            // What is written was spread as it was; what comes will be spread as it is.
-            let after = if lineage.layouts.is_empty() { Lsn::ZERO } else { written };
-            lineage.layouts.retain(|layout| layout.after < after);
-            lineage.layouts.push(Layout { after, partition_counts });
-            let surplus = lineage.layouts.len().saturating_sub(LAYOUTS_MAX);
-            lineage.layouts.drain(..surplus);
+        let is_changed = |(topic, count): &(String, u32)| self.last_partition_count(topic) != Some(*count);
+        let changed: BTreeMap<String, u32> = partition_counts.into_iter().filter(is_changed).collect();
+        if changed.is_empty() {
+            return lineage;
+        }
+        // What is written was spread as it was; what comes will be spread as it is.
+        let after = if lineage.layouts.is_empty() { Lsn::ZERO } else { written };
+        let kept = lineage.layouts.iter().take_while(|layout| layout.after < after).count();
+        let mut layout = Layout { after, partition_counts: BTreeMap::new() };
+        for unused in lineage.layouts.drain(kept..) {
+            layout.partition_counts.extend(unused.partition_counts);
+        }
+        layout.partition_counts.extend(changed);
+        lineage.layouts.push(layout);
+        if lineage.layouts.len() > LAYOUTS_MAX {
+            let oldest = lineage.layouts.remove(0);
+            if let Some(next) = lineage.layouts.first_mut() {
+                next.after = oldest.after;
+                let newer = std::mem::replace(&mut next.partition_counts, oldest.partition_counts);
+                next.partition_counts.extend(newer);
+            }
         }
         lineage
     }
 
+    fn last_partition_count(&self, topic: &str) -> Option<u32> {
+        self.layouts.iter().rev().find_map(|layout| layout.partition_counts.get(topic)).copied()
+    }
+
     /// How many partitions the records of a commit were, or are to be, spread over.
     pub(crate) fn partition_count(&self, topic: &str, commit_lsn: Lsn) -> Option<u32> {
-        let of_commit = self.layouts.iter().rev().find(|layout| layout.after < commit_lsn);
-        of_commit.and_then(|layout| layout.partition_counts.get(topic)).copied()
+        let of_commit = self.layouts.iter().rev().filter(|layout| layout.after < commit_lsn);
+        let mut counts = of_commit.filter_map(|layout| layout.partition_counts.get(topic));
+        counts.next().copied()
+    }
+
+    /// Whether more has changed than what grows all the time: the ends, and the position of the last look.
+    pub(crate) fn differs_from(&self, other: &Self) -> bool {
+        let published = match (&self.published, &other.published) {
+            (Some(one), Some(other)) => one.differs_from(other),
+            (one, other) => one.is_some() != other.is_some(),
+        };
+        let without = |lineage: &Self| Self { published: None, ends: Ends::new(), ..lineage.clone() };
+        published || self.ends_beyond(other) || without(self) != without(other)
+    }
+
+    /// Whether an end lies beyond the other's, as where a topic that was made anew is accepted.
+    fn ends_beyond(&self, other: &Self) -> bool {
+        self.ends.iter().any(|(topic, ends)| {
+            let others = other.ends.get(topic);
+            ends.iter().any(|(partition, end)| others.and_then(|others| others.get(partition)).is_none_or(|other| end > other))
+        })
+    }
+
+    /// Notes that the partitions reach to these offsets at least.
+    pub(crate) fn note_ends(&mut self, ends: &HashMap<(String, i32), i64>) {
+        for ((topic, partition), end) in ends {
+            let known = self.ends.entry(topic.clone()).or_default().entry(*partition).or_default();
+            *known = (*known).max(*end);
+        }
+    }
+
+    /// The first partition that ends before what evp has written to it.
+    pub(crate) fn shortened(&self, ends: &HashMap<(String, i32), i64>) -> Option<Shortened> {
+        let known = self.ends.iter().flat_map(|(topic, ends)| ends.iter().map(move |(at, end)| (topic, *at, *end)));
+        let mut shortened = known.filter_map(|(topic, partition, written)| {
+            // A topic that is not there at all is short by everything.
+            let end = ends.get(&(topic.clone(), partition)).copied().unwrap_or(0);
+            (end < written).then(|| Shortened { topic: topic.clone(), partition, written, end })
+        });
+        shortened.next()
     }
 }
 
@@ -110,6 +183,30 @@ mod tests {
         let many = (2..100).fold(one, |lineage, n| lineage.continued(first(), counts(n), Lsn::new(n.into())));
         assert_eq!(many.layouts.len(), LAYOUTS_MAX);
         assert_eq!(count(&many, 1_000), Some(99));
+        assert!(count(&many, 1).is_some(), "the oldest are merged, not forgotten");
+    }
+
+    #[test]
+    fn a_layout_holds_only_the_topics_that_have_changed() {
+        let both = BTreeMap::from([("t".to_owned(), 3), ("u".to_owned(), 1)]);
+        let first = Lineage::default().continued(first(), both.clone(), Lsn::ZERO);
+        let grown = first.continued(super::tests::first(), BTreeMap::from([("u".to_owned(), 2)]), Lsn::new(100));
+        assert_eq!(grown.layouts[1].partition_counts, BTreeMap::from([("u".to_owned(), 2)]));
+        assert_eq!((count(&grown, 200), grown.partition_count("u", Lsn::new(200))), (Some(3), Some(2)));
+        assert_eq!(grown.partition_count("u", Lsn::new(100)), Some(1));
+        assert_eq!(grown.topics().collect::<std::collections::BTreeSet<_>>().len(), 2);
+    }
+
+    #[test]
+    fn a_topic_that_ends_before_what_was_written_is_another_one() {
+        let mut lineage = Lineage::default();
+        let ends = |offset| HashMap::from([(("t".to_owned(), 2), offset)]);
+        lineage.note_ends(&ends(70));
+        lineage.note_ends(&ends(60));
+        assert_eq!(lineage.shortened(&ends(70)), None, "retention takes from the beginning only");
+        let shortened = |end| Some(Shortened { topic: "t".to_owned(), partition: 2, written: 70, end });
+        assert_eq!(lineage.shortened(&ends(12)), shortened(12));
+        assert_eq!(lineage.shortened(&HashMap::new()), shortened(0));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use metrics::{Counter, Gauge};
 
 use crate::envelope::Operation;
 use crate::lsn::Lsn;
-use crate::postgres::SlotLog;
+use crate::postgres::SlotLook;
 
 /// The handles.
 pub(super) struct Meter {
@@ -57,9 +57,9 @@ impl Meter {
     }
 
     #[allow(clippy::cast_precision_loss)]
-    pub(super) fn slot_log(&self, log: SlotLog) {
-        self.lag.set(log.unconfirmed_bytes as f64);
-        self.retained.set(log.retained_bytes as f64);
+    pub(super) fn slot_log(&self, slot: &SlotLook) {
+        self.lag.set(slot.unconfirmed_bytes as f64);
+        self.retained.set(slot.retained_bytes as f64);
     }
 
     #[allow(clippy::cast_precision_loss)]

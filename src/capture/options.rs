@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use super::RefusedRows;
 use crate::config::{KafkaConfig, PostgresConfig, Variables, shutdown_timeout};
 use crate::connector::{Connector, ConnectorSettings};
 use crate::envelope::Profile;
@@ -20,6 +21,9 @@ pub struct CaptureOptions {
     pub(super) until: Until,
     pub(super) accept_gap: bool,
     pub(super) with_position_header: bool,
+    pub(super) refused_rows: RefusedRows,
+    /// Tables that the connector names, as schema and name.
+    pub(super) plain_tables: Vec<(String, String)>,
     pub(super) shutdown_timeout: Duration,
 }
 
@@ -40,6 +44,8 @@ pub struct CaptureChoices<'a> {
     pub accept_gap: bool,
     /// Write `evp.position`.
     pub with_position_header: bool,
+    /// What happens to a row that cannot be written.
+    pub refused_rows: RefusedRows,
 }
 
 impl CaptureOptions {
@@ -58,6 +64,8 @@ impl CaptureOptions {
             until: choices.until,
             accept_gap: choices.accept_gap,
             with_position_header: choices.with_position_header,
+            refused_rows: choices.refused_rows,
+            plain_tables: connector.plain_tables(),
             shutdown_timeout: shutdown_timeout(variables),
         })
     }

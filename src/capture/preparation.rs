@@ -1,70 +1,256 @@
-//! Before streaming: both sides are inspected at the same time, and compared.
+//! The state of a session before its first row: the slot is held, both sides are inspected, gaps are refused.
+//!
+//! The slot is taken first. Holding it is what keeps others from writing and from moving it, so that what is read of the
+//! slot and of the topics afterwards stays true; and nothing is confirmed by it.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::CaptureOptions;
+use super::acknowledgements::Acknowledgements;
+use super::catalog_watch::{departed, followed, look};
+use super::confirmation::Confirmed;
+use super::feedback;
 use super::lineage::Lineage;
 use super::resume::{Evidence, Promotion, check_for_gap, check_history};
-use super::source::{SourceState, inspect_source};
+use super::source::{SourceState, check_tables, inspect_source};
 use super::topic_ends::{TopicState, inspect_topics};
 use crate::error::{Error, ErrorKind, Result};
-use crate::postgres::{self, Session, SystemIdentity, Timeline};
+use crate::kafka::limits::{RecordLimits, record_limits};
+use crate::lsn::Lsn;
+use crate::postgres::sql::Catalog;
+use crate::postgres::{
+    self, PublicationLook, ReplicationReader, ServerFacts, Session, Slot, StartPoint, SystemIdentity, Timeline,
+};
+
+/// How long the end of a stream may take to arrive that the server has ended.
+const STREAM_END_WAIT: Duration = Duration::from_secs(2);
 
 /// Both sides as they were found, fit to go on from.
 pub(super) struct Prepared {
-    pub(super) source: SourceState,
+    pub(super) stream: HeldStream,
+    pub(super) catalog: Arc<Catalog>,
+    pub(super) facts: ServerFacts,
+    pub(super) slot_lsn: Lsn,
     pub(super) topics: TopicState,
-    pub(super) identity: SystemIdentity,
+    pub(super) limits: RecordLimits,
     pub(super) lineage: Lineage,
-    pub(super) session: Session,
 }
 
-/// Inspects both sides at the same time and opens the replication session.
-pub(super) async fn prepare(options: &Arc<CaptureOptions>, accepts_gap: bool) -> Result<Prepared> {
-    let source = inspect_source(options).await?;
-    let inspection = tokio::task::spawn_blocking({
-        let (options, topics) = (Arc::clone(options), source.topics.clone());
-        move || inspect_topics(&options, &topics)
-    });
+/// A stream that has begun and of which nothing is taken yet, and the task that keeps it alive.
+pub(super) struct HeldStream {
+    pub(super) reader: ReplicationReader,
+    pub(super) identity: SystemIdentity,
+    timeline: Timeline,
+    pub(super) confirmed: Arc<Confirmed>,
+    pub(super) silence_max: Duration,
+    pub(super) feedback: JoinHandle<Result<()>>,
+    pub(super) token: CancellationToken,
+}
+
+impl HeldStream {
+    /// Why the slot has no reader any more: the server has ended the stream, or it is another one than the catalog's.
+    async fn reason(&mut self, options: &CaptureOptions) -> Error {
+        let ended = async {
+            loop {
+                while self.reader.buffered()?.is_some() {}
+                self.reader.fill().await?;
+            }
+        };
+        match tokio::time::timeout(STREAM_END_WAIT, ended).await {
+            Ok(Err::<Infallible, Error>(error)) => error,
+            Ok(Ok(never)) => match never {},
+            Err(_) => Error::unavailable(format!(
+                "replication slot {} streams, but has no reader where the catalog is: PostgreSQL at {} is more than one server",
+                options.settings.slot_name,
+                options.postgres.address()
+            )),
+        }
+    }
+
+    /// Sends the last status and reads on until the server has ended the stream, within `limit` each.
+    pub(super) async fn say_goodbye(&mut self, limit: Duration) {
+        self.token.cancel();
+        let _ = tokio::time::timeout(limit, &mut self.feedback).await;
+        let _ = tokio::time::timeout(limit, self.reader.read_to_end()).await;
+    }
+}
+
+impl Drop for HeldStream {
+    fn drop(&mut self) {
+        // With the task goes the connection, which frees the slot.
+        self.feedback.abort();
+    }
+}
+
+/// What the last session has left behind.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Past {
+    /// `--accept-gap` is in force.
+    pub(super) accepts_gap: bool,
+    /// Requests of a producer that was dropped may still be answered.
+    pub(super) may_arrive: bool,
+    /// A session of this process has seen or written a confirmation.
+    pub(super) has_confirmation: bool,
+}
+
+/// Takes the slot, inspects both sides and refuses gaps.
+pub(super) async fn prepare(
+    options: &Arc<CaptureOptions>,
+    acknowledgements: &Arc<Acknowledgements>,
+    past: Past,
+) -> Result<Prepared> {
+    let source = inspect_source(options, acknowledgements.health()).await?;
+    if !source.slot.as_ref().is_some_and(is_readable) {
+        return Err(unreadable(options, source, past).await);
+    }
+    let mut stream = hold(options, acknowledgements).await?;
+    let SourceState { catalog, facts, topics: tables, .. } = source;
+    let limits = async { record_limits(&options.kafka, &tables).await };
+    let (topics, limits) = tokio::try_join!(inspected(options, &tables, past.may_arrive), limits)?;
+    let slot = match held_slot(options, &catalog).await? {
+        Some(slot) => slot,
+        None => return Err(stream.reason(options).await),
+    };
+    let published_before = topics.confirmation.as_ref().and_then(|record| record.lineage.published.as_ref());
+    let look = look(&catalog, options, facts.version_number, published_before).await?;
+    let server = Server {
+        identity: &stream.identity,
+        timeline: &stream.timeline,
+        end: facts.flushed_lsn,
+        slot: &slot,
+        look: &look,
+    };
+    let mut topics = topics;
+    let mut lineage = check(options, acknowledgements, past, (&server, &tables), &mut topics)?;
+    check_tables(&tables, options)?;
+    lineage.is_without_header = !options.with_position_header;
+    let present = &topics.partition_counts;
+    let counts = tables.iter().filter_map(|topic| Some((topic.clone(), *present.get(topic)?)));
+    let mut lineage = lineage.continued(stream.timeline.clone(), counts.collect(), topics.tails.last_lsn());
+    lineage.ends.clear();
+    lineage.note_ends(&topics.ends);
+    let slot_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
+    Ok(Prepared { stream, catalog, facts, slot_lsn, topics, limits, lineage })
+}
+
+fn is_readable(slot: &Slot) -> bool {
+    slot.wal_status.as_deref() != Some("lost") && slot.invalidation_reason.is_none()
+}
+
+/// Why there is nothing to stream from: what is known decides whether that is a gap.
+async fn unreadable(options: &Arc<CaptureOptions>, source: SourceState, past: Past) -> Error {
+    let judged = async {
+        let mut session = Session::open(&options.postgres).await?;
+        let identity = postgres::identify_system(&mut session).await?;
+        let timeline = postgres::timeline(&mut session, identity.timeline).await?;
+        let topics = inspected(options, &source.topics, past.may_arrive).await?;
+        let evidence = Evidence {
+            slot_name: &options.settings.slot_name,
+            system_identifier: identity.system_identifier,
+            server_lsn: source.facts.flushed_lsn,
+            slot_lsn: source.slot.as_ref().map(|slot| slot.confirmed_flush_lsn.unwrap_or_default()),
+            is_slot_lost: source.slot.is_some(),
+            lost_reason: source.slot.as_ref().and_then(|slot| slot.invalidation_reason.as_deref()),
+            promotion: promotion(&topics, &identity, &timeline),
+            confirmation: topics.confirmation.as_ref(),
+            tails: &topics.tails,
+            shortened: None,
+        };
+        // Without a slot that can be read there is nothing to go on with, whatever is accepted.
+        check_history(&evidence)?;
+        check_for_gap(&evidence)
+    };
+    match judged.await {
+        Err(error) => error,
+        Ok(()) => Error::unavailable("the slot cannot be read"),
+    }
+}
+
+/// Starts to stream, which takes the slot, and keeps the connection alive from then on.
+async fn hold(options: &Arc<CaptureOptions>, acknowledgements: &Arc<Acknowledgements>) -> Result<HeldStream> {
+    let settings = &options.settings;
     let mut session = Session::open(&options.postgres).await?;
     let identity = postgres::identify_system(&mut session).await?;
-    let mut topics = inspection
-        .await
-        .map_err(|error| Error::with_source(ErrorKind::System, "reading the topics was interrupted", error))??;
     let timeline = postgres::timeline(&mut session, identity.timeline).await?;
-    let promotion = promotion(&topics, &identity, &timeline);
-    let known = check(options, accepts_gap, &source, &mut topics, &identity, promotion)?;
-    let present = &topics.partition_counts;
-    let counts = source.topics.iter().filter_map(|topic| Some((topic.clone(), *present.get(topic)?)));
-    let lineage = known.continued(timeline, counts.collect(), topics.tails.last_lsn());
-    Ok(Prepared { source, topics, identity, lineage, session })
+    let sender_timeout = postgres::wal_sender_timeout(&mut session).await?;
+    let start = StartPoint { slot: settings.slot_name.clone(), publications: settings.publication_name.clone() };
+    let (reader, writer) = postgres::start_replication(session, &start).await?;
+    let interval = feedback::status_interval(settings.status_interval, sender_timeout);
+    let (confirmed, token) = (Arc::new(Confirmed::default()), CancellationToken::new());
+    let feedback = tokio::spawn(feedback::run(
+        writer,
+        Arc::clone(acknowledgements),
+        Arc::clone(&confirmed),
+        interval,
+        token.clone(),
+    ));
+    let silence_max = feedback::silence_max(interval, sender_timeout);
+    Ok(HeldStream { reader, identity, timeline, confirmed, silence_max, feedback, token })
+}
+
+async fn inspected(options: &Arc<CaptureOptions>, topics: &[String], may_arrive: bool) -> Result<TopicState> {
+    let (options, topics) = (Arc::clone(options), topics.to_vec());
+    let inspection = tokio::task::spawn_blocking(move || inspect_topics(&options, &topics, may_arrive));
+    inspection
+        .await
+        .map_err(|error| Error::with_source(ErrorKind::System, "reading the topics was interrupted", error))?
+}
+
+/// The slot as it stands now that nobody else can move it; nothing if it has no reader.
+async fn held_slot(options: &CaptureOptions, catalog: &Catalog) -> Result<Option<Slot>> {
+    let client = catalog.client().await?;
+    let slot = postgres::find_slot(&client, &options.postgres, &options.settings.slot_name).await?;
+    Ok(slot.filter(|slot| slot.holder.is_some()))
+}
+
+/// What the server says.
+struct Server<'a> {
+    identity: &'a SystemIdentity,
+    timeline: &'a Timeline,
+    /// End of its log.
+    end: Lsn,
+    slot: &'a Slot,
+    look: &'a PublicationLook,
 }
 
 /// Refuses a gap unless it is accepted, and says how the ends of the topics are to be read.
 fn check(
     options: &CaptureOptions,
-    accepts_gap: bool,
-    source: &SourceState,
+    acknowledgements: &Acknowledgements,
+    past: Past,
+    (server, tables): (&Server<'_>, &[String]),
     topics: &mut TopicState,
-    identity: &SystemIdentity,
-    promotion: Option<Promotion>,
 ) -> Result<Lineage> {
-    let slot = source.slot.as_ref();
-    // Without a slot that can be read there is nothing to go on with, whatever is accepted.
-    let is_slot_lost = slot.is_some_and(|slot| slot.wal_status.as_deref() == Some("lost"));
-    let may_accept = accepts_gap && slot.is_some() && !is_slot_lost;
+    if past.has_confirmation && topics.confirmation.is_none() {
+        return Err(Error::unavailable(format!(
+            "the record of what was confirmed for replication slot {} was in Kafka and is not found; waiting for it",
+            options.settings.slot_name
+        )));
+    }
+    let record = topics.confirmation.as_ref();
+    let mut lineage = record.map(|record| record.lineage.clone()).unwrap_or_default();
+    lineage.note_ends(&acknowledgements.ends());
+    // The topic of a table that is no longer captured may go.
+    lineage.ends.retain(|topic, _| tables.contains(topic));
     let evidence = Evidence {
         slot_name: &options.settings.slot_name,
-        system_identifier: identity.system_identifier,
-        server_lsn: source.facts.flushed_lsn,
-        slot_lsn: slot.map(|slot| slot.confirmed_flush_lsn.unwrap_or_default()),
-        is_slot_lost,
-        promotion,
-        confirmation: topics.confirmation.as_ref(),
+        system_identifier: server.identity.system_identifier,
+        server_lsn: server.end,
+        slot_lsn: Some(server.slot.confirmed_flush_lsn.unwrap_or_default()),
+        is_slot_lost: false,
+        lost_reason: None,
+        promotion: promotion(topics, server.identity, server.timeline),
+        confirmation: record,
         tails: &topics.tails,
+        shortened: lineage.shortened(&topics.ends),
     };
     let accept = |error: Error| {
-        if !may_accept {
+        if !past.accepts_gap {
             return Err(error);
         }
         tracing::warn!(event = "gap_accepted", %error, "going on as --accept-gap asks");
@@ -73,10 +259,16 @@ fn check(
     if let Err(error) = check_history(&evidence) {
         accept(error)?;
         topics.give_up();
-        return Ok(Lineage::give_up(&topics.ends));
+        lineage = Lineage::give_up(&topics.ends);
+    } else {
+        check_for_gap(&evidence).or_else(accept)?;
     }
-    check_for_gap(&evidence).or_else(accept)?;
-    Ok(topics.confirmation.as_ref().map(|record| record.lineage.clone()).unwrap_or_default())
+    let published = followed(lineage.published.as_ref(), server.look, Lsn::ZERO, options).or_else(|departure| {
+        accept(departed(&departure))?;
+        followed(None, server.look, Lsn::ZERO, options).map_err(|departure| departed(&departure))
+    });
+    lineage.published = Some(published?);
+    Ok(lineage)
 }
 
 /// Whether the server's history is another than in the last session, and from where on.

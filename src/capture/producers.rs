@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::lane::Lane;
 use crate::config::KafkaConfig;
 use crate::error::Result;
-use crate::kafka::producer::{DeliverySink, Producer, Purpose, READY_AFTER};
+use crate::kafka::producer::{DeliverySink, Producer, Purpose, READY_AFTER, Requests};
 
 /// What a burst waits for the rest of it to be queued.
 const GROUP_LINGER: Duration = Duration::from_millis(1);
@@ -21,6 +21,7 @@ pub(super) struct Producers(Arc<Lanes>);
 struct Lanes {
     config: KafkaConfig,
     sink: Arc<dyn DeliverySink>,
+    batch_bytes: usize,
     prompt: Arc<Producer>,
     /// Each has threads that wake now and then, so these two wait until there is a use for them.
     grouped: OnceLock<LateProducer>,
@@ -33,11 +34,17 @@ struct LateProducer {
 }
 
 impl Producers {
-    pub(super) fn new(config: &KafkaConfig, sink: Arc<dyn DeliverySink>) -> Result<Self> {
-        let purpose = Purpose::Stream { linger: Duration::ZERO };
+    /// Producers whose batches hold so many bytes at the most.
+    pub(super) fn new(config: &KafkaConfig, batch_bytes: usize, sink: Arc<dyn DeliverySink>) -> Result<Self> {
+        let purpose = Purpose::Stream { linger: Duration::ZERO, batch_bytes };
         let prompt = Arc::new(Producer::new(config, purpose, Arc::clone(&sink))?);
         let config = config.clone();
-        Ok(Self(Arc::new(Lanes { config, sink, prompt, grouped: OnceLock::new(), bulk: OnceLock::new() })))
+        Ok(Self(Arc::new(Lanes { config, sink, batch_bytes, prompt, grouped: OnceLock::new(), bulk: OnceLock::new() })))
+    }
+
+    /// The most that a batch holds.
+    pub(super) fn batch_bytes(&self) -> usize {
+        self.0.batch_bytes
     }
 
     /// The one that sends at once.
@@ -67,18 +74,35 @@ impl Producers {
 
     /// Whether one of them can write no more.
     pub(super) fn are_broken(&self) -> bool {
-        let mut late = [&self.0.grouped, &self.0.bulk].into_iter().filter_map(OnceLock::get);
-        self.0.prompt.is_broken() || late.any(|late| late.producer.is_broken())
+        self.all().any(Producer::is_broken)
+    }
+
+    /// Begins or ends counting the requests of all of them.
+    pub(super) fn watch_requests(&self, is_watched: bool) {
+        self.all().for_each(|producer| producer.watch_requests(is_watched));
+    }
+
+    /// The requests of all of them, once each was counted.
+    pub(super) fn requests(&self) -> Option<Requests> {
+        self.all().map(Producer::requests).try_fold(Requests::default(), |sum, requests| {
+            let requests = requests?;
+            Some(Requests {
+                open_records: sum.open_records.saturating_add(requests.open_records),
+                sent: sum.sent.saturating_add(requests.sent),
+            })
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Producer> {
+        let late = [&self.0.grouped, &self.0.bulk].into_iter().filter_map(OnceLock::get);
+        std::iter::once(&*self.0.prompt).chain(late.map(|late| &late.producer))
     }
 
     /// Drops what is queued; see [`Producer::close`].
     pub(super) fn close(&self) {
-        self.0.prompt.close();
-        for late in [&self.0.grouped, &self.0.bulk] {
-            if let Some(late) = late.get() {
-                late.producer.close();
-            }
-        }
+        // First of all nothing more is sent by any of them, then each takes its time to end.
+        self.all().for_each(Producer::stop_sending);
+        self.all().for_each(Producer::close);
     }
 }
 
@@ -87,7 +111,8 @@ impl Lanes {
         if let Some(late) = cell.get() {
             return Ok(late);
         }
-        let producer = Producer::new(&self.config, Purpose::Stream { linger }, Arc::clone(&self.sink))?;
+        let purpose = Purpose::Stream { linger, batch_bytes: self.batch_bytes };
+        let producer = Producer::new(&self.config, purpose, Arc::clone(&self.sink))?;
         Ok(cell.get_or_init(|| LateProducer { producer, made_at: Instant::now() }))
     }
 }

@@ -7,7 +7,7 @@
 
 use std::collections::HashMap;
 
-use super::lineage::Lineage;
+use super::lineage::{END_LOST, Lineage};
 use crate::envelope::Position;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
@@ -31,8 +31,6 @@ pub(crate) struct DebeziumTail {
     pub(crate) lsn: Lsn,
     /// End of the commit before the transaction, from `sequence`.
     pub(crate) previous_commit_end: Option<Lsn>,
-    /// Commit time, microseconds since 1970.
-    pub(crate) commit_time_us: i64,
     /// How many of the partition's last records share this position, as rows of one COPY do.
     pub(crate) rows_at_lsn: u64,
 }
@@ -59,6 +57,16 @@ pub(crate) struct Promotion {
     pub(crate) parted_at: Lsn,
 }
 
+/// A partition that is shorter than it was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shortened {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    /// It was written up to here.
+    pub(crate) written: i64,
+    pub(crate) end: i64,
+}
+
 /// The three witnesses.
 #[derive(Debug)]
 pub(crate) struct Evidence<'a> {
@@ -69,9 +77,13 @@ pub(crate) struct Evidence<'a> {
     /// The slot's `confirmed_flush_lsn`; `None` if there is no such slot.
     pub(crate) slot_lsn: Option<Lsn>,
     pub(crate) is_slot_lost: bool,
+    /// Why it is, by the server's word.
+    pub(crate) lost_reason: Option<&'a str>,
     pub(crate) promotion: Option<Promotion>,
     pub(crate) confirmation: Option<&'a Confirmation>,
     pub(crate) tails: &'a Tails,
+    /// A partition that ends before what evp has written to it.
+    pub(crate) shortened: Option<Shortened>,
 }
 
 /// Refuses to go on where the topics hold what the server's history does not: positions of the two say nothing of
@@ -124,13 +136,27 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
     };
     if evidence.is_slot_lost {
         return Err(refused(format!(
-            "PostgreSQL has removed log that replication slot {slot_name} needed (wal_status is lost; see \
-             max_slot_wal_keep_size); changes after {slot_lsn} are not in Kafka; drop the slot and make it again with \
-             `evp init`"
+            "PostgreSQL has given replication slot {slot_name} up ({}); changes after {slot_lsn} are not in Kafka; drop the \
+             slot and make it again with `evp init`",
+            lost_because(evidence.lost_reason)
+        )));
+    }
+    // Without positions in headers our own records look like Debezium's.
+    let may_be_debezium = evidence.confirmation.is_none_or(|record| !record.lineage.is_without_header);
+    if let Some(Shortened { topic, partition, written: END_LOST, .. }) = &evidence.shortened {
+        return Err(refused(format!(
+            "topic {topic} was deleted and made anew while evp wrote to its partition {partition}, and what was in it is gone"
+        )));
+    }
+    if let Some(Shortened { topic, partition, written, end }) = &evidence.shortened {
+        return Err(refused(format!(
+            "partition {partition} of topic {topic} ends at offset {end}, but evp has written up to {written}: it was deleted, \
+             made anew or shortened, and records {end} to {} are gone from it",
+            written.saturating_sub(1)
         )));
     }
     match confirmed {
-        Some(confirmed) if slot_lsn > confirmed && !evidence.tails.debezium_is_beyond(confirmed) => {
+        Some(confirmed) if slot_lsn > confirmed && !(may_be_debezium && evidence.tails.debezium_is_beyond(confirmed)) => {
             Err(refused(format!(
                 "replication slot {slot_name} stands at {slot_lsn}, beyond {confirmed} where evp left it: it was advanced, \
              re-created or read by somebody else; changes between the two may not be in Kafka"
@@ -141,6 +167,16 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
              {written} and {slot_lsn} cannot be ruled out"
         ))),
         _ => Ok(()),
+    }
+}
+
+/// The setting behind an `invalidation_reason` of version 17 or later; earlier servers know one reason.
+fn lost_because(reason: Option<&str>) -> String {
+    match reason {
+        None | Some("wal_removed") => "wal_status is lost: it held more log than max_slot_wal_keep_size".to_owned(),
+        Some("idle_timeout") => "nobody read it for idle_replication_slot_timeout".to_owned(),
+        Some("wal_level_insufficient") => "wal_level was below logical".to_owned(),
+        Some(other) => format!("invalidation_reason is {other}"),
     }
 }
 
@@ -164,7 +200,6 @@ pub(crate) struct Candidate {
     pub(crate) index: u64,
     pub(crate) lsn: Lsn,
     pub(crate) xid: Xid,
-    pub(crate) commit_time_us: i64,
 }
 
 impl Tails {
@@ -234,7 +269,9 @@ impl DebeziumTail {
         }
         match self.previous_commit_end {
             Some(end) => candidate.commit_lsn < end,
-            None => candidate.commit_time_us < self.commit_time_us,
+            // It is of a snapshot, which holds what had committed before its position; or of the first transaction that
+            // Debezium saw, and then whatever else commits behind the change commits behind its transaction.
+            None => candidate.commit_lsn < self.lsn,
         }
     }
 }
@@ -254,7 +291,6 @@ mod tests {
             xid: Xid(9),
             lsn: Lsn::new(200),
             previous_commit_end: Some(Lsn::new(150)),
-            commit_time_us: 50,
             rows_at_lsn: 2,
         })
     }
@@ -292,9 +328,11 @@ mod tests {
             server_lsn: Lsn::new(1_000),
             slot_lsn: slot.map(Lsn::new),
             is_slot_lost: false,
+            lost_reason: None,
             promotion,
             confirmation,
             tails: &tails(tail),
+            shortened: None,
         };
         check_history(&evidence).and_then(|()| check_for_gap(&evidence))
     }
@@ -353,7 +391,7 @@ mod tests {
     }
 
     fn candidate(commit: u64, index: u64) -> Candidate {
-        Candidate { commit_lsn: Lsn::new(commit), index, lsn: Lsn::new(commit - 5), xid: Xid(1), commit_time_us: 0 }
+        Candidate { commit_lsn: Lsn::new(commit), index, lsn: Lsn::new(commit - 5), xid: Xid(1) }
     }
 
     #[test]
@@ -364,6 +402,14 @@ mod tests {
         assert!(!tails.holds("t", 0, &candidate(100, 4)));
         assert!(!tails.holds("t", 1, &candidate(90, 0)), "another partition has its own end");
         assert!(tails.can_hold(Lsn::new(100)) && !tails.can_hold(Lsn::new(101)));
+    }
+
+    #[test]
+    fn what_committed_behind_a_snapshot_is_not_in_it_whatever_the_clocks_say() {
+        let snapshot = DebeziumTail { xid: Xid(9), lsn: Lsn::new(200), previous_commit_end: None, rows_at_lsn: 1 };
+        let mut tails = tails(Some(Tail::Debezium(snapshot)));
+        assert!(tails.holds("t", 0, &candidate(199, 0)));
+        assert!(!tails.holds("t", 0, &candidate(201, 0)));
     }
 
     #[test]

@@ -1,35 +1,37 @@
 //! One session: from the first connection to the last status update.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::message::{Header, OwnedHeaders};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::acknowledgements::Acknowledgements;
-use super::confirmation::{Confirmed, Confirmer, position_topic};
+use super::confirmation::{Confirmer, WrittenLineage, position_topic};
+use super::lineage::END_LOST;
 use super::meter::Meter;
 use super::pipeline::{Ending, Pipeline};
-use super::preparation::{Prepared, prepare};
+use super::preparation::{HeldStream, Past, Prepared, prepare};
 use super::producers::Producers;
-use super::relations::Relations;
-use super::slot_watch::watch_slot;
-use super::source::SourceState;
-use super::topic_ends::TopicState;
+use super::refused_rows::{RefusedRows, RowName, stopped};
 use super::transaction::TransactionState;
-use super::{CaptureOptions, CaptureSummary, Obstacle, feedback};
+use super::{CaptureOptions, CaptureSummary, catalog_watch, stall};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
-use crate::kafka::producer::{DeliverySink, Producer, Purpose};
+use crate::kafka::limits::usual_batch_bytes;
+use crate::kafka::producer::{DeliveryFailure, DeliverySink, Producer, Purpose, Refusal};
 use crate::lsn::Lsn;
-use crate::postgres::{self, ReplicationReader, Session, StartPoint, SystemIdentity};
 use crate::shutdown::Until;
 use crate::telemetry::Health;
 
 /// How long the server may take to end the stream after we did.
 const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A topic whose limit is not known and that refuses a batch gets smaller ones, but none smaller than this.
+const LEARNED_BATCH_BYTES_MIN: usize = 16 * 1024;
 
 /// What outlives a session.
 pub(super) struct Capture {
@@ -38,94 +40,189 @@ pub(super) struct Capture {
     pub(super) meter: Meter,
     acknowledgements: Arc<Acknowledgements>,
     producers: Option<Producers>,
+    /// What every topic takes, as far as is known.
+    batch_bytes: usize,
     context_headers: Option<OwnedHeaders>,
     /// The target of `--until caught-up`, fixed at the first session.
     target: Option<Lsn>,
-    /// `--accept-gap` holds until a session has begun.
-    accepts_gap: bool,
+    past: Past,
+    /// Up to this commit records are sent one by one, because a batch was refused.
+    careful_until: Option<Lsn>,
+    /// The record that was sent last, of those.
+    last_alone: Option<RowName>,
+    /// Records by commit and index that are known to be refused, with the reason.
+    refused: HashMap<(Lsn, u64), String>,
     is_drained: bool,
 }
 
 /// The tasks beside the pipeline.
 struct Companions {
     token: CancellationToken,
-    feedback: JoinHandle<Result<()>>,
     confirmation: JoinHandle<Result<()>>,
+    stall: JoinHandle<Error>,
 }
 
 impl Capture {
     pub(super) fn new(options: CaptureOptions, health: Arc<Health>) -> Self {
         Self {
             context_headers: context_headers(&options),
-            accepts_gap: options.accept_gap,
+            past: Past { accepts_gap: options.accept_gap, may_arrive: false, has_confirmation: false },
             acknowledgements: Arc::new(Acknowledgements::new(Arc::clone(&health))),
             meter: Meter::new(),
             producers: None,
+            batch_bytes: usual_batch_bytes(),
             target: None,
+            careful_until: None,
+            last_alone: None,
+            refused: HashMap::new(),
             is_drained: false,
             options: Arc::new(options),
             health,
         }
     }
 
+    /// How many rows' records Kafka has acknowledged in this run.
+    pub(super) fn acknowledged_rows(&self) -> u64 {
+        let [rows, ..] = self.acknowledgements.standing();
+        rows.acknowledged
+    }
+
     /// Runs one session to its end.
-    pub(super) async fn run_session(
-        &mut self,
-        shutdown: &CancellationToken,
-        obstacle: &mut Obstacle,
-    ) -> Result<Ending> {
+    pub(super) async fn run_session(&mut self, shutdown: &CancellationToken) -> Result<Ending> {
         // First, because it takes half a second until it can write.
-        let producers = self.producers()?;
-        let prepared = shutdown.run_until_cancelled(prepare(&self.options, self.accepts_gap)).await;
-        let Some(prepared) = prepared else { return Ok(Ending::Stopped) };
-        let Prepared { source, topics, identity, lineage, session } = prepared?;
-        let slot_lsn = source.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn).unwrap_or_default();
-        self.acknowledgements.start_session(slot_lsn);
-        let confirmed = Arc::new(Confirmed::default());
+        self.producers()?;
+        let preparing = prepare(&self.options, &self.acknowledgements, self.past);
+        let Some(prepared) = shutdown.run_until_cancelled(preparing).await else { return Ok(Ending::Stopped) };
+        let prepared = prepared?;
+        self.past.may_arrive = false;
+        let producers = self.producers_for(&prepared)?;
+        self.acknowledgements.start_session(prepared.slot_lsn, prepared.topics.ends.clone());
+        let outcome = Box::pin(self.stream(prepared, producers, shutdown)).await;
+        let Err(error) = outcome else { return outcome };
+        self.meter.connected.set(0.0);
+        let error = match self.acknowledgements.take_failure() {
+            Some(DeliveryFailure::Refused(refusal)) => self.refused(&refusal),
+            Some(DeliveryFailure::Failed(failed)) => failed,
+            None => error,
+        };
+        self.health.set_not_ready(error.to_string());
+        self.settle_or_drop_producer(shutdown).await;
+        Err(error)
+    }
+
+    /// Producers whose batches the session's topics take.
+    fn producers_for(&mut self, prepared: &Prepared) -> Result<Producers> {
+        let known = prepared.limits.batch_bytes(prepared.topics.partition_counts.keys().filter(|topic| {
+            prepared.topics.ends.contains_key(&((*topic).clone(), 0))
+        }));
+        self.batch_bytes = self.batch_bytes.min(known);
+        self.producers()
+    }
+
+    async fn stream(
+        &mut self,
+        prepared: Prepared,
+        producers: Producers,
+        shutdown: &CancellationToken,
+    ) -> Result<Ending> {
+        let Prepared { mut stream, catalog, facts, slot_lsn, topics, limits, lineage } = prepared;
+        let identity = stream.identity.clone();
+        let known =
+            topics.confirmation.as_ref().filter(|record| record.system_identifier == identity.system_identifier);
+        let written = known.map(|record| WrittenLineage::known(record.lineage.clone()));
+        let last_commit_end = known.and_then(|record| record.last_commit_end);
+        let confirmed_before = known.map(|record| record.confirmed_lsn);
+        let lineage = Arc::new(Mutex::new(lineage));
         let confirmer = Arc::new(Confirmer {
             acknowledgements: Arc::clone(&self.acknowledgements),
             producer: Arc::clone(producers.prompt()),
             topic: position_topic(&self.options.settings.topic_prefix),
             slot_name: self.options.settings.slot_name.clone(),
             system_identifier: identity.system_identifier,
-            lineage,
-            confirmed: Arc::clone(&confirmed),
-            turn: tokio::sync::Mutex::default(),
+            lineage: Arc::clone(&lineage),
+            confirmed: Arc::clone(&stream.confirmed),
+            turn: tokio::sync::Mutex::new(written),
         });
-        self.establish(&confirmer, &topics, &identity, slot_lsn, shutdown).await?;
+        if let Some(end) = last_commit_end {
+            confirmer.confirmed.note_commit_end(end);
+        }
+        self.establish(&confirmer, confirmed_before, topics.has_position_topic, slot_lsn, shutdown).await?;
         if self.options.until == Until::CaughtUp {
-            self.target.get_or_insert(source.facts.flushed_lsn);
+            self.target.get_or_insert(facts.flushed_lsn);
         }
-        let mut streaming = Streaming { confirmer, confirmed, producers, identity };
-        let outcome = Box::pin(self.stream(&mut streaming, &source, topics, session, shutdown, obstacle)).await;
-        if let Err(error) = &outcome {
-            self.meter.connected.set(0.0);
-            self.health.set_not_ready(error.to_string());
-            self.settle_or_drop_producer(shutdown).await;
+        let mut partitions: Vec<(String, i32)> = topics.ends.keys().cloned().collect();
+        partitions.insert(0, (confirmer.topic.clone(), 0));
+        let mut companions = self.start_companions(&confirmer, &producers, partitions);
+        self.health.set_ready();
+        self.meter.connected.set(1.0);
+        tracing::info!(
+            event = "streaming_started",
+            slot = self.options.settings.slot_name,
+            from = %slot_lsn,
+            timeline = identity.timeline,
+            "streaming"
+        );
+        let fixed_lineage = lineage.lock().clone();
+        let mut pipeline = Pipeline {
+            options: &self.options,
+            catalog: &catalog,
+            acknowledgements: Arc::clone(&self.acknowledgements),
+            confirmed: Arc::clone(&stream.confirmed),
+            producers,
+            meter: &self.meter,
+            tails: topics.tails,
+            partition_counts: topics.partition_counts,
+            lineage: fixed_lineage,
+            limits,
+            transaction: TransactionState::resuming_after(last_commit_end),
+            system_identifier: identity.system_identifier,
+            context_headers: self.context_headers.clone(),
+            silence_max: stream.silence_max,
+            target: self.target,
+            careful_until: self.careful_until,
+            refused: &self.refused,
+            last_alone: None,
+        };
+        let version = facts.version_number;
+        let HeldStream { reader, feedback, .. } = &mut stream;
+        let outcome = tokio::select! {
+            outcome = pipeline.run(reader, shutdown) => outcome,
+            error = companions.failure(feedback) => Err(error),
+            error = catalog_watch::watch(&catalog, &self.options, version, &lineage, &self.meter, &self.health) => Err(error),
+        };
+        (self.careful_until, self.last_alone) = (pipeline.careful_until, pipeline.last_alone.take());
+        self.health.set_catalog_obstacle(None);
+        match outcome {
+            Ok(ending) => {
+                self.is_drained = self.drain(&confirmer, companions, stream).await;
+                Ok(ending)
+            }
+            Err(error) => {
+                companions.abort();
+                if self.acknowledgements.ends().values().any(|end| *end == END_LOST) {
+                    // So that the next start refuses it as well, whatever the topic holds by then.
+                    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, confirmer.write_lineage_alone(&self.options.kafka)).await;
+                }
+                Err(error)
+            }
         }
-        outcome
     }
 
     /// Makes sure that the slot's position is on record before anything is streamed.
     async fn establish(
         &mut self,
         confirmer: &Confirmer,
-        topics: &TopicState,
-        identity: &SystemIdentity,
+        confirmed_before: Option<Lsn>,
+        has_position_topic: bool,
         slot_lsn: Lsn,
         shutdown: &CancellationToken,
     ) -> Result<()> {
-        let known =
-            topics.confirmation.as_ref().filter(|record| record.system_identifier == identity.system_identifier);
-        if let Some(end) = known.and_then(|record| record.last_commit_end) {
-            confirmer.confirmed.note_commit_end(end);
-        }
-        if known.is_some_and(|record| record.confirmed_lsn >= slot_lsn && record.lineage == confirmer.lineage) {
+        if confirmed_before.is_some_and(|before| before >= slot_lsn) && !confirmer.has_changed_lineage().await {
             confirmer.confirmed.set(slot_lsn);
-            self.accepts_gap = false;
+            (self.past.accepts_gap, self.past.has_confirmation) = (false, true);
             return Ok(());
         }
-        if !topics.has_position_topic {
+        if !has_position_topic {
             create_compacted_topic(&self.options.kafka, &confirmer.topic).await?;
         }
         let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
@@ -137,106 +234,62 @@ impl Capture {
             let _ = closing.await;
         }
         written.unwrap_or_else(|| Err(Error::unavailable("stopped before streaming began")))?;
-        self.accepts_gap = false;
+        (self.past.accepts_gap, self.past.has_confirmation) = (false, true);
         Ok(())
-    }
-
-    async fn stream(
-        &mut self,
-        streaming: &mut Streaming,
-        source: &SourceState,
-        topics: TopicState,
-        mut session: Session,
-        shutdown: &CancellationToken,
-        obstacle: &mut Obstacle,
-    ) -> Result<Ending> {
-        let settings = &self.options.settings;
-        let start = StartPoint { slot: settings.slot_name.clone(), publications: settings.publication_name.clone() };
-        let starting = async {
-            let sender_timeout = postgres::wal_sender_timeout(&mut session).await?;
-            Ok::<_, Error>((sender_timeout, postgres::start_replication(session, &start).await?))
-        };
-        let Some(started) = shutdown.run_until_cancelled(starting).await else { return Ok(Ending::Stopped) };
-        let (sender_timeout, (mut reader, writer)) = started?;
-        let interval = feedback::status_interval(settings.status_interval, sender_timeout);
-        let mut companions = self.start_companions(streaming, writer, interval);
-        obstacle.gone();
-        self.health.set_ready();
-        self.meter.connected.set(1.0);
-        tracing::info!(
-            event = "streaming_started",
-            slot = settings.slot_name,
-            from = %self.acknowledgements.positions().1,
-            timeline = streaming.identity.timeline,
-            "streaming"
-        );
-        let last_commit_end = topics.confirmation.as_ref().and_then(|record| record.last_commit_end);
-        let mut pipeline = Pipeline {
-            settings,
-            relations: Relations { settings, postgres: &self.options.postgres, catalog: &source.catalog },
-            acknowledgements: Arc::clone(&self.acknowledgements),
-            confirmed: Arc::clone(&streaming.confirmed),
-            producers: streaming.producers.clone(),
-            meter: &self.meter,
-            tails: topics.tails,
-            partition_counts: topics.partition_counts,
-            lineage: streaming.confirmer.lineage.clone(),
-            transaction: TransactionState::resuming_after(last_commit_end),
-            system_identifier: streaming.identity.system_identifier,
-            context_headers: self.context_headers.clone(),
-            with_position_header: self.options.with_position_header,
-            silence_max: feedback::silence_max(interval, sender_timeout),
-            target: self.target,
-        };
-        let outcome = tokio::select! {
-            outcome = pipeline.run(&mut reader, shutdown) => outcome,
-            error = companions.failure() => Err(error),
-            never = watch_slot(&source.catalog, &self.options, &self.meter) => match never {},
-        };
-        match outcome {
-            Ok(ending) => {
-                self.is_drained = self.drain(streaming, companions, &mut reader).await;
-                Ok(ending)
-            }
-            Err(error) => {
-                companions.abort();
-                Err(error)
-            }
-        }
     }
 
     fn start_companions(
         &self,
-        streaming: &Streaming,
-        writer: postgres::ReplicationWriter,
-        interval: Duration,
+        confirmer: &Arc<Confirmer>,
+        producers: &Producers,
+        partitions: Vec<(String, i32)>,
     ) -> Companions {
         let token = CancellationToken::new();
-        let acknowledgements = Arc::clone(&self.acknowledgements);
-        let confirmed = Arc::clone(&streaming.confirmed);
-        let confirmer = Arc::clone(&streaming.confirmer);
-        let confirming = token.child_token();
+        let (confirming, confirmer) = (token.child_token(), Arc::clone(confirmer));
+        let watching =
+            stall::watch(Arc::clone(&self.acknowledgements), producers.clone(), self.options.kafka.clone(), partitions);
         Companions {
-            feedback: tokio::spawn(feedback::run(writer, acknowledgements, confirmed, interval, token.clone())),
             confirmation: tokio::spawn(async move { confirmer.run(confirming).await }),
+            stall: tokio::spawn(watching),
             token,
         }
     }
 
+    /// What follows from a refusal: the record is found by sending those that may be it one by one; then it is named.
+    fn refused(&mut self, refusal: &Refusal) -> Error {
+        let alone = self.last_alone.take().filter(|row| self.careful_until.is_some() && row.topic == refusal.topic);
+        let remedy = refusal.remedy();
+        let Some(row) = alone else {
+            if !refusal.topic.starts_with(&position_topic("")) {
+                self.careful_until = Some(self.acknowledgements.last_begun());
+                self.batch_bytes = (self.batch_bytes / 2).max(LEARNED_BATCH_BYTES_MIN);
+            }
+            return Error::unavailable(format!("a batch is refused, so its records are sent one by one: {remedy}"));
+        };
+        if !refusal.is_of_the_record() {
+            return Error::new(ErrorKind::Unknown, format!("{} cannot be written: {remedy}", row.describe()));
+        }
+        if self.options.refused_rows == RefusedRows::Stop {
+            return stopped(&row, &remedy);
+        }
+        let told = Error::unavailable(format!("{} is refused and becomes a dead letter: {remedy}", row.describe()));
+        self.refused.insert((row.position.commit_lsn, row.position.index), remedy);
+        told
+    }
+
     /// Waits for what is in flight, confirms it, tells PostgreSQL and says goodbye, all within the drain deadline.
-    async fn drain(&self, streaming: &Streaming, companions: Companions, reader: &mut ReplicationReader) -> bool {
+    async fn drain(&self, confirmer: &Confirmer, companions: Companions, mut stream: HeldStream) -> bool {
         let finishing = async {
             self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
             let (_, flushed) = self.acknowledgements.positions();
-            if flushed > streaming.confirmed.get() {
-                streaming.confirmer.write(flushed).await?;
+            if flushed > stream.confirmed.get() {
+                confirmer.write(flushed).await?;
             }
             Ok::<_, Error>(())
         };
         let outcome = tokio::time::timeout(self.options.shutdown_timeout, finishing).await;
-        companions.token.cancel();
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, companions.feedback).await;
-        let _ = tokio::time::timeout(GOODBYE_TIMEOUT, reader.read_to_end()).await;
+        companions.abort();
+        stream.say_goodbye(GOODBYE_TIMEOUT).await;
         match outcome {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {
@@ -255,27 +308,39 @@ impl Capture {
     }
 
     /// After a failure: what Kafka can still take it takes, however long that lasts, so that the topic's tail is final
-    /// when it is read again.
+    /// when it is read again; unless its producer is stuck.
     async fn settle_or_drop_producer(&mut self, shutdown: &CancellationToken) {
+        let Some(producers) = self.producers.clone() else { return };
+        let watching = stall::watch(Arc::clone(&self.acknowledgements), producers, self.options.kafka.clone(), Vec::new());
         let settled = self.acknowledgements.wait_for(|now| now.in_flight().records == 0);
-        let _ = shutdown.run_until_cancelled(settled).await;
-        let is_settled = self.acknowledgements.in_flight().records == 0 && !self.acknowledgements.has_failed();
-        if !is_settled && let Some(producers) = self.producers.take() {
-            producers.close();
+        let is_stuck = tokio::select! {
+            _ = shutdown.run_until_cancelled(settled) => false,
+            _ = watching => true,
+        };
+        self.health.set_delivery_obstacle(None);
+        let is_open = self.acknowledgements.in_flight().records > 0;
+        if (is_stuck || is_open || self.acknowledgements.has_failed())
+            && let Some(producers) = self.producers.take()
+        {
+            self.past.may_arrive = is_open;
+            // It waits for threads to end.
+            let _ = tokio::task::spawn_blocking(move || producers.close()).await;
         }
     }
 
+    /// The producers, made anew where they can write no more or their batches are not what the topics take.
     fn producers(&mut self) -> Result<Producers> {
-        if self.producers.as_ref().is_some_and(Producers::are_broken)
-            && let Some(broken) = self.producers.take()
+        let is_unfit = |producers: &Producers| producers.are_broken() || producers.batch_bytes() != self.batch_bytes;
+        if self.producers.as_ref().is_some_and(is_unfit)
+            && let Some(unfit) = self.producers.take()
         {
-            broken.close();
+            unfit.close();
         }
         if let Some(producers) = &self.producers {
             return Ok(producers.clone());
         }
         let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
-        let producers = Producers::new(&self.options.kafka, sink)?;
+        let producers = Producers::new(&self.options.kafka, self.batch_bytes, sink)?;
         Ok(self.producers.insert(producers).clone())
     }
 
@@ -285,20 +350,13 @@ impl Capture {
     }
 }
 
-/// What the parts of a running session share.
-struct Streaming {
-    confirmer: Arc<Confirmer>,
-    confirmed: Arc<Confirmed>,
-    producers: Producers,
-    identity: SystemIdentity,
-}
-
 impl Companions {
     /// Resolves when one of the tasks has failed.
-    async fn failure(&mut self) -> Error {
+    async fn failure(&mut self, feedback: &mut JoinHandle<Result<()>>) -> Error {
         let ended = tokio::select! {
-            ended = &mut self.feedback => ended,
+            ended = feedback => ended,
             ended = &mut self.confirmation => ended,
+            stuck = &mut self.stall => stuck.map(Err),
         };
         match ended {
             Ok(Err(error)) => error,
@@ -309,8 +367,8 @@ impl Companions {
 
     fn abort(self) {
         self.token.cancel();
-        self.feedback.abort();
         self.confirmation.abort();
+        self.stall.abort();
     }
 }
 

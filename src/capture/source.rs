@@ -1,5 +1,6 @@
 //! What PostgreSQL says before anything is streamed: is the server fit, what is published, where does the slot stand?
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
@@ -8,104 +9,140 @@ use super::CaptureOptions;
 use super::relations::Relations;
 use crate::connector::topic_name;
 use crate::error::{Error, ErrorKind, Result};
+use crate::postgres::sql::Catalog;
 use crate::postgres::{self, ServerFacts, Slot};
+use crate::telemetry::Health;
 
 /// How often a slot that somebody else reads is looked at.
 const SLOT_POLL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often the log says that it still is.
+const SLOT_TOLD_INTERVAL: Duration = Duration::from_secs(60);
+/// What Debezium waits for a slot by default.
+const USUAL_SLOT_WAIT: Duration = Duration::from_secs(60);
+/// The server keeps the slot of a reader that is gone for `wal_sender_timeout`; this is for what follows.
+const SLOT_RELEASE: Duration = Duration::from_secs(30);
 
 /// What PostgreSQL says.
 pub(super) struct SourceState {
-    pub(super) catalog: Client,
+    pub(super) catalog: Arc<Catalog>,
     pub(super) facts: ServerFacts,
     pub(super) slot: Option<Slot>,
     pub(super) topics: Vec<String>,
 }
 
 /// Checks the server, the publication and its tables, and looks the slot up.
-pub(super) async fn inspect_source(options: &CaptureOptions) -> Result<SourceState> {
+pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) -> Result<SourceState> {
     let (config, settings) = (&options.postgres, &options.settings);
-    let catalog = postgres::sql::connect(config).await?;
-    let facts = postgres::server_facts(&catalog, config).await?;
+    let catalog = Arc::new(Catalog::connect(config).await?);
+    let client = catalog.client().await?;
+    let facts = postgres::server_facts(&client, config).await?;
+    check_server(&facts, options)?;
+    let publication = &settings.publication_name;
+    if let Err(missing) = postgres::publication_exists(&client, config, publication).await? {
+        return Err(Error::new(ErrorKind::Missing, format!("publication {missing} does not exist; run `evp init`")));
+    }
+    let mut topics = Vec::new();
+    let relations = Relations { settings, postgres: config, catalog: &client };
+    for (schema, table) in postgres::published_tables(&client, config, publication).await? {
+        if settings.tables.accepts(&schema, &table) {
+            relations.check(&schema, &table).await?;
+            topics.push(topic_name(&settings.topic_prefix, &schema, &table, &settings.routes));
+        }
+    }
+    let slot = wait_for_slot(&client, options, health).await?;
+    // Anew, because a reader that was waited for may have written what was committed meanwhile.
+    let facts = postgres::server_facts(&client, config).await?;
+    Ok(SourceState { catalog, facts, slot, topics })
+}
+
+/// Refuses a server that cannot be streamed from.
+fn check_server(facts: &ServerFacts, options: &CaptureOptions) -> Result<()> {
+    let address = options.postgres.address();
     if facts.is_in_recovery {
         return Err(Error::unavailable(format!(
-            "PostgreSQL at {} is a standby, where the slot's position says nothing yet; set POSTGRES_HOST to the primary, \
-             or promote it",
-            config.address()
+            "PostgreSQL at {address} is a standby, where the slot's position says nothing yet; set POSTGRES_HOST to the \
+             primary, or promote it"
         )));
     }
     if facts.wal_level != "logical" {
         return Err(Error::new(
             ErrorKind::Missing,
             format!(
-                "PostgreSQL at {} has wal_level = {}; set wal_level = logical in postgresql.conf and restart it",
-                config.address(),
+                "PostgreSQL at {address} has wal_level = {}; set wal_level = logical in postgresql.conf and restart it",
                 facts.wal_level
             ),
         ));
     }
-    let publication = &settings.publication_name;
-    if let Err(missing) = postgres::publication_exists(&catalog, config, publication).await? {
-        return Err(Error::new(ErrorKind::Missing, format!("publication {missing} does not exist; run `evp init`")));
-    }
-    let mut topics = Vec::new();
-    let relations = Relations { settings, postgres: config, catalog: &catalog };
-    for (schema, table) in postgres::published_tables(&catalog, config, publication).await? {
-        if settings.tables.accepts(&schema, &table) {
-            relations.check(&schema, &table).await?;
-            topics.push(topic_name(&settings.topic_prefix, &schema, &table, &settings.routes));
-        }
-    }
+    Ok(())
+}
+
+/// A publication without a table to stream; said once a table that has left it is looked for.
+pub(super) fn check_tables(topics: &[String], options: &CaptureOptions) -> Result<()> {
     if topics.is_empty() {
+        let publication = &options.settings.publication_name;
         return Err(Error::new(
             ErrorKind::Missing,
             format!("publication {publication} has no table that table.include.list takes; add one, or run `evp init`"),
         ));
     }
-    let slot = wait_for_slot(&catalog, options).await?;
-    // Anew, because a reader that was waited for may have written what was committed meanwhile.
-    let facts = postgres::server_facts(&catalog, config).await?;
-    Ok(SourceState { catalog, facts, slot, topics })
+    Ok(())
 }
 
 /// Looks the slot up; one that somebody else reads is waited for, as a reader that crashed leaves it busy for a while.
-async fn wait_for_slot(catalog: &Client, options: &CaptureOptions) -> Result<Option<Slot>> {
+async fn wait_for_slot(client: &Client, options: &CaptureOptions, health: &Health) -> Result<Option<Slot>> {
     let (config, settings) = (&options.postgres, &options.settings);
     let name = &settings.slot_name;
-    let deadline = Instant::now() + settings.slot_wait;
-    let mut is_told = false;
+    let wait = slot_wait(client, options).await?;
+    let started = Instant::now();
+    let mut told: Option<Instant> = None;
     loop {
-        let slot = postgres::find_slot(catalog, config, name).await?;
+        let slot = postgres::find_slot(client, config, name).await?;
         let Some(holder) = slot.as_ref().and_then(|slot| slot.holder.clone()) else {
             return check_slot(name, config, slot);
         };
-        if Instant::now() >= deadline {
+        if started.elapsed() >= wait {
             return Err(Error::new(
                 ErrorKind::Missing,
-                format!("replication slot {name} is read by process {holder}; stop that reader, a slot has only one"),
+                format!(
+                    "replication slot {name} is read by process {holder}; stop that reader, a slot has only one, or let this \
+                     one stand by for longer with slot.max.retries"
+                ),
             ));
         }
-        if !is_told {
+        if told.is_none_or(|told| told.elapsed() >= SLOT_TOLD_INTERVAL) {
+            let reason = format!("replication slot {name} is read by process {holder}; waiting until it is free");
+            health.set_not_ready(reason);
             tracing::warn!(event = "slot_busy", slot = %name, holder, "the slot has another reader; waiting until it is gone");
-            is_told = true;
+            told = Some(Instant::now());
         }
         tokio::time::sleep(SLOT_POLL_INTERVAL).await;
     }
+}
+
+/// Unless the connector says otherwise, long enough for the server to notice that a reader is gone.
+async fn slot_wait(client: &Client, options: &CaptureOptions) -> Result<Duration> {
+    let wait = options.settings.slot_wait;
+    if wait != USUAL_SLOT_WAIT {
+        return Ok(wait);
+    }
+    let patience = postgres::wal_sender_patience(client, &options.postgres).await?;
+    Ok(wait.max(patience.saturating_add(SLOT_RELEASE)))
 }
 
 fn check_slot(name: &str, config: &crate::config::PostgresConfig, slot: Option<Slot>) -> Result<Option<Slot>> {
     if let Some(slot) = &slot {
         if slot.plugin.as_deref() != Some("pgoutput") {
             let plugin = slot.plugin.as_deref().unwrap_or("none");
-            let message = format!("replication slot {name} has the plugin {plugin}; evp needs one with pgoutput");
-            return Err(Error::new(ErrorKind::Unsupported, message));
+            return Err(Error::refused(format!(
+                "replication slot {name} has the plugin {plugin}; evp needs one with pgoutput: set another slot.name"
+            )));
         }
         if slot.database.as_deref() != Some(config.database.as_str()) {
             let database = slot.database.as_deref().unwrap_or("none");
-            let message = format!(
+            return Err(Error::refused(format!(
                 "replication slot {name} belongs to database {database}, not {}; set POSTGRES_DB or another slot.name",
                 config.database
-            );
-            return Err(Error::new(ErrorKind::Missing, message));
+            )));
         }
     }
     Ok(slot)

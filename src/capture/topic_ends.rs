@@ -1,6 +1,7 @@
 //! What Kafka says before anything is streamed: the last record of each partition, and what was confirmed.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use rdkafka::message::{BorrowedMessage, Message};
 use serde::Deserialize;
@@ -9,11 +10,16 @@ use super::CaptureOptions;
 use super::confirmation::{self, position_topic};
 use super::resume::{Confirmation, DebeziumTail, Tail, Tails};
 use crate::envelope::POSITION_HEADER;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kafka::headers::{self, DEAD_LETTER_OF};
-use crate::kafka::tail::TailReader;
+use crate::kafka::tail::{Isolation, TailReader};
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
+
+/// Between two looks at ends that have to stay where they are.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(700);
+/// Ends that move for longer are moved by others.
+const SETTLE_MAX: Duration = Duration::from_secs(10);
 
 /// What Kafka says.
 pub(super) struct TopicState {
@@ -33,11 +39,11 @@ impl TopicState {
     }
 }
 
-/// Reads the ends of the topics; blocks.
-pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String]) -> Result<TopicState> {
-    let reader = TailReader::new(&options.kafka)?;
-    let partition_counts = reader.partition_counts()?;
+/// Reads the ends of the topics; blocks. Where requests of an earlier producer `may_arrive`, the ends are waited for.
+pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String], may_arrive: bool) -> Result<TopicState> {
+    let reader = TailReader::new(&options.kafka, Isolation::Uncommitted)?;
     let position_topic = position_topic(&options.settings.topic_prefix);
+    let mut partition_counts = reader.partition_counts(topics.iter().chain([&position_topic]))?;
     let has_position_topic = partition_counts.contains_key(&position_topic);
     let confirmation = if has_position_topic {
         confirmation::read(&reader, &position_topic, &options.settings.slot_name)?
@@ -45,37 +51,116 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String]) -> Res
         None
     };
     let lineage = confirmation.as_ref().map(|record| record.lineage.clone()).unwrap_or_default();
-    let (mut tails, mut ends) = (Tails::default(), HashMap::new());
     let topics: BTreeSet<&String> = topics.iter().chain(lineage.topics()).collect();
-    for topic in topics {
-        let count = partition_counts.get(topic).copied().unwrap_or(0);
-        for partition in 0..i32::try_from(count).unwrap_or(i32::MAX) {
-            let folded = reader.fold_tail(topic, partition, lineage.first_offset(topic, partition), later_tail)?;
-            ends.insert((topic.clone(), partition), folded.end);
-            if let Some(tail) = folded.last {
-                tails.insert(topic.clone(), partition, tail);
-            }
+    for (topic, count) in reader.partition_counts(lineage.topics())? {
+        partition_counts.entry(topic).or_insert(count);
+    }
+    let partitions = partitions_of(&topics, &partition_counts);
+    if may_arrive {
+        settle(&reader, &partitions)?;
+    }
+    let mut ends = TopicEnds { reader, committed: None, options };
+    let mut state = TopicState {
+        partition_counts,
+        tails: Tails::default(),
+        confirmation,
+        has_position_topic,
+        ends: HashMap::new(),
+    };
+    for (topic, partition) in partitions {
+        let (tail, end) = ends.tail(&topic, partition, lineage.first_offset(&topic, partition))?;
+        state.ends.insert((topic.clone(), partition), end);
+        if let Some(tail) = tail {
+            state.tails.insert(topic, partition, tail);
         }
     }
-    Ok(TopicState { partition_counts, tails, confirmation, has_position_topic, ends })
+    Ok(state)
 }
 
-/// The tail after one more record; records of others change nothing, nor do dead letters that were published again.
-fn later_tail(tail: Option<Tail>, message: &BorrowedMessage<'_>) -> Option<Tail> {
+fn partitions_of(topics: &BTreeSet<&String>, counts: &HashMap<String, u32>) -> Vec<(String, i32)> {
+    let partitions = |topic: &String| 0..i32::try_from(counts.get(topic).copied().unwrap_or(0)).unwrap_or(i32::MAX);
+    topics.iter().flat_map(|topic| partitions(topic).map(|partition| ((*topic).clone(), partition))).collect()
+}
+
+/// Waits until nothing more arrives: a request of a producer that was dropped can be answered after its connection is gone.
+fn settle(reader: &TailReader, partitions: &[(String, i32)]) -> Result<()> {
+    let started = Instant::now();
+    let mut known = reader.ends(partitions)?;
+    loop {
+        std::thread::sleep(SETTLE_INTERVAL);
+        let now = reader.ends(partitions)?;
+        if now == known {
+            return Ok(());
+        }
+        if started.elapsed() > SETTLE_MAX {
+            return Err(Error::unavailable(
+                "the topics grow although this capture writes nothing: another program writes to them; waiting until it stops",
+            ));
+        }
+        known = now;
+    }
+}
+
+/// Reads the last record of partitions.
+struct TopicEnds<'a> {
+    reader: TailReader,
+    /// Made when the first record of Debezium's is met.
+    committed: Option<TailReader>,
+    options: &'a CaptureOptions,
+}
+
+impl TopicEnds<'_> {
+    /// The last record of a partition that counts, and its end.
+    ///
+    /// Our own records are never part of a transaction, and stand behind those of one that is open or aborted. What
+    /// Debezium has written counts only if it is committed.
+    fn tail(&mut self, topic: &str, partition: i32, first: i64) -> Result<(Option<Tail>, i64)> {
+        let all = self.reader.fold_tail(topic, partition, first, later_tail)?;
+        let (offset, tail) = match all.last {
+            Some((offset, tail @ Tail::Debezium(_))) => (offset, tail),
+            last => return Ok((last.map(|(_, tail)| tail), all.end)),
+        };
+        let committed = match &self.committed {
+            Some(reader) => reader,
+            None => self.committed.insert(TailReader::new(&self.options.kafka, Isolation::Committed)?),
+        };
+        let stable = committed.fold_tail(topic, partition, first, later_tail)?;
+        if stable.last.as_ref().is_some_and(|(stable, _)| *stable == offset) {
+            return Ok((Some(tail), all.end));
+        }
+        let ours = self.reader.fold_tail(topic, partition, first, |found, message| match later_tail(None, message) {
+            Some(tail @ (_, Tail::Ours(_))) => Some(tail),
+            _ => found,
+        })?;
+        let last = [stable.last, ours.last].into_iter().flatten().max_by_key(|(offset, _)| *offset);
+        Ok((last.map(|(_, tail)| tail), all.end))
+    }
+}
+
+/// The tail after one more record, with its offset; records of others change nothing, nor do dead letters that were
+/// published again.
+fn later_tail(tail: Option<(i64, Tail)>, message: &BorrowedMessage<'_>) -> Option<(i64, Tail)> {
     if headers::has(message, DEAD_LETTER_OF) {
         return tail;
     }
     let position = headers::value(message, POSITION_HEADER).and_then(|value| std::str::from_utf8(value).ok());
     if let Some(position) = position.and_then(|text| text.parse().ok()) {
-        return Some(Tail::Ours(position));
+        return Some((message.offset(), Tail::Ours(position)));
     }
     let Some(mut debezium) = message.payload().and_then(parse_debezium) else { return tail };
-    if let Some(Tail::Debezium(previous)) = &tail
+    if let Some((_, Tail::Debezium(previous))) = &tail
         && (previous.xid, previous.lsn) == (debezium.xid, debezium.lsn)
     {
         debezium.rows_at_lsn = previous.rows_at_lsn.saturating_add(1);
     }
-    Some(Tail::Debezium(debezium))
+    Some((message.offset(), Tail::Debezium(debezium)))
+}
+
+/// An envelope, or Connect's wrapping of one with its schema.
+#[derive(Deserialize)]
+struct DebeziumRecord {
+    source: Option<DebeziumSource>,
+    payload: Option<DebeziumEnvelope>,
 }
 
 #[derive(Deserialize)]
@@ -89,12 +174,11 @@ struct DebeziumSource {
     tx_id: u32,
     lsn: i64,
     sequence: Option<String>,
-    ts_ms: i64,
-    ts_us: Option<i64>,
 }
 
 fn parse_debezium(payload: &[u8]) -> Option<DebeziumTail> {
-    let source = serde_json::from_slice::<DebeziumEnvelope>(payload).ok()?.source;
+    let record = serde_json::from_slice::<DebeziumRecord>(payload).ok()?;
+    let source = record.source.or(record.payload.map(|envelope| envelope.source))?;
     let sequence: Option<Vec<Option<String>>> = source.sequence.and_then(|text| serde_json::from_str(&text).ok());
     let previous =
         sequence.and_then(|pair| pair.into_iter().next().flatten()).and_then(|text| text.parse::<i64>().ok());
@@ -102,7 +186,6 @@ fn parse_debezium(payload: &[u8]) -> Option<DebeziumTail> {
         xid: Xid(source.tx_id),
         lsn: Lsn::new(source.lsn.cast_unsigned()),
         previous_commit_end: previous.map(|lsn| Lsn::new(lsn.cast_unsigned())),
-        commit_time_us: source.ts_us.unwrap_or_else(|| source.ts_ms.saturating_mul(1_000)),
         rows_at_lsn: 1,
     })
 }
@@ -118,8 +201,9 @@ mod tests {
         assert_eq!(tail.previous_commit_end, Some(Lsn::new(150)));
         assert_eq!((tail.xid, tail.lsn), (Xid(744), Lsn::new(26_217_256)));
         let first = br#"{"source":{"ts_ms":5,"sequence":"[null,\"26217256\"]","txId":744,"lsn":26217256}}"#;
-        let tail = parse_debezium(first).unwrap();
-        assert_eq!((tail.previous_commit_end, tail.commit_time_us), (None, 5_000));
+        assert_eq!(parse_debezium(first).unwrap().previous_commit_end, None);
+        let wrapped = [&b"{\"schema\":{},\"payload\":"[..], payload, b"}"].concat();
+        assert_eq!(parse_debezium(&wrapped), Some(tail));
         assert_eq!(parse_debezium(b"not an envelope"), None);
     }
 }

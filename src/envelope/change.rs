@@ -49,7 +49,19 @@ pub struct ChangeEncoder {
     value: Vec<u8>,
 }
 
+/// Buffers of wide rows above this size are given back.
+const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 impl ChangeEncoder {
+    /// Gives the memory of a wide row back.
+    pub fn shrink(&mut self) {
+        for buffer in [&mut self.key, &mut self.old_key, &mut self.value] {
+            if buffer.capacity() > KEPT_BYTES_MAX {
+                *buffer = Vec::new();
+            }
+        }
+    }
+
     /// Writes the records of a change in order and hands each to `emit`.
     ///
     /// An insert or plain update is one record; a delete is one, two with a tombstone; an update that

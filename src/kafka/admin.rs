@@ -4,31 +4,39 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Creates a topic of one partition that keeps the last record of each key, unless it exists.
 pub(crate) async fn create_compacted_topic(config: &KafkaConfig, topic: &str) -> Result<()> {
+    create_topic(config, topic, ("cleanup.policy", "compact")).await
+}
+
+/// Creates a topic of one partition that keeps its records for ever, unless it exists.
+pub(crate) async fn create_kept_topic(config: &KafkaConfig, topic: &str) -> Result<()> {
+    create_topic(config, topic, ("retention.ms", "-1")).await
+}
+
+async fn create_topic(config: &KafkaConfig, topic: &str, (name, value): (&str, &str)) -> Result<()> {
     let mut client = client_config(config, "evp-admin");
     with_user_properties(&mut client, config);
-    let failed = |error| client_error(&format!("creating topic {topic}"), config, error);
+    // A broker that is just starting, or whose controller changes, is waited for; one that refuses is not.
+    let failed = |error| {
+        let what = format!("creating topic {topic} with {name}={value}, which `evp init` does as well");
+        client_error(&what, config, error)
+    };
     let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
     // -1 asks for the broker's own default.
-    let new_topic = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set("cleanup.policy", "compact");
+    let new_topic = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set(name, value);
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
     let results = admin.create_topics([&new_topic], &options).await.map_err(failed)?;
     match results.into_iter().next() {
         None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
-        Some(Err((_, code))) => Err(Error::new(
-            ErrorKind::Denied,
-            format!(
-                "Kafka does not let evp create topic {topic} ({code}); create it with cleanup.policy=compact, or run `evp init`"
-            ),
-        )),
+        Some(Err((_, code))) => Err(failed(KafkaError::AdminOp(code))),
     }
 }

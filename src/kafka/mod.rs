@@ -4,19 +4,22 @@ pub(crate) mod admin;
 pub(crate) mod backlog;
 pub(crate) mod chunk;
 pub(crate) mod consumer;
+mod error;
 pub(crate) mod group;
 pub(crate) mod headers;
+pub(crate) mod limits;
 pub(crate) mod offsets;
 pub(crate) mod partition;
 pub(crate) mod producer;
+pub(crate) mod single;
 pub(crate) mod tail;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub(crate) use error::client_error;
 
 use crate::config::KafkaConfig;
-use crate::error::{Error, ErrorKind};
 
 /// The librdkafka configuration that every client of evp starts from.
 ///
@@ -41,40 +44,5 @@ pub(crate) fn with_user_properties(client: &mut ClientConfig, config: &KafkaConf
         if name == "debug" {
             client.set_log_level(RDKafkaLogLevel::Debug);
         }
-    }
-}
-
-/// The error of a client call, with its kind and the remedy.
-pub(crate) fn client_error(what: &str, config: &KafkaConfig, error: KafkaError) -> Error {
-    if let KafkaError::ClientConfig(_, description, name, _) = &error {
-        return Error::configuration(format!("the Kafka property `{name}` is refused: {description}"));
-    }
-    let code = error.rdkafka_error_code();
-    let servers = &config.bootstrap_servers;
-    match code {
-        Some(RDKafkaErrorCode::SaslAuthenticationFailed | RDKafkaErrorCode::Authentication) => Error::with_source(
-            ErrorKind::Denied,
-            format!(
-                "{what}: Kafka at {servers} refuses the credentials; check KAFKA_SASL_USERNAME and KAFKA_SASL_PASSWORD"
-            ),
-            error,
-        ),
-        Some(
-            RDKafkaErrorCode::TopicAuthorizationFailed
-            | RDKafkaErrorCode::GroupAuthorizationFailed
-            | RDKafkaErrorCode::ClusterAuthorizationFailed,
-        ) => Error::with_source(
-            ErrorKind::Denied,
-            format!("{what}: Kafka at {servers} denies access; grant the principal its topics and group"),
-            error,
-        ),
-        Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            Error::with_source(ErrorKind::Missing, format!("{what}: the topic does not exist; run `evp init`"), error)
-        }
-        _ => Error::with_source(
-            ErrorKind::Unavailable,
-            format!("{what}: Kafka at {servers} does not answer; check KAFKA_BOOTSTRAP_SERVERS and the broker"),
-            error,
-        ),
     }
 }

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::{client_config, client_error, with_user_properties};
@@ -14,15 +15,34 @@ use crate::error::{Error, Result};
 
 /// Bound of one request to the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Bound of one request that only asks whether Kafka answers.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
+/// Partitions whose leaders are asked by a probe.
+const PROBE_PARTITIONS_MAX: usize = 8;
 
 /// Bound of reading one stretch of a partition.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How many records are read back first; each further try reads sixteen times as many.
 const FIRST_SCAN_RECORDS: i64 = 64;
+/// Further back the end of a topic is not looked for.
+const SCAN_RECORDS_MAX: i64 = 262_144;
 
 /// How long the client's events are looked through for the reason of a failure.
 const EVENTS_WAIT: Duration = Duration::from_millis(500);
+
+/// How often, and how long after each other, a topic has to be unknown by name before it counts as absent.
+const ABSENT_ANSWERS: u32 = 2;
+const ABSENT_WAIT: Duration = Duration::from_millis(200);
+
+/// What of a topic is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Isolation {
+    /// All that is on the topic. Records of others may belong to transactions that are open or aborted.
+    Uncommitted,
+    /// What no open transaction stands before, without that of aborted ones.
+    Committed,
+}
 
 /// What was made of the last records of a partition, and the offset of the next one.
 pub(crate) struct Folded<T> {
@@ -38,14 +58,17 @@ pub(crate) struct TailReader {
 
 impl TailReader {
     /// Connects in the background.
-    pub(crate) fn new(config: &KafkaConfig) -> Result<Self> {
+    pub(crate) fn new(config: &KafkaConfig, isolation: Isolation) -> Result<Self> {
+        let level = match isolation {
+            Isolation::Uncommitted => "read_uncommitted",
+            Isolation::Committed => "read_committed",
+        };
         let mut client = client_config(config, "evp-tail");
         client
             .set("group.id", "evp-tail")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
-            // What a transaction of Debezium's has written and not committed will not be there, once it is aborted.
-            .set("isolation.level", "read_committed")
+            .set("isolation.level", level)
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "50")
             .set("queued.max.messages.kbytes", "16384");
@@ -55,20 +78,55 @@ impl TailReader {
     }
 
     /// How many partitions each topic has; topics that do not exist are left out.
-    pub(crate) fn partition_counts(&self) -> Result<HashMap<String, u32>> {
-        let metadata = self
-            .consumer
-            .fetch_metadata(None, REQUEST_TIMEOUT)
-            .map_err(|error| client_error("reading the topics", &self.config, self.refusal().unwrap_or(error)))?;
-        Ok(metadata
-            .topics()
-            .iter()
-            .filter(|topic| topic.error().is_none())
-            .map(|topic| (topic.name().to_owned(), u32::try_from(topic.partitions().len()).unwrap_or(0)))
-            .collect())
+    ///
+    /// An `expected` topic has to be unknown by name, more than once: a broker that starts, or whose controller
+    /// changes, can answer incompletely, and a topic that is taken for absent looks like a first start.
+    pub(crate) fn partition_counts<'a>(
+        &self,
+        expected: impl IntoIterator<Item = &'a String>,
+    ) -> Result<HashMap<String, u32>> {
+        let metadata = self.metadata(None)?;
+        let mut counts: HashMap<String, u32> = metadata.topics().iter().filter_map(partition_count).collect();
+        for topic in expected {
+            if !counts.contains_key(topic)
+                && let Some(count) = self.count_by_name(topic)?
+            {
+                counts.insert(topic.clone(), count);
+            }
+        }
+        Ok(counts)
     }
 
-    /// Whether the brokers refuse us: a request does not say so, it only times out.
+    /// A consumer's request for a topic by name does not create it.
+    fn count_by_name(&self, name: &str) -> Result<Option<u32>> {
+        for answer in 1..=ABSENT_ANSWERS {
+            let metadata = self.metadata(Some(name))?;
+            let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+            if let Some((_, count)) = topic.and_then(partition_count) {
+                return Ok(Some(count));
+            }
+            let code = topic.and_then(MetadataTopic::error).map(Code::from);
+            match code {
+                None | Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {}
+                Some(code) => {
+                    let what = format!("looking for topic {name}");
+                    return Err(client_error(&what, &self.config, KafkaError::MetadataFetch(code)));
+                }
+            }
+            if answer < ABSENT_ANSWERS {
+                std::thread::sleep(ABSENT_WAIT);
+            }
+        }
+        Ok(None)
+    }
+
+    fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {
+        let fetched = self.consumer.fetch_metadata(topic, REQUEST_TIMEOUT);
+        fetched.map_err(|error| client_error("reading the topics", &self.config, self.refusal().unwrap_or(error)))
+    }
+
+    /// Why the brokers send this client away, if they do. They say so to its events and not to its calls, and for some
+    /// time after the call has failed.
     fn refusal(&self) -> Option<KafkaError> {
         let deadline = Instant::now() + EVENTS_WAIT;
         while Instant::now() < deadline {
@@ -91,40 +149,46 @@ impl TailReader {
         mut fold: impl FnMut(Option<T>, &BorrowedMessage<'_>) -> Option<T>,
     ) -> Result<Folded<T>> {
         let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
-        let (low, high) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+        let (low, end) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
         // A topic that was re-created since has begun again.
-        let low = if first <= high { low.max(first) } else { low };
-        if high <= low {
-            return Ok(Folded { last: None, end: high });
-        }
+        let begin = if first <= end { low.max(first) } else { low };
         let mut stretch = FIRST_SCAN_RECORDS;
-        loop {
-            let start = high.saturating_sub(stretch).max(low);
+        let mut last = None;
+        let mut reached = end;
+        while last.is_none() && reached > begin && stretch <= SCAN_RECORDS_MAX {
+            reached = end.saturating_sub(stretch).max(begin);
             let mut assignment = TopicPartitionList::new();
-            assignment.add_partition_offset(topic, partition, Offset::Offset(start)).map_err(failed)?;
+            assignment.add_partition_offset(topic, partition, Offset::Offset(reached)).map_err(failed)?;
             self.consumer.assign(&assignment).map_err(failed)?;
-            let mut folded = None;
-            self.scan(topic, high, |message| folded = fold(folded.take(), message))?;
-            if folded.is_some() || start == low {
-                return Ok(Folded { last: folded, end: high });
-            }
+            self.scan(topic, partition, end, |message| last = fold(last.take(), message))?;
             stretch = stretch.saturating_mul(16);
         }
+        if last.is_none() && end > begin {
+            tracing::warn!(
+                event = "topic_end_not_understood",
+                topic,
+                partition,
+                records = end.saturating_sub(reached),
+                "none of the last records is evp's or Debezium's envelope; capture writes behind them"
+            );
+        }
+        Ok(Folded { last, end })
     }
 
-    /// Reads the assigned partition up to `high`.
-    fn scan(&self, topic: &str, high: i64, mut visit: impl FnMut(&BorrowedMessage<'_>)) -> Result<()> {
+    /// Reads the assigned partition up to `end`.
+    fn scan(&self, topic: &str, partition: i32, end: i64, mut visit: impl FnMut(&BorrowedMessage<'_>)) -> Result<()> {
         let deadline = Instant::now() + SCAN_TIMEOUT;
         while Instant::now() < deadline {
             match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
                     visit(&message);
-                    if message.offset().saturating_add(1) >= high {
+                    if message.offset().saturating_add(1) >= end {
                         return Ok(());
                     }
                 }
                 // Offsets up to the end may be markers of transactions, which are no records.
-                Some(Err(KafkaError::PartitionEOF(_))) => return Ok(()),
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => return Ok(()),
+                Some(Err(KafkaError::PartitionEOF(_))) => {}
                 Some(Err(error)) if is_passing(&error) => {}
                 Some(Err(error)) => {
                     return Err(client_error(&format!("reading the end of topic {topic}"), &self.config, error));
@@ -134,17 +198,46 @@ impl TailReader {
         }
         Err(Error::unavailable(format!("Kafka does not deliver the end of topic {topic} in time")))
     }
+
+    /// The offset behind the last record of each partition.
+    pub(crate) fn ends(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>> {
+        let end = |(topic, partition): &(String, i32)| {
+            let watermarks = self.consumer.fetch_watermarks(topic, *partition, REQUEST_TIMEOUT);
+            let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
+            watermarks.map(|(_, end)| end).map_err(failed)
+        };
+        partitions.iter().map(end).collect()
+    }
+
+    /// Whether Kafka answers: each of these partitions has a leader, and the first few of the leaders know its end.
+    pub(crate) fn is_answered(&self, partitions: &[(String, i32)]) -> bool {
+        let Ok(metadata) = self.consumer.fetch_metadata(None, PROBE_TIMEOUT) else { return false };
+        let has_leader = |(topic, partition): &(String, i32)| {
+            let known = metadata.topics().iter().find(|known| known.name() == topic);
+            let mut partitions = known.into_iter().flat_map(MetadataTopic::partitions);
+            partitions.any(|known| known.id() == *partition && known.leader() >= 0)
+        };
+        let knows_end = |(topic, partition): &(String, i32)| {
+            self.consumer.fetch_watermarks(topic, *partition, PROBE_TIMEOUT).is_ok()
+        };
+        partitions.iter().all(has_leader) && partitions.iter().take(PROBE_PARTITIONS_MAX).all(knows_end)
+    }
+}
+
+fn partition_count(topic: &MetadataTopic) -> Option<(String, u32)> {
+    let count = u32::try_from(topic.partitions().len()).ok().filter(|count| *count > 0)?;
+    topic.error().is_none().then(|| (topic.name().to_owned(), count))
 }
 
 fn is_refusal(error: &KafkaError) -> bool {
     let code = error.rdkafka_error_code();
-    matches!(code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed))
+    matches!(code, Some(Code::Authentication | Code::SaslAuthenticationFailed | Code::SSL))
 }
 
 /// Errors that librdkafka reports and heals by itself.
 fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
-        Some(RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::AllBrokersDown | RDKafkaErrorCode::Resolve)
+        Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut)
     )
 }

@@ -34,6 +34,11 @@ impl<T> RelationCache<T> {
         self.entries.get(&id).map(|(_, derived)| derived).ok_or(UnknownRelation(id))
     }
 
+    /// The relation message of a change's table.
+    pub fn relation(&self, id: RelationId) -> Result<&Relation, UnknownRelation> {
+        self.entries.get(&id).map(|(relation, _)| relation).ok_or(UnknownRelation(id))
+    }
+
     /// How many tables are known.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -3,6 +3,7 @@
 mod catalog;
 mod frame;
 mod pace;
+mod publication;
 mod server_error;
 mod session;
 mod slot;
@@ -13,8 +14,12 @@ mod tls;
 
 pub use catalog::{CatalogColumn, CatalogTable, published_columns, published_tables, table_facts};
 pub use frame::{Frame, FrameError, StandbyStatus};
+pub use publication::{
+    LookAt, PublicationLook, PublishedTable, Relation, SeenPublication, SlotLook, look_at_publications,
+};
+pub use server_error::NO_PUBLICATION;
 pub use session::Session;
-pub use slot::{ServerFacts, Slot, SlotLog, find_slot, publication_exists, server_facts, slot_log};
+pub use slot::{ServerFacts, Slot, find_slot, publication_exists, server_facts, wal_sender_patience};
 pub use stream::{
     ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication, timeline,
     wal_sender_timeout,

@@ -3,6 +3,9 @@
 use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind};
 
+/// How the error about a publication begins that is not there at the position that is decoded.
+pub const NO_PUBLICATION: &str = "the log has no such publication";
+
 /// The error for a SQLSTATE and message that the server sent while we did `what`.
 pub(super) fn server_error(what: &str, config: &PostgresConfig, sqlstate: &str, message: &str) -> Error {
     let address = config.address();
@@ -16,12 +19,12 @@ pub(super) fn server_error(what: &str, config: &PostgresConfig, sqlstate: &str, 
             ErrorKind::Denied,
             format!("grant role `{}` what is missing (`evp init` makes a role that has it)", config.user),
         ),
-        "42704" if message.contains("publication") => (
-            ErrorKind::Missing,
-            "run `evp init`; if it is there by now, the slot is older than it and cannot be read: drop the slot, run \
-             `evp init`, and start once with --accept-gap"
-                .to_owned(),
-        ),
+        "42704" if message.contains("publication") => {
+            return Error::new(
+                ErrorKind::Missing,
+                format!("{NO_PUBLICATION} as PostgreSQL at {address} decodes it: it says `{message}`; run `evp init`"),
+            );
+        }
         "42704" => (ErrorKind::Missing, "run `evp init`".to_owned()),
         "55000" if message.contains("wal_level") => {
             (ErrorKind::Missing, "set wal_level = logical in postgresql.conf and restart PostgreSQL".to_owned())
@@ -29,13 +32,13 @@ pub(super) fn server_error(what: &str, config: &PostgresConfig, sqlstate: &str, 
         "55000" => {
             (ErrorKind::Refused, "the slot cannot be read any more; see pg_replication_slots.wal_status".to_owned())
         }
-        // Class 53 is exhausted resources, 57P0x a server that stops or starts, 55006 a slot in use,
-        // class 08 a connection: time heals all of them.
-        _ if sqlstate.starts_with("53") || sqlstate.starts_with("57P0") || sqlstate.starts_with("08") => {
-            (ErrorKind::Unavailable, "waiting for the server".to_owned())
+        // Class 53 is exhausted resources, 57 an operator who cancels or a server that stops or starts, 08 a connection,
+        // 40 a conflict, 58 the server's own files, 55P03 a lock: time heals all of them.
+        _ if ["53", "57", "08", "40", "58", "55P03"].iter().any(|class| sqlstate.starts_with(class)) => {
+            (ErrorKind::Unavailable, format!("waiting for the server (SQLSTATE {sqlstate})"))
         }
         "55006" => (ErrorKind::Unavailable, "waiting until its reader is gone".to_owned()),
-        _ => (ErrorKind::Protocol, format!("SQLSTATE {sqlstate}")),
+        _ => (ErrorKind::Unknown, format!("SQLSTATE {sqlstate}; see the server's log")),
     };
     Error::new(kind, format!("{what}: PostgreSQL at {address} says `{message}`; {remedy}"))
 }

@@ -309,6 +309,18 @@ pub(super) fn error_response(what: &str, config: &PostgresConfig, mut fields: Er
     server_error(what, config, &sqlstate, &message)
 }
 
+/// Whether the connection broke, and not what was agreed over it.
+pub(super) fn is_lost(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+            | io::ErrorKind::TimedOut
+    )
+}
+
 async fn negotiate_tls(mut stream: TcpStream, connector: Connector, config: &PostgresConfig) -> Result<Socket> {
     let what = "asking for TLS";
     let mut out = BytesMut::new();
@@ -319,6 +331,10 @@ async fn negotiate_tls(mut stream: TcpStream, connector: Connector, config: &Pos
     match answer {
         [b'S'] => {
             let stream = connector.connect(stream).await.map_err(|error| {
+                // A server, or what stands before it, that goes away in the middle is one that restarts.
+                if is_lost(&error) {
+                    return connection_error(what, config, error);
+                }
                 let message = format!(
                     "TLS with PostgreSQL at {} fails; check POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT",
                     config.address()

@@ -1,5 +1,7 @@
 //! What the server says of itself, of the slot and of the publication.
 
+use std::time::Duration;
+
 use tokio_postgres::Client;
 
 use super::sql::answered;
@@ -31,17 +33,10 @@ pub struct Slot {
     pub confirmed_flush_lsn: Option<Lsn>,
     /// `reserved`, `extended`, `unreserved` or `lost`.
     pub wal_status: Option<String>,
+    /// Why the server has given it up, from version 17 on.
+    pub invalidation_reason: Option<String>,
     /// Process id and application of whoever reads it now.
     pub holder: Option<String>,
-}
-
-/// The server's log from the slot's point of view, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SlotLog {
-    /// Written since the position that the slot's reader has confirmed.
-    pub unconfirmed_bytes: i64,
-    /// Kept on the server's disk for the slot, which includes transactions that were open at that position.
-    pub retained_bytes: i64,
 }
 
 /// Reads the server's settings.
@@ -58,10 +53,19 @@ pub async fn server_facts(client: &Client, config: &PostgresConfig) -> Result<Se
     })
 }
 
+/// `wal_sender_timeout`: how long the server keeps a connection, and the slot that it reads, without a sign of life.
+pub async fn wal_sender_patience(client: &Client, config: &PostgresConfig) -> Result<Duration> {
+    let statement = "SELECT setting::int8 FROM pg_settings WHERE name = 'wal_sender_timeout'";
+    let row = answered("reading the server's settings", config, client.query_one(statement, &[])).await?;
+    let milliseconds: i64 = row.get(0);
+    Ok(Duration::from_millis(u64::try_from(milliseconds).unwrap_or(0)))
+}
+
 /// Looks a slot up.
 pub async fn find_slot(client: &Client, config: &PostgresConfig, name: &str) -> Result<Option<Slot>> {
     let statement = "SELECT s.plugin::text, s.database::text, s.confirmed_flush_lsn::text, s.wal_status, \
-                            s.active_pid::text || coalesce(' (' || nullif(a.application_name, '') || ')', '') \
+                            s.active_pid::text || coalesce(' (' || nullif(a.application_name, '') || ')', ''), \
+                            to_jsonb(s) ->> 'invalidation_reason' \
                      FROM pg_replication_slots s LEFT JOIN pg_stat_activity a ON a.pid = s.active_pid \
                      WHERE s.slot_name = $1";
     let row = answered("reading the replication slot", config, client.query_opt(statement, &[&name])).await?;
@@ -72,16 +76,8 @@ pub async fn find_slot(client: &Client, config: &PostgresConfig, name: &str) -> 
         confirmed_flush_lsn: parse_lsn(row.get(2))?,
         wal_status: row.get(3),
         holder: row.get(4),
+        invalidation_reason: row.get(5),
     }))
-}
-
-/// How much log a slot holds back; `None` if there is no such slot.
-pub async fn slot_log(client: &Client, config: &PostgresConfig, name: &str) -> Result<Option<SlotLog>> {
-    let statement = "SELECT coalesce(pg_current_wal_flush_lsn() - confirmed_flush_lsn, 0)::bigint, \
-                            coalesce(pg_current_wal_flush_lsn() - restart_lsn, 0)::bigint \
-                     FROM pg_replication_slots WHERE slot_name = $1";
-    let row = answered("reading the slot's log", config, client.query_opt(statement, &[&name])).await?;
-    Ok(row.map(|row| SlotLog { unconfirmed_bytes: row.get(0), retained_bytes: row.get(1) }))
 }
 
 /// Whether every publication of a comma separated list exists; the first that does not is returned.

@@ -1,7 +1,9 @@
 //! Ordinary SQL, for looking at the catalog and for set-up; never on the path of an event.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Mutex;
 use tokio_postgres::config::SslMode as DriverSslMode;
 use tokio_postgres::{Client, Config};
 
@@ -13,6 +15,29 @@ use crate::error::{Error, ErrorKind, Result};
 
 /// A server that has taken a question and does not answer is given up, so that another one can be tried.
 const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A connection for questions that come now and then, made anew where the server or a pooler has ended it meanwhile.
+pub struct Catalog {
+    config: PostgresConfig,
+    client: Mutex<Arc<Client>>,
+}
+
+impl Catalog {
+    /// Connects.
+    pub async fn connect(config: &PostgresConfig) -> Result<Self> {
+        let client = connect(config).await?;
+        Ok(Self { config: config.clone(), client: Mutex::new(Arc::new(client)) })
+    }
+
+    /// A client whose connection was there a moment ago.
+    pub async fn client(&self) -> Result<Arc<Client>> {
+        let mut client = self.client.lock().await;
+        if client.is_closed() {
+            *client = Arc::new(connect(&self.config).await?);
+        }
+        Ok(Arc::clone(&client))
+    }
+}
 
 /// Connects; the connection's task ends with the client.
 pub async fn connect(config: &PostgresConfig) -> Result<Client> {
@@ -87,7 +112,10 @@ pub fn query_error(what: &str, config: &PostgresConfig, error: tokio_postgres::E
         let message = format!("PostgreSQL at {} asks for a password: set POSTGRES_PASSWORD", config.address());
         return Error::new(ErrorKind::Denied, message);
     }
-    if text.contains("TLS") {
+    let is_lost = std::error::Error::source(&error)
+        .and_then(|source| source.downcast_ref::<std::io::Error>())
+        .is_some_and(super::session::is_lost);
+    if text.contains("TLS") && !is_lost {
         let message = format!(
             "TLS with PostgreSQL at {} fails; check POSTGRES_SSLMODE and POSTGRES_SSLROOTCERT",
             config.address()

@@ -23,6 +23,9 @@ const READ_BYTES: usize = 256 * 1024;
 /// How much may wait to be handled before reading stops.
 const READ_AHEAD_BYTES: usize = 2 * 1024 * 1024;
 
+/// A buffer that a wide row has made larger than this is given back.
+const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// PostgreSQL cannot make a larger message, so a larger length is nonsense.
 const MESSAGE_BYTES_MAX: usize = 0x4000_0000;
 
@@ -62,7 +65,15 @@ pub async fn timeline(session: &mut Session, number: u32) -> Result<Timeline> {
     if number <= 1 {
         return Ok(Timeline::first(number));
     }
-    let row = session.query_row(&format!("TIMELINE_HISTORY {number}")).await?;
+    let row = match session.query_row(&format!("TIMELINE_HISTORY {number}")).await {
+        Ok(row) => row,
+        // Somebody has removed the file by hand. Nothing can be said then of where the histories part.
+        Err(error) if error.message().contains("58P01") => {
+            tracing::warn!(event = "timeline_unknown", timeline = number, %error, "going on without the timeline's history");
+            return Ok(Timeline::first(number));
+        }
+        Err(error) => return Err(error),
+    };
     let history = row.get(1).and_then(|text| text.as_deref()).unwrap_or_default();
     Timeline::parse(number, history)
         .ok_or_else(|| Error::protocol(format!("the history of timeline {number} cannot be read")))
@@ -180,6 +191,9 @@ impl ReplicationReader {
         if self.pace.is_worth_waiting() {
             // The thread sleeps, not the task: epoll would wake it for every row that arrives meanwhile.
             std::thread::sleep(PACE_WAIT);
+        }
+        if self.buffer.is_empty() && self.buffer.capacity() > KEPT_BYTES_MAX {
+            self.buffer = BytesMut::new();
         }
         self.buffer.reserve(READ_BYTES);
         let mut limited = (&mut self.buffer).limit(READ_BYTES);

@@ -50,7 +50,7 @@ fn next(effect: &Effect, outcome: Outcome) -> Result<Next> {
         }
         Outcome::Failed(error) => match error.kind().reaction() {
             Reaction::Halt => return Err(error),
-            Reaction::Retry => Next::MayHeal(error),
+            Reaction::Retry | Reaction::RetryBriefly => Next::MayHeal(error),
             Reaction::DeadLetter => Next::GiveUp(error),
         },
     })

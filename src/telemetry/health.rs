@@ -31,7 +31,9 @@ pub struct Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Needed {
     Start,
+    Catalog,
     Kafka,
+    Delivery,
     MongoDb,
 }
 
@@ -55,6 +57,16 @@ impl Health {
     /// Kafka keeps the work waiting for the given reason, or no longer.
     pub fn set_kafka_obstacle(&self, reason: Option<String>) {
         self.set(Needed::Kafka, reason);
+    }
+
+    /// Kafka answers, but does not acknowledge what is sent, or it does again.
+    pub fn set_delivery_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Delivery, reason);
+    }
+
+    /// PostgreSQL streams, but does not answer questions about its catalog, or it does again.
+    pub fn set_catalog_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Catalog, reason);
     }
 
     /// MongoDB keeps the work waiting for the given reason, or no longer.

@@ -70,6 +70,12 @@ pub const METRICS: &[Metric] = &[
         "Changes not sent again because the topic's tail had them",
     ),
     metric(
+        "evp_capture_dead_letters_total",
+        Counter,
+        Unit::Count,
+        "Rows that the topic does not take and that are dead letters instead",
+    ),
+    metric(
         "evp_capture_last_event_timestamp_seconds",
         Gauge,
         Unit::Seconds,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 use uuid::Uuid;
@@ -38,6 +39,24 @@ impl Load {
             }));
         }
         Self { writers, is_over, events }
+    }
+
+    /// Starts one writer of single rows at so many a second, for so long.
+    pub(crate) async fn paced(world: &World, rows_a_second: u32, duration: Duration) -> Self {
+        let (is_over, events) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let client = world.sql().await;
+        let (over, counted) = (Arc::clone(&is_over), Arc::clone(&events));
+        let writer = tokio::spawn(async move {
+            let mut ticker = tokio::time::interval(Duration::from_secs(1) / rows_a_second);
+            let started = Instant::now();
+            while started.elapsed() < duration && !over.load(Ordering::Relaxed) {
+                ticker.tick().await;
+                let (id, aggregate) = (vec![Uuid::new_v4()], Uuid::new_v4());
+                client.execute(INSERT, &[&id, &aggregate, &true, &"paced"]).await.unwrap();
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        Self { writers: vec![writer], is_over, events }
     }
 
     /// How many changes were committed so far.

@@ -21,13 +21,13 @@ mod world;
 pub(crate) use {
     kafka::{Record, records, topic_end, topics},
     load::Load,
-    oracle::Oracle,
+    oracle::{Oracle, assert_topic_equals_commits},
     raw_record::produce_raw,
     read_models::{claim_count, document, read_models},
     replica_set::ReplicaSet,
     running::{Finished, Running},
     stack::OwnStack,
-    world::World,
+    world::{World, slot_as_it_was},
 };
 
 use std::time::{Duration, Instant};

@@ -1,8 +1,13 @@
 //! What a topic must hold, by the word of PostgreSQL alone.
 
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use evp::pgoutput::{Change, ColumnData, Message, Tuple, decode};
+use serde_json::Value;
 use tokio_postgres::Client;
+
+use super::{Record, World, records};
 
 /// A second slot over the same log, whose changes are in commit order.
 pub(crate) struct Oracle {
@@ -46,4 +51,30 @@ fn described(operation: char, tuple: &Tuple) -> Committed {
     };
     let status = if operation == 'd' { "pending".to_owned() } else { text(6) };
     (operation, text(0), status)
+}
+
+/// Operation, event id and status of a record, as the oracle gives them.
+fn written(record: &Record) -> (char, String, String) {
+    let value: Value = serde_json::from_slice(record.value.as_deref().unwrap()).unwrap();
+    let operation = value["op"].as_str().unwrap().chars().next().unwrap();
+    let row = if operation == 'd' { &value["before"] } else { &value["after"] };
+    (operation, row["event_id"].as_str().unwrap().to_owned(), row["status"].as_str().unwrap().to_owned())
+}
+
+/// Each partition holds a sub-sequence of the commits, and together they hold every commit once.
+pub(crate) async fn assert_topic_equals_commits(world: &World, oracle: &Oracle) {
+    let committed = oracle.committed(&world.sql().await).await;
+    let mut places: HashMap<_, Vec<usize>> = HashMap::new();
+    for (place, change) in committed.iter().enumerate().rev() {
+        places.entry(change.clone()).or_default().push(place);
+    }
+    let records = records(world, world.topic());
+    assert_eq!(records.len(), committed.len(), "as many records as committed changes");
+    let mut last: HashMap<i32, usize> = HashMap::new();
+    for record in &records {
+        let change = written(record);
+        let place = places.get_mut(&change).and_then(Vec::pop).unwrap_or_else(|| panic!("not committed: {change:?}"));
+        let before = last.insert(record.partition, place);
+        assert!(before < Some(place), "partition {} is out of order at offset {}", record.partition, record.offset);
+    }
 }

@@ -191,3 +191,18 @@ async fn remove_database(admin: &tokio_postgres::Client, name: &str) {
     }
     let _ = admin.batch_execute(&format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)")).await;
 }
+
+/// Lets PostgreSQL send again what was confirmed, as it does after a crash of its own.
+pub(crate) async fn slot_as_it_was(world: &World, run: impl AsyncFnOnce()) {
+    let sql = world.sql().await;
+    let copy = async |from: &str, to: &str| {
+        sql.execute("SELECT pg_copy_logical_replication_slot($1, $2)", &[&from, &to]).await.unwrap();
+    };
+    let kept = format!("{}_kept", world.name());
+    copy(world.name(), &kept).await;
+    run().await;
+    let remove = "SELECT pg_drop_replication_slot($1)";
+    sql.execute(remove, &[&world.name()]).await.unwrap();
+    copy(&kept, world.name()).await;
+    sql.execute(remove, &[&kept]).await.unwrap();
+}

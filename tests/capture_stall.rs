@@ -1,0 +1,94 @@
+//! `evp capture` beside a broker that stands still and comes back.
+
+use std::time::{Duration, Instant};
+
+use crate::support::envelopes::Topics;
+use crate::support::{
+    DEADLINE, Load, Oracle, OwnStack, World, assert_topic_equals_commits, eventually, http_get, topic_end,
+};
+
+const PUBLICATION: &str = "debezium_publication";
+
+/// Stops the broker's process for so long, while rows come; the seconds that capture needs after each pause to have
+/// everything in Kafka and confirmed.
+async fn paused(test: &str, pauses: u32, pause: Duration) -> Vec<f64> {
+    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
+    let world = World::on_stack(test, &stack).await;
+    world.init(3);
+    let sql = world.sql().await;
+    let oracle = Oracle::watch(&sql, world.name(), PUBLICATION).await;
+    let mut capture = world.start(&["capture", "--http", "127.0.0.1:0"]);
+    let address = capture.event("http_listening").await["address"].as_str().unwrap().to_owned();
+    capture.event("streaming_started").await;
+    let mut recoveries = Vec::new();
+    for _ in 0..pauses {
+        let load = Load::paced(&world, 250, pause + Duration::from_secs(6)).await;
+        eventually("the load has begun", async || load.written() > 100).await;
+        stack.pause(&["kafka"]);
+        let paused = Instant::now();
+        eventually("readiness tells of it", async || {
+            matches!(http_get(&address, "/readyz").await, Some((503, why)) if why.contains("Kafka"))
+        })
+        .await;
+        assert!(paused.elapsed() < Duration::from_secs(10), "told after {:?}", paused.elapsed());
+        tokio::time::sleep(pause.saturating_sub(paused.elapsed())).await;
+        stack.resume(&["kafka"]);
+        let resumed = Instant::now();
+        load.finish().await;
+        let expected = i64::try_from(oracle.committed(&sql).await.len()).unwrap();
+        eventually("all rows are in Kafka", async || topic_end(&world, world.topic()) >= Some(expected)).await;
+        eventually("and confirmed", async || {
+            let statement = "SELECT pg_current_wal_flush_lsn() - confirmed_flush_lsn < 20000 FROM pg_replication_slots \
+                             WHERE slot_name = $1";
+            sql.query_one(statement, &[&world.name()]).await.unwrap().get(0)
+        })
+        .await;
+        eventually("it is ready", async || matches!(http_get(&address, "/readyz").await, Some((200, _)))).await;
+        recoveries.push(resumed.elapsed().as_secs_f64());
+    }
+    let finished = capture.stop();
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_topic_equals_commits(&world, &oracle).await;
+    recoveries
+}
+
+#[tokio::test]
+async fn a_broker_that_stands_still_is_told_and_gone_on_from_exactly() {
+    let recoveries = paused("stall", 1, Duration::from_secs(14)).await;
+    // The load itself goes on for some seconds after the broker is back.
+    assert!(recoveries.iter().all(|seconds| *seconds < 25.0), "{recoveries:?}");
+}
+
+/// As often and as long as the hang that it answers was seen: `cargo test … -- --ignored paused_twenty_times`.
+#[tokio::test]
+#[ignore = "takes a quarter of an hour"]
+async fn a_broker_may_be_paused_twenty_times() {
+    let recoveries = paused("stall_long", 20, Duration::from_secs(40)).await;
+    eprintln!("seconds until everything is in Kafka, confirmed and ready: {recoveries:?}");
+    assert!(recoveries.iter().all(|seconds| *seconds < 15.0), "{recoveries:?}");
+}
+
+/// A topic that is deleted under capture is a gap, also if it is there again at once.
+#[tokio::test]
+async fn a_topic_that_is_made_anew_under_capture_is_refused() {
+    let world = World::new("stall_topic").await;
+    world.init(1);
+    let sql = world.sql().await;
+    let insert = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
+                  SELECT gen_random_uuid(), gen_random_uuid(), 'User', 'UserCreated', '{}' FROM generate_series(1, 5)";
+    let mut capture = world.start(&["capture"]);
+    capture.event("streaming_started").await;
+    sql.batch_execute(insert).await.unwrap();
+    eventually("rows are written", async || topic_end(&world, world.topic()) == Some(5)).await;
+    Topics::new(&world).delete(world.topic()).await;
+    eventually("the topic is gone", async || topic_end(&world, world.topic()).is_none()).await;
+    // The broker makes it anew for the next row, and it ends where the old one did.
+    sql.batch_execute(insert).await.unwrap();
+    let finished = capture.wait(DEADLINE);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    let again = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(again.code, Some(2), "{again:?}");
+    assert!(again.failure().contains("made anew"), "{}", again.failure());
+    assert_eq!(world.run(&["capture", "--until", "caught-up", "--accept-gap"]).code, Some(0));
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+}
