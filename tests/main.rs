@@ -7,6 +7,8 @@ mod support;
 
 /// `evp capture`: killed, cut off, and lied to by its slot.
 mod capture;
+/// `evp capture`: NULL in columns that have a default.
+mod capture_defaults;
 /// `evp capture` when the server behind the slot, or the topic, is not what it was.
 mod capture_history;
 /// `evp capture` and what the stream does not tell: publications and catalog.
@@ -17,6 +19,8 @@ mod capture_refusals;
 mod capture_stall;
 /// `evp capture` behind records that others have written.
 mod capture_takeover;
+/// `evp capture`: the keys of records.
+mod capture_keys;
 /// What a user meets first: usage, configuration, and servers that are not as they should be.
 mod cli;
 /// `evp generate` and `evp verify`.

@@ -51,18 +51,18 @@ impl Relations<'_> {
     fn prepare(&self, relation: &Relation, facts: &CatalogTable) -> Result<TableEncoder> {
         let settings = self.settings;
         let (schema, table) = (&relation.schema, &relation.table);
-        let chosen = settings.message_keys.iter().find(|key| key.applies_to(schema, table));
-        let key_columns = chosen.map_or_else(|| primary_key(relation, facts), |key| key.columns.clone());
+        let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
+        let chosen = settings.message_keys.columns(schema, table, &names).map_err(|missing| {
+            Error::configuration(format!(
+                "message.key.columns names {missing}, a column that {schema}.{table} does not have or does not publish"
+            ))
+        })?;
+        let key_columns = chosen.unwrap_or_else(|| primary_key(relation, facts));
         if key_columns.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 format!("table {schema}.{table} has no primary key; name its key in message.key.columns"),
             ));
-        }
-        if let Some(missing) = key_columns.iter().find(|name| !relation.columns.iter().any(|c| c.name == **name)) {
-            return Err(Error::configuration(format!(
-                "message.key.columns names column {missing}, which {schema}.{table} does not have or does not publish"
-            )));
         }
         let options = TableOptions {
             profile: settings.profile,

@@ -3,6 +3,7 @@
 //! The same JSON that is posted to Kafka Connect is read here: `{"name", "config"}` or the bare map.
 //! Every property is supported, accepted without effect, or refused by name; none is ignored.
 
+mod keys;
 mod properties;
 mod route;
 
@@ -14,6 +15,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+pub use keys::MessageKeys;
 pub use properties::{PropertyStatus, property_status};
 pub use route::{TopicRoute, routed, topic_name};
 
@@ -54,7 +56,7 @@ pub struct ConnectorSettings {
     /// Which tables to stream.
     pub tables: TableFilter,
     /// Columns that make the message key, per table.
-    pub message_keys: Vec<MessageKey>,
+    pub message_keys: MessageKeys,
     /// Write a null value after each delete.
     pub tombstones_on_delete: bool,
     /// Operations that are not written, as their letters.
@@ -90,21 +92,6 @@ impl TableFilter {
         let name = format!("{schema}.{table}");
         let matches = |list: &[Regex]| list.iter().any(|regex| regex.is_match(&name));
         (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
-    }
-}
-
-/// One part of `message.key.columns`.
-#[derive(Debug, Clone)]
-pub struct MessageKey {
-    table: Regex,
-    /// Names of the columns.
-    pub columns: Vec<String>,
-}
-
-impl MessageKey {
-    /// Whether it speaks of this table.
-    pub fn applies_to(&self, schema: &str, table: &str) -> bool {
-        self.table.is_match(&format!("{schema}.{table}"))
     }
 }
 
@@ -233,7 +220,7 @@ impl Connector {
             slot_name: self.slot_name().to_owned(),
             publication_name: self.publication_name().to_owned(),
             tables: self.table_filter(variables),
-            message_keys: self.message_keys(variables),
+            message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default()),
             tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
             skipped_operations: self.skipped_operations(),
             heartbeat_interval: (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms)),
@@ -278,27 +265,9 @@ impl Connector {
     fn table_filter(&self, variables: &mut Variables) -> TableFilter {
         let mut list = |name: &str| -> Vec<Regex> {
             let Some(text) = self.get(name) else { return Vec::new() };
-            text.split(',').filter_map(|entry| table_regex(variables, name, entry.trim())).collect()
+            text.split(',').filter_map(|entry| full_match(variables, name, entry.trim())).collect()
         };
         TableFilter { include: list("table.include.list"), exclude: list("table.exclude.list") }
-    }
-
-    fn message_keys(&self, variables: &mut Variables) -> Vec<MessageKey> {
-        let Some(text) = self.get("message.key.columns") else { return Vec::new() };
-        let mut keys = Vec::new();
-        for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
-            let Some((table, columns)) = entry.rsplit_once(':') else {
-                variables.mistake(format!(
-                    "the property `message.key.columns` has `{entry}`, which is not of the form schema.table:column,column"
-                ));
-                continue;
-            };
-            if let Some(table) = table_regex(variables, "message.key.columns", table.trim()) {
-                let columns = columns.split(',').map(|column| column.trim().to_owned()).collect();
-                keys.push(MessageKey { table, columns });
-            }
-        }
-        keys
     }
 
     fn routes(&self, variables: &mut Variables) -> Vec<TopicRoute> {
@@ -320,7 +289,7 @@ impl Connector {
 }
 
 /// Debezium matches the whole name and ignores case.
-fn table_regex(variables: &mut Variables, property: &str, pattern: &str) -> Option<Regex> {
+fn full_match(variables: &mut Variables, property: &str, pattern: &str) -> Option<Regex> {
     match regex::RegexBuilder::new(&format!("^(?:{pattern})$")).case_insensitive(true).build() {
         Ok(regex) => Some(regex),
         Err(error) => {
@@ -351,7 +320,8 @@ mod tests {
         assert!(!settings.tables.accepts("activity", "event_outbox_archive"));
         assert_eq!(settings.heartbeat_interval, Some(Duration::from_secs(5)));
         assert_eq!(settings.heartbeat_topic, "__debezium-heartbeat.postgres");
-        assert!(settings.message_keys[0].applies_to("activity", "event_outbox"));
+        let key = settings.message_keys.columns("activity", "event_outbox", &["event_id", "aggregate_id"]);
+        assert_eq!(key, Ok(Some(vec!["aggregate_id".to_owned()])));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl ChangeEncoder {
                 write_key(&mut self.key, table, new, full_old)?;
                 if let Some(old) = old {
                     write_key(&mut self.old_key, table, &old.tuple, None)?;
-                    if table.has_key && self.key != self.old_key {
+                    if !table.key.is_empty() && self.key != self.old_key {
                         return self.encode_key_change(table, old, new, row, with_tombstones, emit);
                     }
                 }
@@ -97,7 +97,7 @@ impl ChangeEncoder {
                 write_key(&mut self.key, table, &old.tuple, None)?;
                 write_envelope(&mut self.value, table, Some(&old.tuple), None, Operation::Delete, row)?;
                 emit(record(table, &self.key, Some(&self.value), Operation::Delete, None))?;
-                if with_tombstones && table.has_key {
+                if with_tombstones && !table.key.is_empty() {
                     emit(record(table, &self.key, None, Operation::Delete, None))?;
                 }
                 Ok(())
@@ -134,7 +134,7 @@ fn record<'a>(
     operation: Operation,
     key_change: Option<Headers<'a>>,
 ) -> Record<'a> {
-    Record { topic: &table.topic, key: table.has_key.then_some(key), value, operation, key_change }
+    Record { topic: &table.topic, key: (!table.key.is_empty()).then_some(key), value, operation, key_change }
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.
@@ -142,47 +142,57 @@ fn full(old: Option<&OldTuple>) -> Option<&Tuple> {
     old.filter(|old| old.kind == OldTupleKind::Full).map(|old| &old.tuple)
 }
 
+/// Writes the key's columns in the key's order, as an object.
 fn write_key(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
     out.clear();
-    if table.has_key {
-        write_row(out, table, tuple, old, |column| column.is_key)?;
+    for (at, &place) in table.key.iter().enumerate() {
+        let (Some(column), Some(data)) = (table.columns.get(place), tuple.columns().nth(place)) else {
+            return Err(column_count(table, tuple));
+        };
+        let old_data = old.and_then(|old| old.columns().nth(place));
+        out.push(if at == 0 { b'{' } else { b',' });
+        write_column(out, table, column, data, old_data)?;
+    }
+    if !table.key.is_empty() {
+        out.push(b'}');
     }
     Ok(())
 }
 
-/// Writes the columns that `is_wanted` picks, as an object.
-fn write_row(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    tuple: &Tuple,
-    old: Option<&Tuple>,
-    is_wanted: impl Fn(&ColumnEncoder) -> bool,
-) -> Result<(), EncodeError> {
+/// Writes all columns, as an object.
+fn write_row(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
     if tuple.len() != table.columns.len() {
-        let (expected, found) = (table.columns.len(), tuple.len());
-        return Err(EncodeError::ColumnCount { topic: table.topic.clone(), expected, found });
+        return Err(column_count(table, tuple));
     }
     let mut old_columns = old.map(Tuple::columns);
     out.push(b'{');
-    let mut is_first = true;
-    for (column, data) in table.columns.iter().zip(tuple.columns()) {
-        let old_data = old_columns.as_mut().and_then(Iterator::next);
-        if !is_wanted(column) {
-            continue;
-        }
-        if !is_first {
+    for (at, (column, data)) in table.columns.iter().zip(tuple.columns()).enumerate() {
+        if at > 0 {
             out.push(b',');
         }
-        is_first = false;
-        out.extend_from_slice(&column.name);
-        let data = match (data, old_data) {
-            (ColumnData::Unchanged, Some(old_data)) => old_data,
-            (data, _) => data,
-        };
-        write_value(out, table, column, data)?;
+        write_column(out, table, column, data, old_columns.as_mut().and_then(Iterator::next))?;
     }
     out.push(b'}');
     Ok(())
+}
+
+fn column_count(table: &TableEncoder, tuple: &Tuple) -> EncodeError {
+    EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: tuple.len() }
+}
+
+/// Writes a name and its value; what the change did not touch is taken from the old row, where there is one.
+fn write_column(
+    out: &mut Vec<u8>,
+    table: &TableEncoder,
+    column: &ColumnEncoder,
+    data: ColumnData<'_>,
+    old_data: Option<ColumnData<'_>>,
+) -> Result<(), EncodeError> {
+    out.extend_from_slice(&column.name);
+    match (data, old_data) {
+        (ColumnData::Unchanged, Some(old_data)) => write_value(out, table, column, old_data),
+        (data, _) => write_value(out, table, column, data),
+    }
 }
 
 fn write_value(
@@ -221,12 +231,12 @@ fn write_envelope(
     out.clear();
     out.extend_from_slice(b"{\"before\":");
     match before {
-        Some(tuple) => write_row(out, table, tuple, None, |_| true)?,
+        Some(tuple) => write_row(out, table, tuple, None)?,
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"after\":");
     match after {
-        Some((tuple, old)) => write_row(out, table, tuple, old, |_| true)?,
+        Some((tuple, old)) => write_row(out, table, tuple, old)?,
         None => out.extend_from_slice(b"null"),
     }
     write_source(out, table, row);

@@ -4,6 +4,7 @@
 
 mod change;
 pub mod decode;
+mod defaults;
 mod json;
 mod position;
 mod record;

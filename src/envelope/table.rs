@@ -1,6 +1,7 @@
 //! Everything about a table that can be worked out once, before its rows come.
 
 use super::Profile;
+use super::defaults::default_json;
 use super::json::write_string;
 use super::types::{ColumnType, UnsupportedColumn};
 use crate::pgoutput::Relation;
@@ -29,7 +30,7 @@ pub struct TableOptions {
     pub database: String,
     /// Topic of the table.
     pub topic: String,
-    /// Columns of the key; empty for a table without one.
+    /// Columns of the key in its order; empty for a table without one.
     pub key_columns: Vec<String>,
     /// Stands in for values that are not in the log.
     pub unavailable_placeholder: String,
@@ -40,7 +41,8 @@ pub struct TableOptions {
 pub struct TableEncoder {
     pub(super) topic: String,
     pub(super) columns: Vec<ColumnEncoder>,
-    pub(super) has_key: bool,
+    /// Places of the key's columns, in the key's order.
+    pub(super) key: Vec<usize>,
     /// `,"source":{…"ts_ms":`, up to the first value that differs between rows.
     pub(super) source_head: Vec<u8>,
     /// `,"snapshot":"false","db":"…","sequence":`.
@@ -60,12 +62,11 @@ pub(super) struct ColumnEncoder {
     pub(super) null: Vec<u8>,
     /// Written where the value is not in the log.
     pub(super) unavailable: Vec<u8>,
-    pub(super) is_key: bool,
     pub(super) plain_name: String,
 }
 
 impl TableEncoder {
-    /// Prepares a table; every column has to be of a type and with a default that is known exactly.
+    /// Prepares a table; every column has to be of a type that is known exactly.
     pub fn new(relation: &Relation, facts: &[ColumnFacts], options: &TableOptions) -> Result<Self, UnsupportedColumn> {
         let table = format!("{}.{}", relation.schema, relation.table);
         let mut columns = Vec::with_capacity(relation.columns.len());
@@ -82,25 +83,20 @@ impl TableEncoder {
                     known.type_name.clone()
                 },
             })?;
-            let null = null_json(column_type, &known).ok_or_else(|| UnsupportedColumn::Default {
-                table: table.clone(),
-                column: column.name.clone(),
-                expression: known.default_expression.clone().unwrap_or_default(),
-            })?;
             columns.push(ColumnEncoder {
                 name: quoted_name(&column.name),
+                null: null_json(column_type, &known),
                 column_type,
-                null,
                 unavailable: quoted(&options.unavailable_placeholder),
-                is_key: options.key_columns.contains(&column.name),
                 plain_name: column.name.clone(),
             });
         }
-        let has_key = columns.iter().any(|column| column.is_key);
+        let place = |name: &String| columns.iter().position(|column| column.plain_name == *name);
+        let key = options.key_columns.iter().filter_map(place).collect();
         Ok(Self {
             topic: options.topic.clone(),
             columns,
-            has_key,
+            key,
             source_head: source_head(options),
             source_middle: source_middle(options),
             source_table: source_table(relation),
@@ -115,13 +111,9 @@ impl TableEncoder {
 }
 
 /// JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
-fn null_json(column_type: ColumnType, facts: &ColumnFacts) -> Option<Vec<u8>> {
-    match &facts.default_expression {
-        Some(expression) if expression.starts_with("NULL") => Some(b"null".to_vec()),
-        Some(expression) => column_type.default_json(expression),
-        None if facts.is_not_null => Some(column_type.filler().to_vec()),
-        None => Some(b"null".to_vec()),
-    }
+fn null_json(column_type: ColumnType, facts: &ColumnFacts) -> Vec<u8> {
+    let default = facts.default_expression.as_deref().and_then(|expression| default_json(column_type, expression));
+    default.unwrap_or_else(|| if facts.is_not_null { column_type.filler().to_vec() } else { b"null".to_vec() })
 }
 
 fn quoted(text: &str) -> Vec<u8> {

@@ -9,10 +9,14 @@ use super::json::write_string;
 pub(super) enum ColumnType {
     /// `t`/`f`.
     Boolean,
-    /// Digits that are JSON already.
-    Integer,
+    /// Digits that are JSON already, of a number with so many bits.
+    Integer(u8),
     /// A string, verbatim; TOASTed values can be missing from the log.
     Text,
+    /// The same, with JSON in it.
+    Json,
+    /// The same, of a type that Debezium knows no defaults of.
+    Citext,
     /// A string that is never stored outside of its row.
     Uuid,
     /// `io.debezium.time.ZonedTimestamp` with this many digits of a second.
@@ -28,26 +32,21 @@ pub enum UnsupportedColumn {
          table.include.list or the column out with the publication's column list"
     )]
     Type { table: String, column: String, type_name: String },
-    #[error(
-        "column {column} of {table} has the default `{expression}`, which evp does not write yet; Debezium puts \
-         defaults in the place of missing values, so that it cannot be guessed"
-    )]
-    Default { table: String, column: String, expression: String },
 }
 
 /// Types by the object ids that PostgreSQL fixes for its own.
 const TYPES: &[(u32, ColumnType)] = &[
     (16, ColumnType::Boolean),
-    (20, ColumnType::Integer), // bigint
-    (21, ColumnType::Integer), // smallint
-    (23, ColumnType::Integer), // integer
-    (25, ColumnType::Text),    // text
-    (114, ColumnType::Text),   // json
-    (1042, ColumnType::Text),  // character(n)
-    (1043, ColumnType::Text),  // character varying
+    (20, ColumnType::Integer(64)), // bigint
+    (21, ColumnType::Integer(16)), // smallint
+    (23, ColumnType::Integer(32)), // integer
+    (25, ColumnType::Text),        // text
+    (114, ColumnType::Json),       // json
+    (1042, ColumnType::Text),      // character(n)
+    (1043, ColumnType::Text),      // character varying
     (1184, ColumnType::ZonedTimestamp(6)),
     (2950, ColumnType::Uuid),
-    (3802, ColumnType::Text), // jsonb
+    (3802, ColumnType::Json), // jsonb
 ];
 
 /// `timestamptz` without a precision has six digits.
@@ -57,7 +56,7 @@ impl ColumnType {
     /// The type of a column; extensions' types are told by name, as their ids differ between databases.
     pub(super) fn of(type_oid: u32, type_modifier: i32, type_name: &str) -> Option<Self> {
         if type_name == "citext" {
-            return Some(Self::Text);
+            return Some(Self::Citext);
         }
         let (_, column_type) = TYPES.iter().find(|(oid, _)| *oid == type_oid)?;
         match column_type {
@@ -77,14 +76,14 @@ impl ColumnType {
                 "f" => out.extend_from_slice(b"false"),
                 _ => return false,
             },
-            Self::Integer => {
+            Self::Integer(_) => {
                 let digits = text.strip_prefix('-').unwrap_or(text);
                 if digits.is_empty() || !digits.bytes().all(|byte| byte.is_ascii_digit()) {
                     return false;
                 }
                 out.extend_from_slice(text.as_bytes());
             }
-            Self::Text | Self::Uuid => write_string(out, text),
+            Self::Text | Self::Json | Self::Citext | Self::Uuid => write_string(out, text),
             Self::ZonedTimestamp(digits) => return write_zoned_timestamp(out, text, digits),
         }
         true
@@ -92,66 +91,24 @@ impl ColumnType {
 
     /// Whether a value can be missing from the log because it is TOASTed.
     pub(super) fn is_toastable(self) -> bool {
-        self == Self::Text
+        matches!(self, Self::Text | Self::Json | Self::Citext)
     }
 
     /// What Debezium writes for a missing value of a NOT NULL column without a default.
     pub(super) fn filler(self) -> &'static [u8] {
         match self {
             Self::Boolean => b"false",
-            Self::Integer => b"0",
-            Self::Text | Self::Uuid => b"\"\"",
+            Self::Integer(_) => b"0",
+            Self::Text | Self::Json | Self::Citext | Self::Uuid => b"\"\"",
             Self::ZonedTimestamp(_) => b"\"1970-01-01T00:00:00Z\"",
         }
     }
-
-    /// The JSON of a column default as Debezium derives it, or `None` for an expression not known here.
-    ///
-    /// Literals are taken; calls of functions become the type's zero.
-    pub(super) fn default_json(self, expression: &str) -> Option<Vec<u8>> {
-        let literal = quoted_literal(expression);
-        let is_call = expression.ends_with(')') || expression.starts_with("CURRENT_");
-        let json: Vec<u8> = match self {
-            Self::Boolean if matches!(expression, "true" | "false") => expression.into(),
-            Self::Integer => {
-                if is_call {
-                    b"0".to_vec()
-                } else {
-                    let digits = literal.unwrap_or(expression);
-                    digits.parse::<i64>().ok()?.to_string().into_bytes()
-                }
-            }
-            Self::Text => {
-                let mut out = Vec::new();
-                match literal {
-                    Some(text) => write_string(&mut out, text),
-                    None if is_call => out.extend_from_slice(b"\"\""),
-                    None => return None,
-                }
-                out
-            }
-            Self::Uuid if is_call => b"\"00000000-0000-0000-0000-000000000000\"".to_vec(),
-            Self::Uuid => format!("\"{}\"", literal?).into_bytes(),
-            Self::ZonedTimestamp(digits) if is_call => {
-                let mut out = Vec::new();
-                write_zoned_timestamp(&mut out, "1970-01-01 00:00:00+00", digits).then_some(())?;
-                out
-            }
-            Self::Boolean | Self::ZonedTimestamp(_) => return None,
-        };
-        Some(json)
-    }
-}
-
-/// The text of `'…'::type`, cut at the first quote within, as Debezium cuts it.
-fn quoted_literal(expression: &str) -> Option<&str> {
-    expression.strip_prefix('\'')?.split('\'').next()
 }
 
 /// PostgreSQL's `2026-11-21 09:13:38.7+00` (session in UTC) to `2026-11-21T09:13:38.700000Z`.
 ///
 /// Years beyond 9999 get a plus sign and years before Christ are counted astronomically, as in Java.
-fn write_zoned_timestamp(out: &mut Vec<u8>, text: &str, fraction_digits: u8) -> bool {
+pub(super) fn write_zoned_timestamp(out: &mut Vec<u8>, text: &str, fraction_digits: u8) -> bool {
     if matches!(text, "infinity" | "-infinity") {
         write_string(out, text);
         return true;
@@ -202,10 +159,6 @@ mod tests {
         column_type.write(&mut out, text).then(|| String::from_utf8(out).unwrap())
     }
 
-    fn default(column_type: ColumnType, expression: &str) -> Option<String> {
-        column_type.default_json(expression).map(|json| String::from_utf8(json).unwrap())
-    }
-
     #[test]
     fn timestamps_have_the_digits_of_their_type() {
         let zoned = ColumnType::ZonedTimestamp;
@@ -228,28 +181,14 @@ mod tests {
     #[test]
     fn text_of_another_type_is_refused() {
         assert_eq!(json(ColumnType::Boolean, "true"), None);
-        assert_eq!(json(ColumnType::Integer, "1.5"), None);
-        assert_eq!(json(ColumnType::Integer, "-"), None);
-        assert_eq!(json(ColumnType::Integer, "-7").as_deref(), Some("-7"));
-    }
-
-    #[test]
-    fn defaults_are_literals_or_zeros_and_never_guessed() {
-        assert_eq!(default(ColumnType::Text, "'pending'::character varying").as_deref(), Some("\"pending\""));
-        assert_eq!(default(ColumnType::Text, "'a ''q'' \"d\"'::text").as_deref(), Some("\"a \""));
-        assert_eq!(default(ColumnType::Integer, "0").as_deref(), Some("0"));
-        assert_eq!(default(ColumnType::Integer, "'-1'::integer").as_deref(), Some("-1"));
-        assert_eq!(default(ColumnType::Integer, "nextval('s'::regclass)").as_deref(), Some("0"));
-        let epoch = Some("\"1970-01-01T00:00:00.000000Z\"");
-        assert_eq!(default(ColumnType::ZonedTimestamp(6), "now()").as_deref(), epoch);
-        assert_eq!(default(ColumnType::ZonedTimestamp(6), "CURRENT_TIMESTAMP").as_deref(), epoch);
-        assert_eq!(default(ColumnType::Integer, "2 + 3"), None);
-        assert_eq!(default(ColumnType::ZonedTimestamp(6), "'2020-01-01 00:00:00+00'::timestamp with time zone"), None);
+        assert_eq!(json(ColumnType::Integer(32), "1.5"), None);
+        assert_eq!(json(ColumnType::Integer(32), "-"), None);
+        assert_eq!(json(ColumnType::Integer(32), "-7").as_deref(), Some("-7"));
     }
 
     #[test]
     fn extension_types_are_told_by_name() {
-        assert_eq!(ColumnType::of(90_001, -1, "citext"), Some(ColumnType::Text));
+        assert_eq!(ColumnType::of(90_001, -1, "citext"), Some(ColumnType::Citext));
         assert_eq!(ColumnType::of(90_001, -1, "hstore"), None);
         assert_eq!(ColumnType::of(1184, 3, "timestamp(3) with time zone"), Some(ColumnType::ZonedTimestamp(3)));
     }

@@ -32,7 +32,7 @@ pub struct CatalogColumn {
 pub struct CatalogTable {
     /// Columns in attribute order.
     pub columns: Vec<CatalogColumn>,
-    /// Columns of the primary key in key order.
+    /// Columns of the primary key in key order, without those that its index only includes.
     pub primary_key: Vec<String>,
 }
 
@@ -72,9 +72,11 @@ pub async fn published_columns(
 
 /// The facts of one table; empty if the table is gone by now.
 pub async fn table_facts(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<CatalogTable> {
-    let columns = "SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+    // Expressions are printed in the session's style, and a role or a database can have its own.
+    let columns = "WITH style AS MATERIALIZED (SELECT set_config('DateStyle', 'ISO', true), set_config('TimeZone', 'UTC', true)) \
+                   SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
                           pg_get_expr(d.adbin, d.adrelid), a.atttypid, a.atttypmod \
-                   FROM pg_attribute a \
+                   FROM style CROSS JOIN pg_attribute a \
                    JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
                    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = '' \
                    WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped \
@@ -83,7 +85,7 @@ pub async fn table_facts(client: &Client, config: &PostgresConfig, schema: &str,
                JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
                CROSS JOIN unnest(i.indkey) WITH ORDINALITY AS k(attnum, place) \
                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum \
-               WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary ORDER BY k.place";
+               WHERE n.nspname = $1 AND c.relname = $2 AND i.indisprimary AND k.place <= i.indnkeyatts ORDER BY k.place";
     let what = format!("reading the columns of {schema}.{table}");
     let parameters: [&(dyn ToSql + Sync); 2] = [&schema, &table];
     let column_rows = answered(&what, config, client.query(columns, &parameters)).await?;

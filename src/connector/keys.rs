@@ -1,0 +1,99 @@
+//! `message.key.columns`: which columns make the key of a table's records, and in which order.
+
+use regex::Regex;
+
+use super::full_match;
+use crate::config::Variables;
+
+const PROPERTY: &str = "message.key.columns";
+
+/// The property, as one pattern for each column that it lists.
+#[derive(Debug, Clone, Default)]
+pub struct MessageKeys {
+    patterns: Vec<KeyPattern>,
+}
+
+/// One listed column of one entry.
+#[derive(Debug, Clone)]
+struct KeyPattern {
+    text: String,
+    table: Regex,
+    /// Matches `schema.table.column`, as Debezium joins them.
+    column: Regex,
+    /// Its table is a name, so that it has to find its column there.
+    is_named: bool,
+}
+
+impl MessageKeys {
+    /// Reads `schema.table:column,column;…`, both parts being regular expressions; mistakes are noted.
+    pub(super) fn parse(variables: &mut Variables, text: &str) -> Self {
+        let mut patterns = Vec::new();
+        for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
+            let Some((table, columns)) = entry.rsplit_once(':') else {
+                variables.mistake(format!(
+                    "the property `{PROPERTY}` has `{entry}`, which is not of the form schema.table:column,column"
+                ));
+                continue;
+            };
+            let table = table.trim();
+            for column in columns.split(',').map(str::trim) {
+                let text = format!("{table}.{column}");
+                let regexes = (full_match(variables, PROPERTY, table), full_match(variables, PROPERTY, &text));
+                if let (Some(table_regex), Some(column)) = regexes {
+                    let is_named = table.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '\\'));
+                    patterns.push(KeyPattern { text, table: table_regex, column, is_named });
+                }
+            }
+        }
+        Self { patterns }
+    }
+
+    /// The key of a table with these columns, as Debezium forms it: pattern by pattern, what each finds in table order.
+    ///
+    /// `None` leaves the table to its primary key. The error is a listed column that a table named in full does not have.
+    pub fn columns(&self, schema: &str, table: &str, columns: &[&str]) -> Result<Option<Vec<String>>, String> {
+        let name = format!("{schema}.{table}");
+        let mut key: Vec<String> = Vec::new();
+        for pattern in &self.patterns {
+            let is_found = |column: &&&str| pattern.column.is_match(&format!("{name}.{column}"));
+            let found: Vec<&str> = columns.iter().filter(is_found).copied().collect();
+            if found.is_empty() && pattern.is_named && pattern.table.is_match(&name) {
+                return Err(pattern.text.clone());
+            }
+            for column in found {
+                if !key.iter().any(|known| known == column) {
+                    key.push(column.to_owned());
+                }
+            }
+        }
+        Ok((!key.is_empty()).then_some(key))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(property: &str, table: &str) -> Result<Option<Vec<String>>, String> {
+        let mut variables = Variables::default();
+        let keys = MessageKeys::parse(&mut variables, property);
+        assert!(variables.finish().is_ok(), "{property}");
+        keys.columns("s", table, &["a", "b", "p_id", "q_id"])
+    }
+
+    #[test]
+    fn all_entries_of_a_table_are_merged_in_the_listed_order() {
+        let listed = |columns: &[&str]| Ok(Some(columns.iter().map(|column| (*column).to_owned()).collect()));
+        assert_eq!(key("s.t:b,a", "t"), listed(&["b", "a"]));
+        assert_eq!(key("s.t:q_id; s.(t|u):b", "t"), listed(&["q_id", "b"]));
+        assert_eq!(key("S.T:(P|q)_ID,a", "t"), listed(&["p_id", "q_id", "a"]));
+        assert_eq!(key("s.t:a;s.t:a,b", "t"), listed(&["a", "b"]));
+    }
+
+    #[test]
+    fn a_table_that_no_entry_speaks_of_has_its_primary_key() {
+        assert_eq!(key("s.t:a", "u"), Ok(None));
+        assert_eq!(key(".*:tenant", "t"), Ok(None), "a pattern for many tables need not fit all");
+        assert_eq!(key("s.t:tenant", "t"), Err("s.t.tenant".to_owned()));
+    }
+}

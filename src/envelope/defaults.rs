@@ -1,0 +1,183 @@
+//! Column defaults as Debezium 3.6.1 derives them from their expressions; `JsonConverter` puts them in the place of null.
+//!
+//! Debezium does not evaluate an expression. It looks for a call at its start, else for the first literal in it, and what
+//! it cannot read as the column's type is no default. The cases of `tests/golden` hold it to that.
+
+use jiff::Span;
+use jiff::civil::DateTime;
+use uuid::Uuid;
+
+use super::json::write_string;
+use super::types::{ColumnType, write_zoned_timestamp};
+
+/// Words that stand for a value made at each insert, and so are taken for calls.
+const CLOCKS: [&str; 5] = ["CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "LOCALTIME", "LOCALTIMESTAMP"];
+
+/// The JSON of a column's default, or `None` if Debezium finds none in the expression.
+pub(super) fn default_json(column_type: ColumnType, expression: &str) -> Option<Vec<u8>> {
+    if expression.starts_with("NULL::") || column_type == ColumnType::Citext {
+        return None;
+    }
+    let text = if is_call(expression) { None } else { Some(literal(expression)?) };
+    let mut out = Vec::new();
+    match column_type {
+        ColumnType::Boolean => {
+            let is_true = text.is_some_and(|text| text.eq_ignore_ascii_case("true"));
+            out.extend_from_slice(if is_true { b"true" } else { b"false" });
+        }
+        ColumnType::Integer(bits) => {
+            let number: i64 = text.map_or(Ok(0), str::parse).ok()?;
+            let beyond = number >> bits.saturating_sub(1);
+            out.extend_from_slice((beyond == 0 || beyond == -1).then(|| number.to_string())?.as_bytes());
+        }
+        ColumnType::Text => write_string(&mut out, text.unwrap_or("")),
+        ColumnType::Json => write_string(&mut out, text.unwrap_or("{}")),
+        ColumnType::Uuid => {
+            let uuid = text.map_or(Some(Uuid::nil()), hyphenated)?;
+            write_string(&mut out, &uuid.to_string());
+        }
+        ColumnType::ZonedTimestamp(digits) => {
+            let (text, fraction_digits) = in_utc(text.unwrap_or("1970-01-01"))?;
+            let digits = if digits == 0 { fraction_digits } else { digits };
+            write_zoned_timestamp(&mut out, &text, digits).then_some(())?;
+        }
+        ColumnType::Citext => return None,
+    }
+    Some(out)
+}
+
+/// Whether an expression is a call, or begins with one, be it in parentheses.
+fn is_call(expression: &str) -> bool {
+    let inner = expression.strip_prefix('(').unwrap_or(expression);
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    let arguments = inner.trim_start_matches(is_name).strip_prefix('(').filter(|_| inner.starts_with(is_name));
+    CLOCKS.contains(&expression) || arguments.is_some_and(|rest| line(rest).contains(')'))
+}
+
+/// The first `'…'` of an expression that has quotes, which ends at any quote and holds no line end; else all of it.
+fn literal(expression: &str) -> Option<&str> {
+    if !expression.contains('\'') {
+        return Some(expression);
+    }
+    let mut parts = expression.split('\'').skip(1).peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_some() && line(part).len() == part.len() {
+            return Some(part);
+        }
+    }
+    None
+}
+
+/// A text up to what ends a line in a Java pattern.
+fn line(text: &str) -> &str {
+    text.split(['\n', '\r', '\u{85}', '\u{2028}', '\u{2029}']).next().unwrap_or_default()
+}
+
+fn hyphenated(text: &str) -> Option<Uuid> {
+    Uuid::parse_str(text).ok().filter(|uuid| uuid.to_string().eq_ignore_ascii_case(text))
+}
+
+/// `2020-01-02`, `2020-01-02 03:04:05.6`, `… 03:04:05+05:30` or `… BC` as PostgreSQL prints it in UTC, and how many digits
+/// its fraction has.
+fn in_utc(text: &str) -> Option<(String, u8)> {
+    let (text, is_before_christ) = text.strip_suffix(" BC").map_or((text, false), |text| (text, true));
+    let (date, time) = text.split_once(' ').unwrap_or((text, "00:00:00"));
+    let (time, offset) = time.find(['+', '-']).map_or((time, ""), |at| time.split_at(at));
+    let (time, fraction) = time.split_once('.').unwrap_or((time, ""));
+    let ([year, month, day], [hour, minute, second]) = (numbers(date, '-')?, numbers(time, ':')?);
+    let year = if is_before_christ { 1_i32.checked_sub(year)? } else { year };
+    // The calendar repeats itself each 400 years, and jiff's ends with 9999.
+    let (era, year) = (year.div_euclid(400), year.rem_euclid(400).checked_add(2_000)?);
+    let small = |number: i32| i8::try_from(number).ok();
+    let local = DateTime::new(
+        i16::try_from(year).ok()?,
+        small(month)?,
+        small(day)?,
+        small(hour)?,
+        small(minute)?,
+        small(second)?,
+        0,
+    );
+    let utc = local.ok()?.checked_sub(span(offset)?).ok()?;
+    let year = i32::from(utc.year()).checked_sub(2_000)?.checked_add(era.checked_mul(400)?)?;
+    let (year, suffix) = if year > 0 { (year, "") } else { (1_i32.checked_sub(year)?, " BC") };
+    let fraction = fraction.trim_end_matches('0');
+    let digits = u8::try_from(fraction.len()).ok()?;
+    let point = if digits == 0 { "" } else { "." };
+    let text = format!("{year:04}-{}{point}{fraction}+00{suffix}", utc.strftime("%m-%d %H:%M:%S"));
+    Some((text, digits))
+}
+
+/// `+05`, `+05:30` or `-03:30:15`; nothing is UTC.
+fn span(offset: &str) -> Option<Span> {
+    let Some(sign) = offset.chars().next() else { return Some(Span::new()) };
+    let mut parts = offset.get(1..)?.split(':').map(|part| part.parse::<i64>().ok());
+    let mut next = || parts.next().unwrap_or(Some(0));
+    let seconds = next()?.checked_mul(3_600)?.checked_add(next()?.checked_mul(60)?)?.checked_add(next()?)?;
+    Span::new().try_seconds(if sign == '-' { -seconds } else { seconds }).ok()
+}
+
+/// Exactly three numbers.
+fn numbers(text: &str, separator: char) -> Option<[i32; 3]> {
+    let mut parts = text.split(separator).map(|part| part.parse().ok());
+    let numbers = [parts.next()??, parts.next()??, parts.next()??];
+    parts.next().is_none().then_some(numbers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn default(column_type: ColumnType, expression: &str) -> Option<String> {
+        default_json(column_type, expression).map(|json| String::from_utf8(json).unwrap())
+    }
+
+    #[test]
+    fn a_call_gives_the_types_zero_and_an_expression_its_first_literal() {
+        for (expression, text, number) in [
+            ("'pending'::character varying", Some("\"pending\""), None),
+            ("'a ''q'' \"d\"'::text", Some("\"a \""), None),
+            ("('7'::text || 'b'::text)", Some("\"7\""), Some("7")),
+            ("'-1'::integer", Some("\"-1\""), Some("-1")),
+            ("nextval('s'::regclass)", Some("\"\""), Some("0")),
+            ("(abs('-3'::integer) + 1)", Some("\"\""), Some("0")),
+            ("(1 + abs('-3'::integer))", Some("\"-3\""), Some("-3")),
+            ("activity.\"F G\"('a'::text)", Some("\"a\""), None),
+            ("CURRENT_USER", Some("\"CURRENT_USER\""), None),
+            ("CURRENT_DATE", Some("\"\""), Some("0")),
+            ("(1 + 1)", Some("\"(1 + 1)\""), None),
+            ("'2147483648'::bigint", Some("\"2147483648\""), None),
+            ("'a\nb'::text", None, None),
+            ("('a\nb'::text || 'c'::text)", Some("\"::text || \""), None),
+            ("upper('a\nb'::text)", None, None),
+            ("NULL::character varying", None, None),
+        ] {
+            assert_eq!(default(ColumnType::Text, expression).as_deref(), text, "{expression}");
+            assert_eq!(default(ColumnType::Integer(32), expression).as_deref(), number, "{expression}");
+        }
+        assert_eq!(default(ColumnType::Citext, "'a'::citext"), None);
+    }
+
+    #[test]
+    fn instants_are_moved_to_utc_and_keep_their_year() {
+        for (expression, expected) in [
+            ("'2020-01-02 03:04:05+05:30'::timestamp with time zone", Some("\"2020-01-01T21:34:05.000000Z\"")),
+            (
+                "('2020-01-02 03:04:05-03:30:15'::text)::timestamp with time zone",
+                Some("\"2020-01-02T06:34:20.000000Z\""),
+            ),
+            ("'2020-01-02'::date", Some("\"2020-01-02T00:00:00.000000Z\"")),
+            ("'21016-11-04 13:51:30.123456+00'::timestamp with time zone", Some("\"+21016-11-04T13:51:30.123456Z\"")),
+            ("'0001-01-01 00:00:00+01 BC'::timestamp with time zone", Some("\"-0001-12-31T23:00:00.000000Z\"")),
+            ("now()", Some("\"1970-01-01T00:00:00.000000Z\"")),
+            ("(CURRENT_TIMESTAMP + '1 day'::interval)", None),
+            ("'infinity'::timestamp with time zone", None),
+            ("('2020-01-02 24:00:00'::text)::timestamp with time zone", None),
+            ("('2020-99999999-02'::text)::timestamp with time zone", None),
+        ] {
+            assert_eq!(default(ColumnType::ZonedTimestamp(6), expression).as_deref(), expected, "{expression}");
+        }
+        let half = "'1969-12-31 23:59:59.50+00'::timestamp with time zone";
+        assert_eq!(default(ColumnType::ZonedTimestamp(0), half).as_deref(), Some("\"1969-12-31T23:59:59.5Z\""));
+    }
+}
