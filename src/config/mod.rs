@@ -1,10 +1,14 @@
 //! From flags, environment, `.env`, connector file and defaults to one validated configuration.
 
+mod kafka;
+mod kafka_properties;
+mod kafka_security;
 mod secret;
 mod servers;
 mod variables;
 
+pub use kafka::{KafkaConfig, OffsetReset};
 pub use secret::Secret;
 pub(crate) use servers::shutdown_timeout;
-pub use servers::{KafkaConfig, MongoConfig, OffsetReset, PostgresConfig, ProcessConfig, SslMode, TlsFiles};
+pub use servers::{MongoConfig, PostgresConfig, ProcessConfig, SslMode, TlsFiles};
 pub use variables::Variables;

@@ -115,80 +115,6 @@ impl PostgresConfig {
     }
 }
 
-/// Where a consumer group without a committed offset starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OffsetReset {
-    /// At the oldest record.
-    Earliest,
-    /// At the end.
-    Latest,
-}
-
-/// How to reach Kafka.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KafkaConfig {
-    /// `host:port`, comma separated.
-    pub bootstrap_servers: String,
-    /// The topic that `process` reads.
-    pub topic: String,
-    /// The consumer group of `process`.
-    pub group_id: String,
-    /// Where a new group starts.
-    pub offset_reset: OffsetReset,
-    /// librdkafka properties for security and whatever `--kafka NAME=VALUE` adds; later ones win.
-    pub properties: Vec<(String, Secret)>,
-}
-
-impl KafkaConfig {
-    /// From `KAFKA_*` and the `NAME=VALUE` pairs of `--kafka`.
-    pub fn from_variables(variables: &mut Variables, extra: &[String]) -> Self {
-        if variables.optional("KAFKA_ENABLE_AUTO_COMMIT").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
-            variables.mistake(
-                "KAFKA_ENABLE_AUTO_COMMIT=true would commit offsets of events that are not applied yet and so lose them \
-                 in a crash: unset it, evp commits by itself"
-                    .to_owned(),
-            );
-        }
-        let protocol = variables.text("KAFKA_SECURITY_PROTOCOL", "PLAINTEXT").to_ascii_lowercase();
-        let protocols = ["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"];
-        if !protocols.contains(&protocol.as_str()) {
-            let names = protocols.join(", ").to_ascii_uppercase();
-            variables.mistake(format!("KAFKA_SECURITY_PROTOCOL is `{protocol}`: give one of {names}"));
-        }
-        let mut properties = vec![("security.protocol".to_owned(), Secret::new(protocol))];
-        for (name, property) in [
-            ("KAFKA_SASL_MECHANISM", "sasl.mechanism"),
-            ("KAFKA_SASL_USERNAME", "sasl.username"),
-            ("KAFKA_SSL_CA_LOCATION", "ssl.ca.location"),
-            ("KAFKA_SSL_CERTIFICATE_LOCATION", "ssl.certificate.location"),
-            ("KAFKA_SSL_KEY_LOCATION", "ssl.key.location"),
-        ] {
-            if let Some(value) = variables.optional(name) {
-                properties.push((property.to_owned(), Secret::new(value)));
-            }
-        }
-        if let Some(password) = variables.secret("KAFKA_SASL_PASSWORD") {
-            properties.push(("sasl.password".to_owned(), password));
-        }
-        for pair in extra {
-            match pair.split_once('=') {
-                Some((name, value)) if !name.trim().is_empty() => {
-                    properties.push((name.trim().to_owned(), Secret::new(value)));
-                }
-                _ => variables.mistake(format!("--kafka `{pair}` is not of the form NAME=VALUE")),
-            }
-        }
-        let reset = variables.choice("KAFKA_AUTO_OFFSET_RESET", "earliest", &["earliest", "latest"]);
-        Self {
-            bootstrap_servers: variables.text("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092"),
-            topic: variables.text("KAFKA_TOPIC", "postgres.activity.event_outbox"),
-            group_id: variables.text("KAFKA_GROUP_ID", "event-processor-group"),
-            offset_reset: if reset == "latest" { OffsetReset::Latest } else { OffsetReset::Earliest },
-            properties,
-        }
-    }
-}
-
 /// How to reach MongoDB.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MongoConfig {
@@ -267,17 +193,11 @@ mod tests {
     }
 
     #[test]
-    fn auto_commit_is_refused_with_the_reason() {
-        let mut variables = Variables::of(&[("KAFKA_ENABLE_AUTO_COMMIT", "true")]);
-        KafkaConfig::from_variables(&mut variables, &[]);
-        assert!(variables.finish().unwrap_err().to_string().contains("lose them"));
-    }
-
-    #[test]
     fn a_password_in_the_settings_is_never_printed() {
         let mut variables = Variables::of(&[("POSTGRES_PASSWORD", "hunter2"), ("KAFKA_SASL_PASSWORD", "hunter2")]);
         let postgres = PostgresConfig::from_variables(&mut variables, |_| None);
-        let kafka = KafkaConfig::from_variables(&mut variables, &["sasl.oauthbearer.config=hunter2".to_owned()]);
+        let kafka =
+            crate::config::KafkaConfig::from_variables(&mut variables, &["sasl.oauthbearer.config=hunter2".to_owned()]);
         assert!(!format!("{postgres:?} {kafka:?}").contains("hunter2"));
     }
 }

@@ -4,6 +4,7 @@ use regex::Regex;
 
 use super::full_match;
 use crate::config::Variables;
+use crate::envelope::Profile;
 
 const PROPERTY: &str = "message.key.columns";
 
@@ -11,6 +12,8 @@ const PROPERTY: &str = "message.key.columns";
 #[derive(Debug, Clone, Default)]
 pub struct MessageKeys {
     patterns: Vec<KeyPattern>,
+    /// As in Debezium 2.4; later ones keep the listed order.
+    is_in_table_order: bool,
 }
 
 /// One listed column of one entry.
@@ -26,7 +29,7 @@ struct KeyPattern {
 
 impl MessageKeys {
     /// Reads `schema.table:column,column;…`, both parts being regular expressions; mistakes are noted.
-    pub(super) fn parse(variables: &mut Variables, text: &str) -> Self {
+    pub(super) fn parse(variables: &mut Variables, text: &str, profile: Profile) -> Self {
         let mut patterns = Vec::new();
         for entry in text.split(';').map(str::trim).filter(|entry| !entry.is_empty()) {
             let Some((table, columns)) = entry.rsplit_once(':') else {
@@ -45,7 +48,7 @@ impl MessageKeys {
                 }
             }
         }
-        Self { patterns }
+        Self { patterns, is_in_table_order: profile == Profile::V2_4 }
     }
 
     /// The key of a table with these columns, as Debezium forms it: pattern by pattern, what each finds in table order.
@@ -66,6 +69,9 @@ impl MessageKeys {
                 }
             }
         }
+        if self.is_in_table_order {
+            key.sort_by_key(|name| columns.iter().position(|column| column == name));
+        }
         Ok((!key.is_empty()).then_some(key))
     }
 }
@@ -75,8 +81,12 @@ mod tests {
     use super::*;
 
     fn key(property: &str, table: &str) -> Result<Option<Vec<String>>, String> {
+        key_of(property, table, Profile::V3_6)
+    }
+
+    fn key_of(property: &str, table: &str, profile: Profile) -> Result<Option<Vec<String>>, String> {
         let mut variables = Variables::default();
-        let keys = MessageKeys::parse(&mut variables, property);
+        let keys = MessageKeys::parse(&mut variables, property, profile);
         assert!(variables.finish().is_ok(), "{property}");
         keys.columns("s", table, &["a", "b", "p_id", "q_id"])
     }
@@ -88,6 +98,7 @@ mod tests {
         assert_eq!(key("s.t:q_id; s.(t|u):b", "t"), listed(&["q_id", "b"]));
         assert_eq!(key("S.T:(P|q)_ID,a", "t"), listed(&["p_id", "q_id", "a"]));
         assert_eq!(key("s.t:a;s.t:a,b", "t"), listed(&["a", "b"]));
+        assert_eq!(key_of("s.t:b,a", "t", Profile::V2_4), listed(&["a", "b"]));
     }
 
     #[test]

@@ -220,7 +220,7 @@ impl Connector {
             slot_name: self.slot_name().to_owned(),
             publication_name: self.publication_name().to_owned(),
             tables: self.table_filter(variables),
-            message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default()),
+            message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),
             tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
             skipped_operations: self.skipped_operations(),
             heartbeat_interval: (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms)),

@@ -116,10 +116,6 @@ fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::Client
         .set("enable.auto.offset.store", "false")
         // Where to start is decided at assignment; an offset out of range later is an error, never a silent jump.
         .set("auto.offset.reset", "error")
-        .set("partition.assignment.strategy", "range")
-        // What a killed member had is read again after this time; the default of 45 s is a long standstill.
-        .set("session.timeout.ms", "10000")
-        .set("heartbeat.interval.ms", "2000")
         // librdkafka gives partitions back only once no commit is open, so a lost answer holds up a rebalance this long;
         // as in Kafka's own clients, instead of a minute.
         .set("socket.timeout.ms", "30000")
@@ -135,6 +131,14 @@ fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::Client
         .set("queued.max.messages.kbytes", "16384")
         .set("statistics.interval.ms", "5000")
         .set("allow.auto.create.topics", "false");
+    // With the newer protocol the broker decides these three, and librdkafka refuses to be told.
+    if config.property(&["group.protocol"]).is_none_or(|protocol| protocol.expose() != "consumer") {
+        client
+            .set("partition.assignment.strategy", "range")
+            // What a killed member had is read again after this time; the default of 45 s is a long standstill.
+            .set("session.timeout.ms", "10000")
+            .set("heartbeat.interval.ms", "2000");
+    }
     with_user_properties(&mut client, config);
     client
 }
