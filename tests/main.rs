@@ -23,6 +23,8 @@ mod capture_takeover;
 mod capture_keys;
 /// What a user meets first: usage, configuration, and servers that are not as they should be.
 mod cli;
+/// The connector file and `--set`.
+mod config_connector;
 /// Kafka's settings: told before connecting, and tried on a broker.
 mod config_kafka;
 /// `evp generate` and `evp verify`.

@@ -18,6 +18,8 @@ pub struct CaptureOptions {
     pub(super) kafka: KafkaConfig,
     pub(super) settings: ConnectorSettings,
     pub(super) without_effect: Vec<String>,
+    /// The connector asks for logical messages, as Debezium does unless told otherwise.
+    pub(super) wants_messages: bool,
     pub(super) until: Until,
     pub(super) accept_gap: bool,
     pub(super) with_position_header: bool,
@@ -60,6 +62,7 @@ impl CaptureOptions {
             postgres: connector.postgres(variables),
             kafka: KafkaConfig::from_variables(variables, choices.kafka),
             settings: connector.settings(variables, profile),
+            wants_messages: connector.get("message.prefix.exclude.list").is_none(),
             without_effect: connector.without_effect().into_iter().map(str::to_owned).collect(),
             until: choices.until,
             accept_gap: choices.accept_gap,
@@ -86,6 +89,13 @@ impl CaptureOptions {
         if !self.without_effect.is_empty() {
             let properties = self.without_effect.join(", ");
             tracing::info!(event = "properties_without_effect", properties, "accepted, of no effect in evp");
+        }
+        if self.wants_messages {
+            tracing::info!(
+                event = "logical_messages_left_out",
+                "logical messages (pg_logical_emit_message) are not written; message.prefix.exclude.list=.* takes them out of \
+                 Debezium's records as well, and this line out of the log"
+            );
         }
     }
 }

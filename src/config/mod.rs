@@ -9,6 +9,6 @@ mod variables;
 
 pub use kafka::{KafkaConfig, OffsetReset};
 pub use secret::Secret;
-pub(crate) use servers::shutdown_timeout;
-pub use servers::{MongoConfig, PostgresConfig, ProcessConfig, SslMode, TlsFiles};
+pub use servers::{GivenProperty, MongoConfig, PostgresConfig, ProcessConfig, SslMode, TlsFiles};
+pub(crate) use servers::{POSTGRES_VARIABLES, shutdown_timeout};
 pub use variables::Variables;

@@ -55,6 +55,28 @@ pub struct TlsFiles {
     pub key: Option<PathBuf>,
 }
 
+/// The connector's properties for PostgreSQL, and the variable that stands for each.
+pub(crate) const POSTGRES_VARIABLES: [(&str, &str); 9] = [
+    ("database.hostname", "POSTGRES_HOST"),
+    ("database.port", "POSTGRES_PORT"),
+    ("database.dbname", "POSTGRES_DB"),
+    ("database.user", "POSTGRES_USER"),
+    ("database.password", "POSTGRES_PASSWORD"),
+    ("database.sslmode", "POSTGRES_SSLMODE"),
+    ("database.sslrootcert", "POSTGRES_SSLROOTCERT"),
+    ("database.sslcert", "POSTGRES_SSLCERT"),
+    ("database.sslkey", "POSTGRES_SSLKEY"),
+];
+
+/// A property of the connector.
+#[derive(Clone)]
+pub struct GivenProperty {
+    /// Its value, which can be a password.
+    pub value: String,
+    /// Given by `--set`, so that it wins over the variable.
+    pub is_override: bool,
+}
+
 /// How to reach PostgreSQL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PostgresConfig {
@@ -75,36 +97,47 @@ pub struct PostgresConfig {
 }
 
 impl PostgresConfig {
-    /// From `POSTGRES_*`; `fallback` gives what the connector file says for a variable that is unset.
-    pub fn from_variables(variables: &mut Variables, fallback: impl Fn(&str) -> Option<String>) -> Self {
-        let text = |variables: &Variables, name: &str, property: &str, default: &str| {
-            variables.optional(name).or_else(|| fallback(property)).unwrap_or_else(|| default.to_owned())
+    /// From `POSTGRES_*` and what the connector says of `database.*`.
+    pub fn from_variables(variables: &mut Variables, given: impl Fn(&str) -> Option<GivenProperty>) -> Self {
+        let optional = |variables: &Variables, name: &str| {
+            let (property, _) = POSTGRES_VARIABLES.iter().find(|(_, variable)| *variable == name)?;
+            match given(property) {
+                Some(property) if property.is_override => Some(property.value),
+                property => variables.optional(name).or_else(|| property.map(|property| property.value)),
+            }
         };
-        let file = |variables: &Variables, name: &str, property: &str| {
-            variables.optional(name).or_else(|| fallback(property)).map(PathBuf::from)
+        let text = |variables: &Variables, name: &str, default: &str| {
+            optional(variables, name).unwrap_or_else(|| default.to_owned())
         };
-        let port_text = text(variables, "POSTGRES_PORT", "database.port", "5432");
+        let file = |variables: &Variables, name: &str| optional(variables, name).map(PathBuf::from);
+        let port_text = text(variables, "POSTGRES_PORT", "5432");
         let port = port_text.trim().parse().ok().filter(|port| *port > 0).unwrap_or_else(|| {
             variables.mistake(format!("POSTGRES_PORT (database.port) is `{port_text}`: give a number from 1 to 65535"));
             5432
         });
-        let mode_text = text(variables, "POSTGRES_SSLMODE", "database.sslmode", "prefer");
+        let mode_text = text(variables, "POSTGRES_SSLMODE", "prefer");
         let ssl_mode = mode_text.parse().unwrap_or_else(|()| {
             let names = SslMode::NAMES.join(", ");
             variables.mistake(format!("POSTGRES_SSLMODE (database.sslmode) is `{mode_text}`: give one of {names}"));
             SslMode::Prefer
         });
+        let password = match given("database.password") {
+            Some(password) if password.is_override => Some(Secret::new(password.value)),
+            password => {
+                variables.secret("POSTGRES_PASSWORD").or_else(|| password.map(|password| Secret::new(password.value)))
+            }
+        };
         Self {
-            host: text(variables, "POSTGRES_HOST", "database.hostname", "localhost"),
+            host: text(variables, "POSTGRES_HOST", "localhost"),
             port,
-            database: text(variables, "POSTGRES_DB", "database.dbname", "activity"),
-            user: text(variables, "POSTGRES_USER", "database.user", "postgres"),
-            password: variables.secret("POSTGRES_PASSWORD").or_else(|| fallback("database.password").map(Secret::new)),
+            database: text(variables, "POSTGRES_DB", "activity"),
+            user: text(variables, "POSTGRES_USER", "postgres"),
+            password,
             ssl_mode,
             tls_files: TlsFiles {
-                root_certificate: file(variables, "POSTGRES_SSLROOTCERT", "database.sslrootcert"),
-                certificate: file(variables, "POSTGRES_SSLCERT", "database.sslcert"),
-                key: file(variables, "POSTGRES_SSLKEY", "database.sslkey"),
+                root_certificate: file(variables, "POSTGRES_SSLROOTCERT"),
+                certificate: file(variables, "POSTGRES_SSLCERT"),
+                key: file(variables, "POSTGRES_SSLKEY"),
             },
         }
     }
@@ -179,16 +212,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn variables_override_the_connector_file_and_defaults_fill_the_rest() {
-        let mut variables = Variables::of(&[("POSTGRES_HOST", "db")]);
-        let file = |property: &str| match property {
-            "database.hostname" => Some("ignored".to_owned()),
-            "database.port" => Some("6432".to_owned()),
-            _ => None,
-        };
-        let config = PostgresConfig::from_variables(&mut variables, file);
-        assert_eq!(config.address(), "db:6432/activity");
-        assert_eq!(config.ssl_mode, SslMode::Prefer);
+    fn set_wins_over_variables_which_win_over_the_connector_file() {
+        let pairs = ["POSTGRES_HOST", "POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_SSLROOTCERT"];
+        let mut variables = Variables::of(&pairs.map(|name| (name, "variable")));
+        let config = PostgresConfig::from_variables(&mut variables, |property| {
+            let (value, is_override) = match property {
+                "database.hostname" => ("file", false),
+                "database.port" => ("6432", false),
+                "database.user" | "database.password" | "database.sslrootcert" => ("set", true),
+                "database.sslmode" => ("require", true),
+                _ => return None,
+            };
+            Some(GivenProperty { value: value.to_owned(), is_override })
+        });
+        assert_eq!((config.address(), config.user.as_str()), ("variable:6432/activity".to_owned(), "set"));
+        assert_eq!((config.password, config.ssl_mode), (Some(Secret::new("set")), SslMode::Require));
+        assert_eq!(config.tls_files.root_certificate, Some(PathBuf::from("set")));
         assert!(variables.finish().is_ok());
     }
 

@@ -73,6 +73,11 @@ impl Variables {
         self.environment.get(name).or_else(|| self.dotenv.get(name)).filter(|value| !value.is_empty()).cloned()
     }
 
+    /// Whether `name`, or the file that holds it, is given.
+    pub(crate) fn is_given(&self, name: &str) -> bool {
+        self.optional(name).or_else(|| self.optional(&format!("{name}_FILE"))).is_some()
+    }
+
     /// The text of `name` or the default.
     pub fn text(&self, name: &str, default: &str) -> String {
         self.optional(name).unwrap_or_else(|| default.to_owned())

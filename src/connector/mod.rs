@@ -5,9 +5,10 @@
 
 mod keys;
 mod properties;
+mod references;
 mod route;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
@@ -16,10 +17,11 @@ use std::time::Duration;
 use regex::Regex;
 
 pub use keys::MessageKeys;
+use properties::has_listed_values;
 pub use properties::{PropertyStatus, property_status};
 pub use route::{TopicRoute, routed, topic_name};
 
-use crate::config::{PostgresConfig, Variables};
+use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
 use crate::envelope::Profile;
 use crate::error::{Error, Result};
 
@@ -30,6 +32,8 @@ const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connect
 #[derive(Clone)]
 pub struct Connector {
     properties: BTreeMap<String, String>,
+    /// Names of those that `--set` gave.
+    overridden: BTreeSet<String>,
 }
 
 impl fmt::Debug for Connector {
@@ -39,11 +43,6 @@ impl fmt::Debug for Connector {
     }
 }
 
-/// Whether the value of a property must not be shown.
-fn is_secret(name: &str) -> bool {
-    ["password", "secret", "jaas"].iter().any(|word| name.contains(word))
-}
-
 /// What capture needs of a connector, validated.
 #[derive(Debug, Clone)]
 pub struct ConnectorSettings {
@@ -51,6 +50,8 @@ pub struct ConnectorSettings {
     pub topic_prefix: String,
     /// Slot to read.
     pub slot_name: String,
+    /// A new slot is kept by standbys as well.
+    pub slot_failover: bool,
     /// Publications, comma separated.
     pub publication_name: String,
     /// Which tables to stream.
@@ -112,11 +113,18 @@ impl Connector {
             match pair.split_once('=') {
                 Some((name, value)) if !name.trim().is_empty() => {
                     connector.properties.insert(name.trim().to_owned(), value.to_owned());
+                    connector.overridden.insert(name.trim().to_owned());
                 }
-                _ => variables.mistake(format!("--set `{pair}` is not of the form property=value")),
+                _ => {
+                    // What follows a name can be a secret.
+                    let name = pair.split(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '_' | '-')).next();
+                    let name = name.unwrap_or_default();
+                    variables.mistake(format!("--set `{name}` is not of the form property=value"));
+                }
             }
         }
         connector.check(variables);
+        connector.resolve(variables);
         Ok(connector)
     }
 
@@ -134,7 +142,7 @@ impl Connector {
             };
             properties.insert(name.clone(), text);
         }
-        Ok(Self { properties })
+        Ok(Self { properties, overridden: BTreeSet::new() })
     }
 
     /// Notes every property that is refused or unknown.
@@ -143,12 +151,31 @@ impl Connector {
             match property_status(name, value) {
                 PropertyStatus::Supported | PropertyStatus::WithoutEffect => {}
                 PropertyStatus::Refused(reason) => {
-                    let shown = if is_secret(name) { name.clone() } else { format!("{name}={value}") };
+                    let shown = if has_listed_values(name) { format!("{name}={value}") } else { name.clone() };
                     variables.mistake(format!("the property `{shown}` is refused: {reason}"));
                 }
                 PropertyStatus::Unknown { nearest } => {
                     let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
                     variables.mistake(format!("the property `{name}` is not known{hint}"));
+                }
+            }
+        }
+    }
+
+    /// Resolves the references to secrets in the values that are used, and notes those that cannot be.
+    fn resolve(&mut self, variables: &mut Variables) {
+        for (name, value) in &mut self.properties {
+            let is_idle = property_status(name, value) == PropertyStatus::WithoutEffect;
+            let replaces = |(property, variable): &(&str, &str)| property == name && variables.is_given(variable);
+            let is_replaced = !self.overridden.contains(name) && POSTGRES_VARIABLES.iter().any(replaces);
+            if is_idle || is_replaced || !references::refers(value) {
+                continue;
+            }
+            match references::resolved(variables, value) {
+                Ok(text) => *value = text,
+                Err(reason) => {
+                    variables.mistake(format!("the property `{name}` {reason}"));
+                    value.clear();
                 }
             }
         }
@@ -165,9 +192,12 @@ impl Connector {
         self.properties.get(name).map(String::as_str).filter(|value| !value.is_empty())
     }
 
-    /// How to reach PostgreSQL: `POSTGRES_*` over `database.*`.
+    /// How to reach PostgreSQL: `--set database.*` over `POSTGRES_*` over the file.
     pub fn postgres(&self, variables: &mut Variables) -> PostgresConfig {
-        PostgresConfig::from_variables(variables, |property| self.get(property).map(str::to_owned))
+        PostgresConfig::from_variables(variables, |property| {
+            let value = self.get(property)?.to_owned();
+            Some(GivenProperty { value, is_override: self.overridden.contains(property) })
+        })
     }
 
     /// `topic.prefix`, or `database.server.name` as Debezium 1 called it.
@@ -218,6 +248,7 @@ impl Connector {
         ConnectorSettings {
             topic_prefix: topic_prefix.to_owned(),
             slot_name: self.slot_name().to_owned(),
+            slot_failover: self.flag(variables, "slot.failover", false),
             publication_name: self.publication_name().to_owned(),
             tables: self.table_filter(variables),
             message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),

@@ -93,7 +93,7 @@ const TABLE: &[(&str, Rule)] = &[
     ("max.queue.size", Idle),
     ("max.queue.size.in.bytes", Idle),
     ("message.key.columns", Any),
-    ("message.prefix.exclude.list", refused("logical messages are not written yet")),
+    ("message.prefix.exclude.list", Only(&[".*"], "logical messages are not written yet, none of them: use .*")),
     ("message.prefix.include.list", refused("logical messages are not written yet")),
     ("name", Idle),
     ("offset.flush.interval.ms", Idle),
@@ -121,7 +121,7 @@ const TABLE: &[(&str, Rule)] = &[
         ),
     ),
     ("slot.drop.on.stop", Only(&["false"], "dropping the slot loses every change until the next start")),
-    ("slot.failover", Idle),
+    ("slot.failover", Any),
     ("slot.max.retries", Any),
     ("slot.name", Any),
     ("slot.retry.delay.ms", Any),
@@ -177,6 +177,14 @@ pub fn property_status(name: &str, value: &str) -> PropertyStatus {
         Default(values, _) if is_one_of(values) => WithoutEffect,
         Only(_, reason) | Default(_, reason) => Refused(reason),
     }
+}
+
+/// Whether a property's values are words of a list, so that a wrong one may be shown.
+pub(super) fn has_listed_values(name: &str) -> bool {
+    TABLE.iter().any(|(known, rule)| match rule {
+        Only(values, _) | Default(values, _) => *known == name && !values.is_empty(),
+        Any | Idle => false,
+    })
 }
 
 fn transform_status(rest: &str, value: &str) -> PropertyStatus {
