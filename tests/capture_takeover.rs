@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use crate::support::envelopes::{NewRecord, produce};
-use crate::support::{Oracle, World, assert_topic_equals_commits, records, slot_as_it_was, topic_end};
+use crate::support::{Oracle, World, assert_topic_equals_commits, records, slot_as_it_was};
 
 async fn insert(client: &Client, event_type: &str, rows: i32) {
     let statement = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
@@ -74,7 +74,6 @@ async fn records_behind_a_transaction_that_is_left_open_are_not_written_again() 
     .await;
     let finished = world.run(&["capture", "--until", "caught-up"]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    assert_eq!(topic_end(&world, world.topic()), Some(6), "five rows and the record that is left open");
     open.abort_transaction(Duration::from_secs(30)).unwrap();
     assert_topic_equals_commits(&world, &oracle).await;
 }
