@@ -36,6 +36,7 @@ pub(super) struct Acknowledgements {
     ends: Mutex<AcknowledgedEnds>,
     failure: Mutex<Option<DeliveryFailure>>,
     has_failed: AtomicBool,
+    is_stuck: AtomicBool,
     changed: Notify,
     /// Before the first session it is the inspection of the topics that says what is wrong with Kafka.
     has_session: AtomicBool,
@@ -59,6 +60,7 @@ impl Acknowledgements {
             ends: Mutex::default(),
             failure: Mutex::new(None),
             has_failed: AtomicBool::new(false),
+            is_stuck: AtomicBool::new(false),
             changed: Notify::new(),
             has_session: AtomicBool::new(false),
             is_kafka_away: AtomicBool::new(false),
@@ -78,6 +80,7 @@ impl Acknowledgements {
         self.is_heartbeat_open.store(false, Ordering::Relaxed);
         *self.failure.lock() = None;
         self.has_failed.store(false, Ordering::Relaxed);
+        self.is_stuck.store(false, Ordering::Relaxed);
         self.has_session.store(true, Ordering::Relaxed);
         // The ends of the topics were read a moment ago.
         self.is_kafka_away.store(false, Ordering::Relaxed);
@@ -174,6 +177,16 @@ impl Acknowledgements {
     /// Whether something has failed in this session.
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Acquire)
+    }
+
+    /// Notes that what is in flight will never be acknowledged.
+    pub(super) fn set_stuck(&self) {
+        self.is_stuck.store(true, Ordering::Release);
+    }
+
+    /// Whether what is in flight will never be acknowledged.
+    pub(super) fn is_stuck(&self) -> bool {
+        self.is_stuck.load(Ordering::Acquire)
     }
 
     /// The first failure, once; a refusal, which tells more, comes before others.

@@ -311,15 +311,17 @@ impl Capture {
     /// when it is read again; unless its producer is stuck.
     async fn settle_or_drop_producer(&mut self, shutdown: &CancellationToken) {
         let Some(producers) = self.producers.clone() else { return };
-        let watching = stall::watch(Arc::clone(&self.acknowledgements), producers, self.options.kafka.clone(), Vec::new());
-        let settled = self.acknowledgements.wait_for(|now| now.in_flight().records == 0);
-        let is_stuck = tokio::select! {
-            _ = shutdown.run_until_cancelled(settled) => false,
-            _ = watching => true,
-        };
+        if !self.acknowledgements.is_stuck() {
+            let (acknowledgements, config) = (Arc::clone(&self.acknowledgements), self.options.kafka.clone());
+            let settled = self.acknowledgements.wait_for(|now| now.in_flight().records == 0);
+            tokio::select! {
+                _ = shutdown.run_until_cancelled(settled) => {}
+                _ = stall::watch(acknowledgements, producers, config, Vec::new()) => {}
+            }
+        }
         self.health.set_delivery_obstacle(None);
         let is_open = self.acknowledgements.in_flight().records > 0;
-        if (is_stuck || is_open || self.acknowledgements.has_failed())
+        if (is_open || self.acknowledgements.is_stuck() || self.acknowledgements.has_failed())
             && let Some(producers) = self.producers.take()
         {
             self.past.may_arrive = is_open;

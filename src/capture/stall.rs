@@ -118,6 +118,7 @@ pub(super) async fn watch(
         if stands_for >= PROBED_AFTER {
             let is_answered = is_answered(&config, &partitions).await;
             if silence.is_stuck(is_answered, producers.requests(), Instant::now()) {
+                acknowledgements.set_stuck();
                 return Error::unavailable(format!(
                     "Kafka answers, but {open} records are neither sent nor acknowledged for {seconds} s; the producer is \
                      replaced"
