@@ -33,6 +33,8 @@ mod generate;
 mod golden;
 /// `evp init`: twice, dry, and without privileges.
 mod init;
+/// `evp init` and the tables that it publishes.
+mod init_tables;
 /// Both halves together, and Debezium in the place of one.
 mod pipeline;
 /// `evp process`: what it writes and what it refuses.

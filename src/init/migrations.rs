@@ -78,11 +78,11 @@ fn migration_error(plan: &InitPlan, error: refinery::Error) -> Error {
         refinery::error::Kind::Connection(_, cause) => cause
             .downcast_ref::<tokio_postgres::Error>()
             .and_then(tokio_postgres::Error::as_db_error)
-            .map(|server| (server.code().code() == "42501", server.message().to_owned())),
+            .map(|server| (server.code().code().to_owned(), server.message().to_owned())),
         _ => None,
     };
     match said {
-        Some((true, message)) => Error::new(
+        Some((code, message)) if code == "42501" => Error::new(
             ErrorKind::Denied,
             format!(
                 "role `{}` may not apply the migrations: PostgreSQL says `{message}`; run `evp init` as the owner of \
@@ -90,7 +90,11 @@ fn migration_error(plan: &InitPlan, error: refinery::Error) -> Error {
                 plan.postgres.user, plan.postgres.database
             ),
         ),
-        Some((false, message)) => Error::with_source(
+        Some((code, _)) if code == "55P03" => Error::unavailable(
+            "applying the migrations: activity.event_outbox is in use for longer than 5 s; end the transactions that hold it \
+             (pg_stat_activity) and run `evp init` again",
+        ),
+        Some((_, message)) => Error::with_source(
             ErrorKind::Protocol,
             format!("applying the migrations: PostgreSQL says `{message}`; nothing of that migration was kept"),
             error,
@@ -146,6 +150,6 @@ mod tests {
     fn migrations_are_embedded_in_order() {
         let runner = embedded::migrations::runner();
         let versions: Vec<_> = runner.get_migrations().iter().map(|migration| migration.version()).collect();
-        assert!(versions.starts_with(&[1, 2]), "{versions:?}");
+        assert!(versions.starts_with(&[1, 2, 3]), "{versions:?}");
     }
 }

@@ -1,13 +1,14 @@
 //! `evp init`: makes what is missing on each server, keeps what exists, and says which was which.
 //!
-//! Nothing is ever changed or dropped, so it is safe to run at every deployment; only a publication of this role's gets
-//! the captured tables that it lacks. What PostgreSQL does not let this role do is collected with the statement that a
+//! Nothing is ever dropped, and nothing that was adopted is changed, so it is safe to run at every deployment; only a
+//! publication of this role's gets the captured tables that it lacks. What PostgreSQL does not let this role do is collected with the statement that a
 //! DBA has to run, after everything else has been done.
 
 mod collections;
 mod migrations;
 mod report;
 mod source;
+mod tables;
 mod topics;
 
 pub use report::{Report, Step};
@@ -30,6 +31,8 @@ pub struct InitPlan {
     pub publication: String,
     /// Replication slot.
     pub slot: String,
+    /// The slot is to be kept by a standby as well (`slot.failover`).
+    pub failover: bool,
     /// Captured tables, as schema and name.
     pub tables: Vec<(String, String)>,
     /// Topics of events, one a table.
@@ -81,6 +84,7 @@ impl InitPlan {
             heartbeat_topic: settings.heartbeat_topic,
             publication: settings.publication_name,
             slot: settings.slot_name,
+            failover: settings.slot_failover,
             tables,
             kafka: KafkaConfig::from_variables(variables, kafka),
             partitions: 1,
@@ -96,6 +100,7 @@ pub async fn run(plan: &InitPlan) -> Result<()> {
     let mut report = Report::new(plan.is_dry_run);
     let mut client = sql::connect(&plan.postgres).await?;
     source::check_server(plan, &client).await?;
+    tables::check_replica_identity(plan, &client).await?;
     migrations::apply(plan, &mut client, &mut report).await?;
     if source::ensure_publication(plan, &client, &mut report).await? {
         source::ensure_slot(plan, &client, &mut report).await?;

@@ -2,10 +2,11 @@
 
 use tokio_postgres::Client;
 
+use super::tables::table_states;
 use super::{InitPlan, Report, Step};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql::query_error;
-use crate::postgres::{find_slot, published_tables, server_facts};
+use crate::postgres::{find_slot, server_facts};
 
 const PLUGIN: &str = "pgoutput";
 
@@ -21,6 +22,15 @@ pub(super) async fn check_server(plan: &InitPlan, client: &Client) -> Result<()>
         return Err(Error::new(
             ErrorKind::Unsupported,
             format!("PostgreSQL at {address} is version {version}: evp needs 14 or later"),
+        ));
+    }
+    if plan.failover && facts.version_number < 170_000 {
+        let version = facts.version_number / 10_000;
+        return Err(Error::new(
+            ErrorKind::Unsupported,
+            format!(
+                "slot.failover=true needs PostgreSQL 17 or later, and {address} is version {version}: set it to false"
+            ),
         ));
     }
     if facts.is_in_recovery {
@@ -54,13 +64,33 @@ pub(super) async fn ensure_publication(plan: &InitPlan, client: &Client, report:
         .await
         .map_err(failed)?;
     let Some(row) = found else {
-        let statement = format!("CREATE PUBLICATION {} FOR TABLE {}", quoted(name), table_list(&plan.tables));
+        // A partitioned table is streamed under its own name, as its topic is.
+        let statement = format!(
+            "CREATE PUBLICATION {} FOR TABLE {} WITH (publish_via_partition_root = true)",
+            quoted(name),
+            table_list(&plan.tables)
+        );
         return execute(plan, client, report, &statement, &format!("publication {name}")).await;
     };
     let is_ours: bool = row.get(0);
-    let published = published_tables(client, &plan.postgres, name).await?;
-    let missing: Vec<_> = plan.tables.iter().filter(|table| !published.contains(table)).cloned().collect();
+    let states = table_states(plan, client).await?;
+    let state = |table: &(String, String)| states.iter().find(|state| state.name == *table);
+    let is_missing = |table: &&(String, String)| {
+        state(table).is_none_or(|state| !state.is_published && !state.is_published_in_parts)
+    };
+    let missing: Vec<_> = plan.tables.iter().filter(is_missing).cloned().collect();
     report.step(Step::Exists, format_args!("publication {name}"));
+    if let Some(parts) = states.iter().find(|state| state.is_published_in_parts) {
+        report.step(
+            Step::Left,
+            format_args!(
+                "publication {name} sends the partitions of {} under their own names, which capture leaves out: its owner runs \
+                 ALTER PUBLICATION {} SET (publish_via_partition_root = true);",
+                table_list(std::slice::from_ref(&parts.name)),
+                quoted(name)
+            ),
+        );
+    }
     if missing.is_empty() {
         return Ok(true);
     }
@@ -90,14 +120,34 @@ pub(super) async fn ensure_slot(plan: &InitPlan, client: &Client, report: &mut R
             return Err(Error::refused(message));
         }
         report.step(Step::Exists, format_args!("slot {name}"));
-        return Ok(());
+        return if plan.failover { check_failover(plan, client, report).await } else { Ok(()) };
     }
     client
         .batch_execute(SLOT_TIMEOUT)
         .await
         .map_err(|error| query_error("creating the slot", &plan.postgres, error))?;
-    let statement = format!("SELECT pg_create_logical_replication_slot({}, '{PLUGIN}')", literal(name));
+    let failover = if plan.failover { ", failover => true" } else { "" };
+    let statement = format!("SELECT pg_create_logical_replication_slot({}, '{PLUGIN}'{failover})", literal(name));
     execute(plan, client, report, &statement, &format!("slot {name}")).await.map(|_| ())
+}
+
+/// A slot is made over only by a command of the replication protocol; anew it would lose what it holds.
+async fn check_failover(plan: &InitPlan, client: &Client, report: &mut Report) -> Result<()> {
+    let name = &plan.slot;
+    let statement = "SELECT failover FROM pg_replication_slots WHERE slot_name = $1";
+    let failed = |error| query_error("looking the slot up", &plan.postgres, error);
+    let found = client.query_opt(statement, &[name]).await.map_err(failed)?;
+    if found.is_some_and(|row| !row.get::<_, bool>(0)) {
+        report.step(
+            Step::Left,
+            format_args!(
+                "slot {name} exists without failover: while capture is stopped, a role with REPLICATION runs \
+                 psql 'dbname={} replication=database' -c 'ALTER_REPLICATION_SLOT {name} (FAILOVER true)'",
+                plan.postgres.database
+            ),
+        );
+    }
+    Ok(())
 }
 
 /// Runs a statement unless this is a dry run; one that needs more privileges is left for a DBA, and the answer is no.
