@@ -108,7 +108,7 @@ pub struct CaptureArguments {
     #[arg(long, value_name = "VERSION", default_value = "3.6", value_parser = ["3.6", "2.4"])]
     pub compat: String,
 
-    /// Set any librdkafka property; may be repeated
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub kafka: Vec<String>,
 
@@ -132,7 +132,7 @@ pub struct CaptureArguments {
 /// Flags of `evp process`.
 #[derive(Debug, Args)]
 pub struct ProcessArguments {
-    /// Set any librdkafka property; may be repeated
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub kafka: Vec<String>,
 
@@ -168,7 +168,7 @@ pub struct InitArguments {
     #[arg(long)]
     pub dry_run: bool,
 
-    /// Set any librdkafka property; may be repeated
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub kafka: Vec<String>,
 }
@@ -217,7 +217,7 @@ pub struct VerifyArguments {
     #[arg(long)]
     pub json: bool,
 
-    /// Set any librdkafka property; may be repeated
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub kafka: Vec<String>,
 }
