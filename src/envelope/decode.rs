@@ -3,10 +3,12 @@
 //! Nothing is copied where the text allows it, and nothing of the text is quoted in errors.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
+use super::number::integer;
 use crate::error::{Error, Result};
 
 /// Nesting that a payload may have; BSON ends at 100 and `serde_json` at 128.
@@ -57,6 +59,8 @@ pub struct DecodedEnvelope<'a> {
     pub after: Option<OutboxRow<'a>>,
     /// Commit time in microseconds since 1970, by the source's clock.
     pub source_ts_us: Option<i64>,
+    /// Where it comes from.
+    pub source: Source<'a>,
 }
 
 /// The columns of an outbox row, each still as JSON.
@@ -91,12 +95,30 @@ struct Outer<'a> {
     payload: Option<&'a RawValue>,
 }
 
-#[derive(Deserialize)]
-struct SourceTime {
+/// The block that says where a row comes from.
+#[derive(Debug, Default, Deserialize)]
+pub struct Source<'a> {
     #[serde(default)]
     ts_us: Option<i64>,
     #[serde(default)]
     ts_ms: Option<i64>,
+    #[serde(borrow, default)]
+    lsn: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    sequence: Option<&'a RawValue>,
+}
+
+impl Source<'_> {
+    /// The position of the change in the log.
+    pub fn lsn(&self) -> Option<u64> {
+        integer(self.lsn?.get()).map(i64::cast_unsigned)
+    }
+
+    /// The end of the last commit before the row's own, as far as the writer had seen one.
+    pub fn previous_commit_end(&self) -> Option<u64> {
+        let (previous, _): (Option<String>, Option<String>) = serde_json::from_str(&text_of(self.sequence?)?).ok()?;
+        previous?.parse::<i64>().ok().map(i64::cast_unsigned)
+    }
 }
 
 /// Parses an envelope, with or without the schema block.
@@ -115,9 +137,9 @@ pub fn decode(bytes: &[u8]) -> Result<DecodedEnvelope<'_>> {
         Some(after) if after.get() != "null" => Some(parse(after.get(), "`after`")?),
         _ => None,
     };
-    let source_ts_us = outer.source.and_then(|source| parse::<SourceTime>(source.get(), "`source`").ok());
-    let source_ts_us = source_ts_us.and_then(|time| time.ts_us.or(time.ts_ms?.checked_mul(1_000)));
-    Ok(DecodedEnvelope { op, after, source_ts_us })
+    let source = outer.source.and_then(|source| parse::<Source<'_>>(source.get(), "`source`").ok()).unwrap_or_default();
+    let source_ts_us = source.ts_us.or_else(|| source.ts_ms?.checked_mul(1_000));
+    Ok(DecodedEnvelope { op, after, source_ts_us, source })
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
@@ -151,11 +173,8 @@ impl<'a> OutboxRow<'a> {
     /// `sequence_id`, a number or a number written as text.
     pub fn sequence_id(&self) -> Result<Option<i64>> {
         let Some(raw) = present(self.sequence_id) else { return Ok(None) };
-        let number = match text_of(raw) {
-            Some(text) => text.parse().ok(),
-            None => raw.get().parse().ok(),
-        };
-        number.map(Some).ok_or_else(|| Error::data("`sequence_id` is not a whole number"))
+        let text = text_of(raw).unwrap_or(Cow::Borrowed(raw.get()));
+        integer(&text).map(Some).ok_or_else(|| Error::data("`sequence_id` is not a whole number"))
     }
 
     /// `created_at` as it stands.
@@ -165,8 +184,7 @@ impl<'a> OutboxRow<'a> {
 
     /// `payload` as an object: Debezium sends jsonb as text, other producers as the object itself.
     pub fn payload(&self) -> Result<serde_json::Map<String, serde_json::Value>> {
-        let raw = present(self.payload).ok_or_else(|| Error::data("`payload` is missing"))?;
-        let text = text_of(raw).unwrap_or(Cow::Borrowed(raw.get()));
+        let text = self.payload_text().ok_or_else(|| Error::data("`payload` is missing"))?;
         if text == UNAVAILABLE_VALUE {
             return Err(Error::data("`payload` was not sent by PostgreSQL: the row was updated without it"));
         }
@@ -177,6 +195,20 @@ impl<'a> OutboxRow<'a> {
             return Err(Error::data(format!("`payload` is nested deeper than {PAYLOAD_DEPTH_MAX} levels")));
         }
         parse(&text, "`payload`")
+    }
+
+    /// The fields of `payload` that are integers written with a point or an exponent, which its numbers do not keep exactly.
+    pub fn written_integers(&self) -> BTreeMap<String, i64> {
+        let text = self.payload_text().unwrap_or_default();
+        let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(&text).unwrap_or_default();
+        let is_number = |raw: &RawValue| raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit());
+        let numbers = fields.into_iter().filter(|(_, raw)| is_number(raw));
+        numbers.filter_map(|(field, raw)| Some((field.into_owned(), integer(raw.get())?))).collect()
+    }
+
+    fn payload_text(&self) -> Option<Cow<'a, str>> {
+        let raw = present(self.payload)?;
+        Some(text_of(raw).unwrap_or(Cow::Borrowed(raw.get())))
     }
 
     fn raw(&self, column: Column) -> Option<&'a RawValue> {
@@ -255,6 +287,7 @@ mod tests {
         let envelope = decode(REAL.as_bytes()).unwrap();
         assert_eq!(envelope.op, EnvelopeOp::Create);
         assert_eq!(envelope.source_ts_us, Some(1_795_252_418_710_659));
+        assert_eq!((envelope.source.lsn(), envelope.source.previous_commit_end()), (Some(26_217_256), None));
         let row = envelope.after.unwrap();
         assert_eq!(row.text(Column::EventType).unwrap().as_deref(), Some("UserCreated"));
         assert_eq!(row.sequence_id().unwrap(), Some(2));
@@ -265,6 +298,20 @@ mod tests {
     fn the_schema_block_makes_no_difference() {
         let wrapped = format!(r#"{{"schema":{{"type":"struct","payload":1}},"payload":{REAL}}}"#);
         assert_eq!(decode(wrapped.as_bytes()).unwrap().source_ts_us, Some(1_795_252_418_710_659));
+    }
+
+    #[test]
+    fn the_previous_commit_is_read_from_the_text_of_the_sequence() {
+        let previous = |sequence: &str| {
+            let json = format!(r#"{{"op":"c","source":{{"lsn":-1,"sequence":{sequence}}}}}"#);
+            let source = decode(json.as_bytes()).unwrap().source;
+            assert_eq!(source.lsn(), Some(u64::MAX));
+            source.previous_commit_end()
+        };
+        assert_eq!(previous(r#""[\"26217000\",\"26217256\"]""#), Some(26_217_000));
+        for sequence in ["null", "7", "[]", r#""""#, r#""[]""#, r#""[null,\"1\"]""#, r#""[\"x\",\"1\"]""#] {
+            assert_eq!(previous(sequence), None, "{sequence}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod change;
 pub mod decode;
 mod defaults;
 mod json;
+pub mod number;
 mod position;
 mod record;
 mod table;

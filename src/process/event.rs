@@ -1,5 +1,7 @@
 //! An event of the outbox, as handlers see it.
 
+use std::collections::BTreeMap;
+
 use bson::DateTime;
 use jiff::Timestamp;
 use jiff::civil;
@@ -7,6 +9,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::envelope::decode::{Column, OutboxRow, text_of};
+use crate::envelope::number::integer;
 use crate::error::{Error, Result};
 
 /// One row of the outbox.
@@ -28,6 +31,8 @@ pub struct Event {
     pub created_at: DateTime,
     /// When it was committed, in microseconds since 1970.
     pub source_ts_us: Option<i64>,
+    /// Fields of the payload whose integer is written like a fraction, `8.0` or `1e2`.
+    written_integers: BTreeMap<String, i64>,
 }
 
 impl Event {
@@ -42,17 +47,20 @@ impl Event {
         let created_at = row.created_at().ok_or_else(|| Error::data("`created_at` is missing"))?;
         let created_at = match text_of(created_at) {
             Some(text) => date_from_text(&text),
-            None => created_at.get().parse().ok().and_then(date_from_number),
+            None => integer(created_at.get()).and_then(date_from_number),
         };
+        let payload = row.payload()?;
+        let has_fractions = fractions(&payload).next().is_some();
         Ok(Self {
             event_id: uuid(Column::EventId)?,
             sequence_id: row.sequence_id()?,
             aggregate_id: uuid(Column::AggregateId)?.hyphenated().to_string(),
             aggregate_type: required(Column::AggregateType)?.into_owned(),
             event_type: required(Column::EventType)?.into_owned(),
-            payload: row.payload()?,
+            payload,
             created_at: created_at.ok_or_else(|| Error::data("`created_at` is not a date that evp can read"))?,
             source_ts_us,
+            written_integers: if has_fractions { row.written_integers() } else { BTreeMap::new() },
         })
     }
 
@@ -68,6 +76,9 @@ impl Event {
             aggregate_id: "d8dca3d4-a667-4b57-82eb-0f8fcd2c6491".to_owned(),
             aggregate_type: "Sample".to_owned(),
             event_type: event_type.to_owned(),
+            written_integers: fractions(&payload)
+                .filter_map(|(field, value)| Some((field.clone(), integer(&value.to_string())?)))
+                .collect(),
             payload,
             created_at: DateTime::from_millis(1_000),
             source_ts_us: Some(1_000_000),
@@ -106,11 +117,14 @@ impl Event {
         Ok(self.text(field)?.map(normal_id))
     }
 
-    /// A whole number of the payload.
+    /// A whole number of the payload, however JSON writes it: `8`, `8.0` or `80e-1`.
     pub fn integer(&self, field: &str) -> Result<Option<i64>> {
         match self.payload.get(field) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => value.as_i64().map(Some).ok_or_else(|| wrong_type(field, "a whole number")),
+            Some(value) => {
+                let number = value.as_i64().or_else(|| self.written_integers.get(field).copied());
+                number.map(Some).ok_or_else(|| wrong_type(field, "a whole number"))
+            }
         }
     }
 
@@ -130,6 +144,11 @@ impl Event {
             Some(_) => Err(wrong_type(field, "an object")),
         }
     }
+}
+
+/// The fields whose number is written with a point or an exponent.
+fn fractions(payload: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    payload.iter().filter(|(_, value)| value.is_f64())
 }
 
 fn wrong_type(field: &str, expected: &str) -> Error {
@@ -201,6 +220,8 @@ mod tests {
             "1795252418709",
             "1795252418709461",
             "1795252418709461000",
+            "1795252418709.0",
+            "1.795252418709461e15",
         ] {
             assert_eq!(with_created_at(form).unwrap().created_at, expected, "{form}");
         }
@@ -225,6 +246,27 @@ mod tests {
         assert_eq!(event.text("absent").unwrap(), None);
         assert!(event.text("n").is_err() && event.integer("s").is_err() && event.object("s").is_err());
         assert!(event.required_text("z").is_err());
+    }
+
+    #[test]
+    fn an_integer_may_be_written_like_a_fraction() {
+        let event = |payload: &str| {
+            let (id, payload) = (Uuid::nil(), serde_json::to_string(payload).unwrap());
+            event(&format!(
+                r#"{{"event_id":"{id}","aggregate_id":"{id}","aggregate_type":"User","event_type":"UserCreated",
+                    "payload":{payload},"created_at":1,"sequence_id":3.0}}"#
+            ))
+            .unwrap()
+        };
+        let integers = r#"{"n":8.0,"e":1e2,"x":1.0E+1,"large":9007199254740993.0,"\u006e2":-2.00}"#;
+        let found = event(integers);
+        let read = |field: &str| found.integer(field).unwrap().unwrap();
+        assert_eq!(["n", "e", "x", "large", "n2"].map(read), [8, 100, 10, 9_007_199_254_740_993, -2]);
+        assert_eq!((found.sequence_id, found.number("n").unwrap()), (Some(3), Some(8.0)));
+        let fractions = event(r#"{"half":1.5,"vast":1e300,"near":4503599627370497.4}"#);
+        assert!(["half", "vast", "near"].iter().all(|field| fractions.integer(field).is_err()));
+        let sample = Event::sample("UserCreated", serde_json::json!({ "n": 8.0, "half": 0.5 }));
+        assert!(sample.integer("n").unwrap() == Some(8) && sample.integer("half").is_err());
     }
 
     #[test]
