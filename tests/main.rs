@@ -43,5 +43,7 @@ mod process;
 mod process_dead_letters;
 /// `evp process` while servers and other members come and go.
 mod process_faults;
+/// `evp process`: the later commit wins.
+mod process_order;
 /// The shape of the source itself.
 mod tidy;

@@ -8,6 +8,7 @@ use bson::spec::BinarySubtype;
 use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
 use uuid::Uuid;
 
+use super::epochs::Epochs;
 use super::store::{Durability, Store, begin_command};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -48,6 +49,8 @@ pub(crate) struct Claimed {
 pub(crate) struct Claims {
     store: Arc<Store>,
     source: i32,
+    /// The clusters whose events are claimed.
+    pub(crate) epochs: Epochs,
     /// The server tells no election term: it stands alone, or behind a router. Nothing then orders a claim before
     /// its effects, so claims are made durable first.
     termless: AtomicBool,
@@ -55,7 +58,7 @@ pub(crate) struct Claims {
 
 impl Claims {
     pub(crate) fn new(store: Arc<Store>, source: i32) -> Self {
-        Self { store, source, termless: AtomicBool::new(false) }
+        Self { epochs: Epochs::new(Arc::clone(&store)), store, source, termless: AtomicBool::new(false) }
     }
 
     /// Claims each event for its record. Event ids must differ from each other.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bson::RawDocumentBuf;
 
+use super::order::{CommitOrder, EventOrder};
 use super::{Create, Durability, Fold, PartitionPaths, Position, WriteModel, begin_command};
 use crate::error::Result;
 
@@ -31,7 +32,8 @@ pub fn commands(models: &[WriteModel]) -> Result<Vec<RawDocumentBuf>> {
         match model {
             WriteModel::Create(create) => creates.push(create),
             WriteModel::Change(change) => {
-                let position = Position { offset, sequence: offset, is_replay: false };
+                let commit = CommitOrder { epoch: 0, commit: offset.unsigned_abs(), within: 0, sequence: offset };
+                let position = Position { offset, order: EventOrder::Commit(commit), is_replay: false };
                 let place = *places.entry(model.id()).or_insert(folds.len());
                 match folds.get_mut(place) {
                     Some(fold) => fold.push(position, change),

@@ -8,18 +8,19 @@ use std::cmp::Ordering;
 
 use bson::{Bson, DateTime, Document};
 
+use super::order::EventOrder;
 use super::pipeline::{self, PartitionPaths};
 use super::usual;
 use super::write_model::{Absent, AddOnce, Change, Step};
 use super::writer::Writer;
 
-/// Where an event stands: in its partition, and in the order of the source table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Where an event stands: in its partition, and in the order of the source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Position {
     /// Kafka offset.
     pub(crate) offset: i64,
     /// Order among partitions, where the topic itself gives none.
-    pub(crate) sequence: i64,
+    pub(crate) order: EventOrder,
     /// Its offset says nothing of its order: it tells of an earlier event again, as a dead letter does that is
     /// published once more, and an update of the outbox's row.
     pub(crate) is_replay: bool,
@@ -41,8 +42,8 @@ pub(crate) struct Fold<'a> {
     pub(crate) absent: Absent,
     pub(crate) first_offset: i64,
     pub(crate) last_offset: i64,
-    pub(crate) lowest_sequence: i64,
-    pub(crate) highest_sequence: i64,
+    pub(crate) lowest_order: EventOrder,
+    pub(crate) highest_order: EventOrder,
     pub(crate) sets: Vec<SetFold<'a>>,
     pub(crate) joins: Vec<(&'static str, &'static [&'static str])>,
     pub(crate) lists: Vec<ListFold<'a>>,
@@ -57,8 +58,8 @@ pub(crate) struct SetFold<'a> {
     pub(crate) fields: &'a [(&'static str, Bson)],
     pub(crate) offset: i64,
     /// The highest of all events that set these fields, so that it never falls within a partition.
-    pub(crate) sequence: i64,
-    /// Only its sequence tells whether it comes after what the document holds.
+    pub(crate) order: EventOrder,
+    /// Only its order tells whether it comes after what the document holds.
     pub(crate) is_replay: bool,
 }
 
@@ -91,8 +92,8 @@ impl<'a> Fold<'a> {
             absent: change.absent,
             first_offset: position.offset,
             last_offset: position.offset,
-            lowest_sequence: position.sequence,
-            highest_sequence: position.sequence,
+            lowest_order: position.order,
+            highest_order: position.order,
             sets: Vec::new(),
             joins: Vec::new(),
             lists: Vec::new(),
@@ -108,8 +109,8 @@ impl<'a> Fold<'a> {
     pub(crate) fn push(&mut self, position: Position, change: &'a Change) {
         self.first_offset = self.first_offset.min(position.offset);
         self.last_offset = self.last_offset.max(position.offset);
-        self.lowest_sequence = self.lowest_sequence.min(position.sequence);
-        self.highest_sequence = self.highest_sequence.max(position.sequence);
+        self.lowest_order = self.lowest_order.min(position.order);
+        self.highest_order = self.highest_order.max(position.order);
         if change.absent == Absent::Create {
             self.absent = Absent::Create;
         }
@@ -151,16 +152,16 @@ impl<'a> Fold<'a> {
             known.fields.iter().map(|(path, _)| path).eq(fields.iter().map(|(path, _)| path))
         };
         match self.sets.iter_mut().find(same) {
-            Some(known) if position.is_replay && position.sequence < known.sequence => {}
+            Some(known) if position.is_replay && position.order < known.order => {}
             Some(known) => {
                 known.fields = fields;
                 known.offset = position.offset;
-                known.sequence = known.sequence.max(position.sequence);
+                known.order = known.order.max(position.order);
                 known.is_replay &= position.is_replay;
             }
             None => {
-                let Position { offset, sequence, is_replay } = position;
-                self.sets.push(SetFold { fields, offset, sequence, is_replay });
+                let Position { offset, order, is_replay } = position;
+                self.sets.push(SetFold { fields, offset, order, is_replay });
             }
         }
     }
@@ -207,26 +208,26 @@ mod tests {
     use bson::doc;
 
     fn at(offset: i64) -> Position {
-        Position { offset, sequence: offset, is_replay: false }
+        Position { offset, order: EventOrder::Sequence(offset), is_replay: false }
     }
 
     #[test]
-    fn the_last_set_of_a_field_wins_and_keeps_the_highest_sequence() {
+    fn the_last_set_of_a_field_wins_and_keeps_the_highest_order() {
         let first = WriteModel::update("users", "1").set("email", "a").set("username", "u");
         let second = WriteModel::update("users", "1").set("email", "b");
-        let mut fold = Fold::new(Position { offset: 1, sequence: 9, is_replay: false }, &first);
-        fold.push(Position { offset: 2, sequence: 5, is_replay: false }, &second);
+        let mut fold = Fold::new(Position { offset: 1, ..at(9) }, &first);
+        fold.push(Position { offset: 2, ..at(5) }, &second);
         let email = fold.sets.iter().find(|set| set.fields[0].0 == "email").unwrap();
-        assert_eq!((&email.fields[0].1, email.offset, email.sequence), (&Bson::from("b"), 2, 9));
+        assert_eq!((&email.fields[0].1, email.offset, email.order), (&Bson::from("b"), 2, EventOrder::Sequence(9)));
         let username = fold.sets.iter().find(|set| set.fields[0].0 == "username").unwrap();
         assert_eq!(username.offset, 1);
         assert_eq!(fold.last_offset, 2);
     }
 
     #[test]
-    fn a_replay_comes_after_events_of_lower_sequence_only() {
+    fn a_replay_comes_after_events_of_lower_order_only() {
         let [old, new] = ["old", "new"].map(|email| WriteModel::update("users", "1").set("email", email));
-        let replay = |offset, sequence| Position { offset, sequence, is_replay: true };
+        let replay = |offset, sequence| Position { offset, is_replay: true, ..at(sequence) };
         let email = |fold: &Fold<'_>| (fold.sets[0].fields[0].1.clone(), fold.sets[0].is_replay);
         let mut fold = Fold::new(at(6), &new);
         fold.push(replay(7, 5), &old);

@@ -64,27 +64,22 @@ fn write_first_stage(fold: &Fold<'_>, writer: &mut Writer, partition: &Partition
         write_increment(increment, writer, partition);
     }
     for (path, date) in &fold.dates {
-        writer.begin_document(path);
-        writer.begin_array("$max");
-        reference(writer, path);
-        writer.date("", *date);
-        writer.end();
-        writer.end();
+        highest(path, writer, |writer| writer.date("", *date));
     }
-    highest(&partition.watermark, fold.last_offset, writer);
+    highest(&partition.watermark, writer, |writer| writer.int64("", fold.last_offset));
     if !fold.sets.is_empty() {
-        highest("_evp.s", fold.highest_sequence, writer);
+        highest("_evp.s", writer, |writer| writer.order("", fold.highest_order));
     }
     writer.end();
     writer.end();
 }
 
-/// The field becomes the number, unless it is higher already.
-fn highest(path: &str, number: i64, writer: &mut Writer) {
+/// The field becomes the value, unless it is higher already.
+fn highest(path: &str, writer: &mut Writer, write_value: impl FnOnce(&mut Writer)) {
     writer.begin_document(path);
     writer.begin_array("$max");
     reference(writer, path);
-    writer.int64("", number);
+    write_value(writer);
     writer.end();
     writer.end();
 }
@@ -157,7 +152,7 @@ fn write_set(set: &SetFold<'_>, writer: &mut Writer, partition: &PartitionPaths)
     writer.begin_document("s");
     writer.begin_array("$max");
     writer.joined_string("", "$", &format!("{record}.s"));
-    writer.int64("", set.sequence);
+    writer.order("", set.order);
     writer.end();
     writer.end();
     writer.string("p", &partition.key);
@@ -167,8 +162,8 @@ fn write_set(set: &SetFold<'_>, writer: &mut Writer, partition: &PartitionPaths)
     writer.end();
 }
 
-/// New in this partition, and either the last writer was this partition or its sequence was lower. A replay comes
-/// behind its place in the partition, so that only the sequence counts.
+/// New in this partition, and either the last writer was this partition or its order was lower. A replay comes
+/// behind its place in the partition, so that only the order counts.
 fn write_wins(set: &SetFold<'_>, record: &str, writer: &mut Writer, partition: &PartitionPaths) {
     writer.begin_document("");
     writer.begin_array("$and");
@@ -185,7 +180,7 @@ fn write_wins(set: &SetFold<'_>, record: &str, writer: &mut Writer, partition: &
     }
     writer.begin_document("");
     writer.begin_array("$gt");
-    writer.int64("", set.sequence);
+    writer.order("", set.order);
     writer.joined_string("", &format!("${record}"), ".s");
     writer.end();
     writer.end();

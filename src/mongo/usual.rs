@@ -10,6 +10,7 @@ use std::iter;
 use bson::Bson;
 
 use super::fold::Fold;
+use super::order::EventOrder;
 use super::pipeline::PartitionPaths;
 use super::write_model::{Absent, joined_text};
 use super::writer::Writer;
@@ -40,13 +41,23 @@ pub(super) fn write_statement(fold: &Fold<'_>, writer: &mut Writer, partition: &
     writer.end();
 }
 
-/// Beyond the watermark, of a higher sequence than all sets before it, and with new keys only.
+/// Beyond the watermark, of a higher order than all sets before it, and with new keys only.
 fn write_query(fold: &Fold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
     writer.begin_document("q");
     writer.string("_id", fold.id);
-    below(partition.watermark(), fold.first_offset, writer);
+    below(partition.watermark(), writer, |writer| writer.int64("$gte", fold.first_offset));
     if !fold.sets.is_empty() {
-        below("_evp.s", fold.lowest_sequence, writer);
+        below("_evp.s", writer, |writer| writer.order("$gte", fold.lowest_order));
+        if matches!(fold.lowest_order, EventOrder::Sequence(_)) {
+            // A query compares values of one type only, and the commit of what the document holds is beyond any number.
+            writer.begin_array("$nor");
+            writer.begin_document("");
+            writer.begin_document("_evp.s");
+            writer.string("$type", "binData");
+            writer.end();
+            writer.end();
+            writer.end();
+        }
     }
     for list in &fold.lists {
         writer.begin_document(&format!("{}.{}", list.add.list, list.add.key));
@@ -58,11 +69,11 @@ fn write_query(fold: &Fold<'_>, writer: &mut Writer, partition: &PartitionPaths)
     writer.end();
 }
 
-/// The field is less than the number, or missing.
-fn below(path: &str, number: i64, writer: &mut Writer) {
+/// The field is less than the value that is written as `$gte`, or missing.
+fn below(path: &str, writer: &mut Writer, write_value: impl FnOnce(&mut Writer)) {
     writer.begin_document(path);
     writer.begin_document("$not");
-    writer.int64("$gte", number);
+    write_value(writer);
     writer.end();
     writer.end();
 }
@@ -73,7 +84,7 @@ fn write_set(fold: &Fold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
         set.fields.iter().for_each(|(path, value)| writer.value(path, value));
         if let Some((first, _)) = set.fields.first() {
             writer.begin_document(&format!("_evp.f.{}", first.replace('.', "/")));
-            writer.int64("s", set.sequence);
+            writer.order("s", set.order);
             writer.string("p", &partition.key);
             writer.end();
         }
@@ -84,7 +95,7 @@ fn write_set(fold: &Fold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
     }
     writer.int64(partition.watermark(), fold.last_offset);
     if !fold.sets.is_empty() {
-        writer.int64("_evp.s", fold.highest_sequence);
+        writer.order("_evp.s", fold.highest_order);
     }
     writer.end();
 }
@@ -148,12 +159,17 @@ mod tests {
 
     use super::*;
     use crate::mongo::fold::Position;
+    use crate::mongo::order::CommitOrder;
     use crate::mongo::{AddOnce, Change, WriteModel};
 
-    fn statement(change: &Change) -> Document {
+    fn at(order: EventOrder) -> Position {
+        Position { offset: 4, order, is_replay: false }
+    }
+
+    fn statement(order: EventOrder, change: &Change) -> Document {
         let mut writer = Writer::with_capacity(256);
         writer.begin_array("updates");
-        let fold = Fold::new(Position { offset: 4, sequence: 9, is_replay: false }, change);
+        let fold = Fold::new(at(order), change);
         assert!(is_usual(&fold));
         write_statement(&fold, &mut writer, &PartitionPaths::new(1, 0));
         let written = Document::try_from(writer.finish().unwrap()).unwrap();
@@ -173,17 +189,29 @@ mod tests {
         };
         let change =
             WriteModel::update("activities", "1").add_once(joining).add_value("allowed", "u").set("m.at", date);
+        let order = EventOrder::Commit(CommitOrder { epoch: 1, commit: 2, within: 3, sequence: 4 });
         let expected = doc! {
-            "q": { "_id": "1", "_evp.wm.1p0": { "$not": { "$gte": 4_i64 } }, "_evp.s": { "$not": { "$gte": 9_i64 } },
+            "q": { "_id": "1", "_evp.wm.1p0": { "$not": { "$gte": 4_i64 } }, "_evp.s": { "$not": { "$gte": order.to_bson() } },
                    "p.list.user_id": { "$nin": ["u"] } },
             "u": {
-                "$set": { "m.at": date, "_evp.f.m/at": { "s": 9_i64, "p": "1p0" }, "_evp.wm.1p0": 4_i64, "_evp.s": 9_i64 },
+                "$set": { "m.at": date, "_evp.f.m/at": { "s": order.to_bson(), "p": "1p0" }, "_evp.wm.1p0": 4_i64,
+                          "_evp.s": order.to_bson() },
                 "$push": { "p.list": { "$each": [entry] } },
                 "$addToSet": { "allowed": { "$each": ["u"] } },
                 "$inc": { "p.count": 1 },
             },
         };
-        assert_eq!(statement(&change), expected);
+        assert_eq!(statement(order, &change), expected);
+    }
+
+    #[test]
+    fn an_event_without_a_commit_leaves_alone_what_has_one() {
+        let written = statement(EventOrder::Sequence(9), &WriteModel::update("users", "1").set("email", "x"));
+        let expected = doc! {
+            "_id": "1", "_evp.wm.1p0": { "$not": { "$gte": 4_i64 } }, "_evp.s": { "$not": { "$gte": 9_i64 } },
+            "$nor": [{ "_evp.s": { "$type": "binData" } }],
+        };
+        assert_eq!(written.get_document("q").unwrap(), &expected);
     }
 
     #[test]
@@ -194,17 +222,17 @@ mod tests {
             "u": { "$set": { "_evp.wm.1p0": 4_i64 }, "$inc": { "n": 2_i64 }, "$max": { "at": DateTime::from_millis(7) } },
             "upsert": true,
         };
-        assert_eq!(statement(&change), expected);
+        assert_eq!(statement(EventOrder::Sequence(9), &change), expected);
     }
 
     #[test]
     fn a_text_joined_from_what_the_document_holds_needs_the_exact_form() {
         let sources: &[&str] = &["first", "last"];
         let both = WriteModel::update("users", "1").set("first", " Ada").set("last", Bson::Null).join("name", sources);
-        let written = statement(&both);
+        let written = statement(EventOrder::Sequence(9), &both);
         let set = written.get_document("u").unwrap().get_document("$set").unwrap();
         assert_eq!(set.get_str("name").unwrap(), "Ada");
         let one = WriteModel::update("users", "1").set("first", "Ada").join("name", sources);
-        assert!(!is_usual(&Fold::new(Position { offset: 1, sequence: 1, is_replay: false }, &one)));
+        assert!(!is_usual(&Fold::new(at(EventOrder::Sequence(1)), &one)));
     }
 }

@@ -126,7 +126,7 @@ impl WriteModel {
 }
 
 impl Change {
-    /// Sets a field. Across partitions the event with the higher sequence wins.
+    /// Sets a field. Across partitions the event that was committed later wins.
     #[must_use]
     pub fn set(self, path: &'static str, value: impl Into<Bson>) -> Self {
         self.step(Step::Set { fields: vec![(path, value.into())] })

@@ -3,6 +3,7 @@
 use bson::{Bson, DateTime, RawDocumentBuf};
 use uuid::Uuid;
 
+use super::order::EventOrder;
 use super::write_model::Create;
 use crate::error::{Error, Result};
 
@@ -17,6 +18,7 @@ const NULL: u8 = 0x0A;
 const INT32: u8 = 0x10;
 const INT64: u8 = 0x12;
 
+const GENERIC_SUBTYPE: u8 = 0;
 const UUID_SUBTYPE: u8 = 4;
 const LENGTH_BYTES: usize = 4;
 
@@ -150,10 +152,22 @@ impl Writer {
     }
 
     pub(crate) fn uuid(&mut self, name: &str, id: Uuid) {
+        self.binary(name, UUID_SUBTYPE, id.as_bytes());
+    }
+
+    /// The same value as [`EventOrder::to_bson`].
+    pub(crate) fn order(&mut self, name: &str, order: EventOrder) {
+        match order {
+            EventOrder::Sequence(sequence) => self.int64(name, sequence),
+            EventOrder::Commit(order) => self.binary(name, GENERIC_SUBTYPE, &order.to_bytes()),
+        }
+    }
+
+    fn binary<const LENGTH: usize>(&mut self, name: &str, subtype: u8, bytes: &[u8; LENGTH]) {
         self.element(BINARY, name);
-        self.bytes.extend_from_slice(&16_i32.to_le_bytes());
-        self.bytes.push(UUID_SUBTYPE);
-        self.bytes.extend_from_slice(id.as_bytes());
+        self.bytes.extend_from_slice(&i32::try_from(LENGTH).unwrap_or_default().to_le_bytes());
+        self.bytes.push(subtype);
+        self.bytes.extend_from_slice(bytes);
     }
 
     /// Any value; the rare types go through the `bson` crate.
@@ -270,6 +284,17 @@ mod tests {
             let document = doc! { "v": value };
             let (ours, theirs) = (written(&document).unwrap(), document.to_vec().unwrap());
             prop_assert_eq!(ours.as_bytes(), theirs.as_slice());
+        }
+    }
+
+    #[test]
+    fn an_order_is_written_as_the_bson_crate_writes_it() {
+        use crate::mongo::order::CommitOrder;
+        let commit = EventOrder::Commit(CommitOrder { epoch: 1, commit: 2, within: 3, sequence: -4 });
+        for order in [EventOrder::Sequence(-7), commit] {
+            let mut writer = Writer::with_capacity(64);
+            writer.order("s", order);
+            assert_eq!(Document::try_from(writer.finish().unwrap()).unwrap(), doc! { "s": order.to_bson() });
         }
     }
 

@@ -35,8 +35,14 @@ pub(super) async fn claim(
         failed: prepared.failed,
     };
     let started = Instant::now();
+    let mut events = prepared.events;
+    claims.epochs.learn(events.iter().filter_map(|event| event.system)).await?;
+    for event in &mut events {
+        let position = &mut event.event.position;
+        position.order = position.order.in_epoch(claims.epochs.of(event.system));
+    }
     let (decided, created) =
-        tokio::try_join!(decide(&claims, prepared.events, &mut claimed.duplicates), creates.insert(&store))?;
+        tokio::try_join!(decide(&claims, events, &mut claimed.duplicates), creates.insert(&store))?;
     metrics::histogram!("evp_process_claim_seconds").record(started.elapsed());
     for event in decided {
         if event.parts.is_empty() {

@@ -122,7 +122,8 @@ impl InFlight {
     #[cfg(test)]
     pub(crate) fn of(offset: i64) -> Self {
         let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
-        Self::new(0, Assignment::default(), Position { offset, sequence: offset, is_replay: false }, record)
+        let position = Position { offset, order: crate::mongo::EventOrder::Sequence(offset), is_replay: false };
+        Self::new(0, Assignment::default(), position, record)
     }
 
     pub(crate) fn set_open(&self, effects: usize) {

@@ -14,6 +14,7 @@ mod given_up;
 mod handler;
 mod handlers;
 mod in_flight;
+mod order;
 mod prepare;
 mod progress;
 mod settle;

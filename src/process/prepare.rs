@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use super::handler::{Handler, HandlerRegistry};
 use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage};
+use super::order::{Placed, placed};
 use super::{Event, UnknownEvents};
+use crate::envelope::POSITION_HEADER;
 use crate::envelope::decode::{EnvelopeOp, decode};
 use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
 use crate::kafka::headers::DEAD_LETTER_OF;
 use crate::kafka::offsets::OffsetTracker;
-use crate::mongo::{Claim, Position, WriteModel};
+use crate::mongo::{Claim, EventOrder, Position, WriteModel};
 
 /// What is processed and what is passed over.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub(crate) struct Prepared {
 pub(crate) struct PreparedEvent {
     pub(crate) event: InFlight,
     pub(crate) claim: Claim,
+    /// The cluster it comes from, if its record names one.
+    pub(crate) system: Option<u64>,
     pub(crate) parts: Vec<(HandlerName, Vec<WriteModel>)>,
 }
 
@@ -68,8 +72,15 @@ impl PreparedEvent {
 }
 
 enum Parsed {
-    Event(Box<Event>, EnvelopeOp),
+    Event(Box<Told>),
     Skip(&'static str),
+}
+
+/// An event and how its record tells of it.
+struct Told {
+    event: Event,
+    op: EnvelopeOp,
+    placed: Option<Placed>,
 }
 
 impl Preparation {
@@ -81,7 +92,7 @@ impl Preparation {
             for (index, record) in chunk.records().enumerate() {
                 let Some(assignment) = tracker.received(record.partition(), record.offset()) else { continue };
                 let is_replay = record.headers().any(|(name, _)| name == DEAD_LETTER_OF);
-                let position = Position { offset: record.offset(), sequence: 0, is_replay };
+                let position = Position { offset: record.offset(), order: EventOrder::Sequence(0), is_replay };
                 let kept = KeptRecord { chunk: Arc::clone(&chunk), index };
                 let event = InFlight::new(record.partition(), assignment, position, kept);
                 self.prepare_record(&record, event, &mut prepared);
@@ -92,8 +103,8 @@ impl Preparation {
     }
 
     fn prepare_record(&self, record: &Record<'_>, mut flight: InFlight, prepared: &mut Prepared) {
-        let (event, op) = match self.parse(record) {
-            Ok(Parsed::Event(event, op)) => (event, op),
+        let Told { event, op, placed } = match self.parse(record) {
+            Ok(Parsed::Event(told)) => *told,
             Ok(Parsed::Skip(reason)) => {
                 tracing::debug!(
                     event = "message_skipped",
@@ -125,12 +136,16 @@ impl Preparation {
             return;
         }
         flight.source_ts_us = event.source_ts_us;
-        // An update of the row tells of the same event once more, long after the event had its turn.
-        let is_update = op == EnvelopeOp::Update;
+        // An update of the row, or a snapshot of it, tells of the event once more, long after it had its turn.
+        let is_told_again = op != EnvelopeOp::Create;
         let happened_us = event.created_at.timestamp_millis().saturating_mul(1_000);
-        let time_us = if is_update { Some(happened_us) } else { event.source_ts_us };
-        flight.position.is_replay |= is_update;
-        flight.position.sequence = event.sequence_id.or(time_us).unwrap_or(0);
+        let time_us = if is_told_again { Some(happened_us) } else { event.source_ts_us };
+        let system = placed.and_then(|placed| placed.system);
+        flight.position.is_replay |= is_told_again;
+        flight.position.order = match placed.filter(|_| !is_told_again) {
+            Some(placed) => placed.order,
+            None => EventOrder::Sequence(event.sequence_id.or(time_us).unwrap_or(0)),
+        };
         let (parts, failed) = run_handlers(handlers, &event, &flight);
         if parts.is_empty() {
             let list = if failed { &mut prepared.failed } else { &mut prepared.without_effect };
@@ -139,7 +154,7 @@ impl Preparation {
         }
         let claim = Claim { event_id: event.event_id, partition: record.partition(), offset: record.offset() };
         flight.claim = Some(claim);
-        prepared.events.push(PreparedEvent { event: flight, claim, parts });
+        prepared.events.push(PreparedEvent { event: flight, claim, system, parts });
     }
 
     fn parse(&self, record: &Record<'_>) -> Result<Parsed> {
@@ -149,7 +164,10 @@ impl Preparation {
             return Ok(Parsed::Skip("operation"));
         }
         let row = envelope.after.ok_or_else(|| Error::data("the envelope has no `after`"))?;
-        Ok(Parsed::Event(Box::new(Event::from_row(&row, envelope.source_ts_us)?), envelope.op))
+        let event = Event::from_row(&row, envelope.source_ts_us)?;
+        let header = record.headers().find(|(name, _)| *name == POSITION_HEADER).and_then(|(_, value)| value);
+        let placed = placed(header, &envelope.source, event.sequence_id.unwrap_or(0));
+        Ok(Parsed::Event(Box::new(Told { event, op: envelope.op, placed })))
     }
 }
 
