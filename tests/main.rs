@@ -45,5 +45,7 @@ mod process_dead_letters;
 mod process_faults;
 /// `evp process`: the later commit wins.
 mod process_order;
+/// `evp process`: rows that are updated after their events.
+mod process_updates;
 /// The shape of the source itself.
 mod tidy;

@@ -206,6 +206,17 @@ impl<'a> OutboxRow<'a> {
         numbers.filter_map(|(field, raw)| Some((field.into_owned(), integer(raw.get())?))).collect()
     }
 
+    /// The columns that make up the event, as they stand; `None` if the payload is not there as an object.
+    pub fn content(&self) -> Option<[Cow<'a, str>; 6]> {
+        let payload = self.payload_text()?;
+        // A placeholder of Debezium's is no object, whichever it is configured to be.
+        let is_object = payload.trim_ascii_start().starts_with('{') && payload.trim_ascii_end().ends_with('}');
+        let columns = [self.event_type, self.aggregate_id, self.aggregate_type, self.created_at, self.sequence_id];
+        let [kind, id, aggregate, created_at, sequence] =
+            columns.map(|raw| Cow::Borrowed(raw.map_or("", RawValue::get)));
+        is_object.then_some([kind, id, aggregate, created_at, sequence, payload])
+    }
+
     fn payload_text(&self) -> Option<Cow<'a, str>> {
         let raw = present(self.payload)?;
         Some(text_of(raw).unwrap_or(Cow::Borrowed(raw.get())))

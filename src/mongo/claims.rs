@@ -9,6 +9,7 @@ use bson::{Binary, Bson, DateTime, Document, RawDocumentBuf, doc};
 use uuid::Uuid;
 
 use super::epochs::Epochs;
+use super::order::EventOrder;
 use super::store::{Durability, Store, begin_command};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -24,17 +25,80 @@ pub(crate) struct Claim {
     pub(crate) event_id: Uuid,
     pub(crate) partition: i32,
     pub(crate) offset: i64,
+    pub(crate) takes_over: TakesOver,
+}
+
+/// Tells what one record says of an event from what another one says.
+pub(crate) type Digest = [u8; 16];
+
+/// Whether a record takes over what dead letters of an earlier record left undone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TakesOver {
+    /// It publishes the event again.
+    Always,
+    /// It tells of the row again, and is worth another attempt if its content is not what failed.
+    IfChanged(Digest),
+    /// It does not hold the event whole.
+    Never,
 }
 
 /// What became of a claim.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// The record applies the event: with all handlers, but not those named in `except`.
-    Apply { except: Vec<String> },
-    /// The record applies what dead letters of an earlier record left undone: these handlers only.
-    ApplyOnly { handlers: Vec<String> },
-    /// Another record has applied the event.
+    /// The record applies the event.
+    Apply(Share),
+    /// Another record has applied the event, or its failure is known.
     Duplicate,
+}
+
+/// What of an event is a record's to apply.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// What dead letters of an earlier record left undone; empty if there was none.
+    pub(crate) taken_over: Vec<String>,
+    /// Handlers that have failed.
+    pub(crate) except: Vec<String>,
+    /// Where the event has its place, if its first record is not this one.
+    pub(crate) order: Option<EventOrder>,
+}
+
+impl Share {
+    /// Whether it includes a handler.
+    pub(crate) fn has(&self, handler: &str) -> bool {
+        let is_ours = self.taken_over.is_empty() || names(&self.taken_over, handler);
+        is_ours && !names(&self.except, handler)
+    }
+
+    fn is_nothing(&self) -> bool {
+        let is_done = |handler: &String| names(&self.except, handler);
+        names(&self.except, EVERY_HANDLER) || (!self.taken_over.is_empty() && self.taken_over.iter().all(is_done))
+    }
+}
+
+fn names(list: &[String], handler: &str) -> bool {
+    list.iter().any(|name| name == handler || name == EVERY_HANDLER)
+}
+
+/// In the place of a handler's name: the event could not be given to any.
+pub(crate) const EVERY_HANDLER: &str = "*";
+
+/// An event that became a dead letter.
+#[derive(Debug)]
+pub(crate) struct FailedEvent {
+    pub(crate) claim: Claim,
+    pub(crate) handlers: Vec<String>,
+    pub(crate) order: EventOrder,
+    pub(crate) digest: Option<Digest>,
+    /// Set if the failure may leave its document uncreated.
+    pub(crate) aggregate_id: Option<String>,
+}
+
+/// Where the dead letter of an event comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FailedAt {
+    pub(crate) event_id: Uuid,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
 }
 
 /// The verdicts for a batch of claims, and the election term in which the new ones were written.
@@ -71,7 +135,7 @@ impl Claims {
             // Once more, now durable: our own claims are recognised.
             reply = self.store.write(&self.insert_command(claims, self.durability())?).await?;
         }
-        let mut verdicts = vec![Verdict::Apply { except: Vec::new() }; claims.len()];
+        let mut verdicts = vec![Verdict::Apply(Share::default()); claims.len()];
         let mut taken = Vec::new();
         for error in &reply.write_errors {
             match claims.get(error.index) {
@@ -122,18 +186,13 @@ impl Claims {
         let ids: Vec<Bson> = taken.iter().map(|(_, claim)| Bson::from(id(claim.event_id))).collect();
         let filter = doc! { "_id": { "$in": ids } };
         let found = self.store.find(CLAIMS, filter, doc! {}).await?;
-        let by_id: HashMap<Vec<u8>, Document> = found
-            .into_iter()
-            .filter_map(|claim| match claim.get("_id") {
-                Some(Bson::Binary(binary)) => Some((binary.bytes.clone(), claim)),
-                _ => None,
-            })
-            .collect();
+        let by_id: HashMap<&[u8], &Document> =
+            found.iter().filter_map(|claim| Some((bytes_of(claim, "_id")?, claim))).collect();
         for (index, claim) in taken {
             let verdict = match by_id.get(claim.event_id.as_bytes().as_slice()) {
                 Some(known) => self.verdict(claim, known).await?,
                 // It expired in between; the next delivery claims it anew.
-                None => Verdict::Apply { except: Vec::new() },
+                None => Verdict::Apply(Share::default()),
             };
             if let Some(place) = verdicts.get_mut(*index) {
                 *place = verdict;
@@ -144,30 +203,31 @@ impl Claims {
 
     async fn verdict(&self, claim: &Claim, known: &Document) -> Result<Verdict> {
         let failed = handler_names(known, "failed");
+        let order = known.get("order").and_then(EventOrder::from_bson);
         if self.is_ours(claim, known) {
-            let only = handler_names(known, "only");
-            return Ok(match only.is_empty() {
-                true => Verdict::Apply { except: failed },
-                false => Verdict::ApplyOnly {
-                    handlers: only.into_iter().filter(|handler| !failed.contains(handler)).collect(),
-                },
-            });
+            let share = Share { taken_over: handler_names(known, "only"), except: failed, order };
+            return Ok(if share.is_nothing() { Verdict::Duplicate } else { Verdict::Apply(share) });
         }
-        if failed.is_empty() {
+        let is_worth_it = match claim.takes_over {
+            TakesOver::Always => true,
+            TakesOver::IfChanged(digest) => bytes_of(known, "digest") != Some(digest.as_slice()),
+            TakesOver::Never => false,
+        };
+        if failed.is_empty() || !is_worth_it {
             return Ok(Verdict::Duplicate);
         }
-        // A dead letter was published again: this record takes over what failed. Only one record can.
+        // A dead letter was published again or its row corrected: this record takes over what failed. Only one can.
         let filter = doc! { "_id": id(claim.event_id), "failed": &failed, "s": known.get("s"), "p": known.get("p"), "o": known.get("o") };
         let update = doc! {
             "$set": { "s": self.source, "p": claim.partition, "o": claim.offset, "only": &failed },
-            "$unset": { "failed": "" },
+            "$unset": { "failed": "", "digest": "", "a": "" },
         };
         self.update_claims(vec![doc! { "q": filter, "u": update }]).await?;
         // Whose it is now tells who took it over, also if the answer to the update was lost.
         let filter = doc! { "_id": id(claim.event_id) };
         let now = self.store.find(CLAIMS, filter, doc! {}).await?;
         Ok(if now.first().is_some_and(|now| self.is_ours(claim, now)) {
-            Verdict::ApplyOnly { handlers: failed }
+            Verdict::Apply(Share { taken_over: failed, except: Vec::new(), order })
         } else {
             Verdict::Duplicate
         })
@@ -179,16 +239,40 @@ impl Claims {
             && known.get_i64("o").is_ok_and(|offset| offset == claim.offset)
     }
 
-    /// Remembers which handlers of each event ended in a dead letter, so that a later record may take them over.
-    pub(crate) async fn mark_failed(&self, failures: &[(Claim, Vec<String>)]) -> Result<()> {
+    /// Remembers what of each event ended in a dead letter, so that a later record may take it over.
+    ///
+    /// A claim that a change of primary has undone is written again; one that another record has taken over stays.
+    pub(crate) async fn mark_failed(&self, failures: &[FailedEvent]) -> Result<()> {
         if failures.is_empty() {
             return Ok(());
         }
-        let updates = failures.iter().map(|(claim, handlers)| {
+        let updates = failures.iter().map(|failed| {
+            let claim = failed.claim;
             let filter = doc! { "_id": id(claim.event_id), "s": self.source, "p": claim.partition, "o": claim.offset };
-            doc! { "q": filter, "u": { "$addToSet": { "failed": { "$each": handlers } } } }
+            let mut facts = doc! { "order": failed.order.to_bson() };
+            if let Some(digest) = failed.digest {
+                facts.insert("digest", Binary { subtype: BinarySubtype::Generic, bytes: digest.to_vec() });
+            }
+            facts.extend(failed.aggregate_id.as_ref().map(|aggregate_id| ("a".to_owned(), aggregate_id.into())));
+            let update = doc! {
+                "$addToSet": { "failed": { "$each": &failed.handlers } }, "$set": facts,
+                "$setOnInsert": { "at": DateTime::now() },
+            };
+            doc! { "q": filter, "u": update, "upsert": true }
         });
         self.update_claims(updates.collect()).await.map(|_| ())
+    }
+
+    /// The first event of each aggregate that became a dead letter and may have been to create its document.
+    pub(crate) async fn first_failed(&self, aggregate_ids: &[&str]) -> Result<HashMap<String, FailedAt>> {
+        if aggregate_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let projection = doc! { "a": 1, "p": 1, "o": 1, "order": 1 };
+        let found = self.store.find(CLAIMS, doc! { "a": { "$in": aggregate_ids } }, projection).await?;
+        let mut known: Vec<_> = found.iter().filter_map(failed_at).collect();
+        known.sort_by_key(|(_, order, _)| std::cmp::Reverse(*order));
+        Ok(known.into_iter().map(|(aggregate_id, _, failed)| (aggregate_id, failed)).collect())
     }
 
     async fn update_claims(&self, updates: Vec<Document>) -> Result<usize> {
@@ -200,6 +284,19 @@ impl Claims {
 
 fn id(event_id: Uuid) -> Binary {
     Binary { subtype: BinarySubtype::Uuid, bytes: event_id.as_bytes().to_vec() }
+}
+
+fn failed_at(claim: &Document) -> Option<(String, EventOrder, FailedAt)> {
+    let event_id = Uuid::from_slice(bytes_of(claim, "_id")?).ok()?;
+    let failed = FailedAt { event_id, partition: claim.get_i32("p").ok()?, offset: claim.get_i64("o").ok()? };
+    Some((claim.get_str("a").ok()?.to_owned(), EventOrder::from_bson(claim.get("order")?)?, failed))
+}
+
+fn bytes_of<'a>(claim: &'a Document, field: &str) -> Option<&'a [u8]> {
+    match claim.get(field)? {
+        Bson::Binary(binary) => Some(&binary.bytes),
+        _ => None,
+    }
 }
 
 fn handler_names(claim: &Document, field: &str) -> Vec<String> {

@@ -22,11 +22,13 @@ struct Index {
     name: &'static str,
     keys: Document,
     unique: bool,
+    /// Passes over documents without the field.
+    sparse: bool,
     expire_after: Option<Duration>,
 }
 
 fn index(collection: &'static str, name: &'static str, keys: Document) -> Index {
-    Index { collection, name, keys, unique: false, expire_after: None }
+    Index { collection, name, keys, unique: false, sparse: false, expire_after: None }
 }
 
 fn indexes() -> Vec<Index> {
@@ -37,8 +39,10 @@ fn indexes() -> Vec<Index> {
         index("users", "created_at", doc! { "metadata.created_at": 1 }),
         index("activities", "allowed_users", doc! { "allowed_users": 1 }),
         index("activities", "created_at", doc! { "metadata.created_at": 1 }),
-        index("activities", "coordinates", doc! { "location.coordinates": "2dsphere" }),
+        // Documents without valid coordinates hold null there.
+        Index { sparse: true, ..index("activities", "coordinates", doc! { "location.coordinates": "2dsphere" }) },
         Index { expire_after: Some(CLAIM_LIFETIME), ..index(CLAIMS, "expiry", doc! { "at": 1 }) },
+        Index { sparse: true, ..index(CLAIMS, "failed_aggregate", doc! { "a": 1 }) },
         Index { unique: true, ..index(SOURCES, "number", doc! { "s": 1 }) },
     ]
 }
@@ -98,10 +102,7 @@ impl Missing {
         for index in &self.indexes {
             let mut options = IndexOptions::builder().name(index.name.to_owned()).unique(index.unique).build();
             options.expire_after = index.expire_after;
-            if index.name == "coordinates" {
-                // Documents without valid coordinates hold null there, which this index passes over.
-                options.sparse = Some(true);
-            }
+            options.sparse = index.sparse.then_some(true);
             let model = IndexModel::builder().keys(index.keys.clone()).options(options).build();
             database.collection::<Document>(index.collection).create_index(model).await.map_err(failed)?;
         }

@@ -28,7 +28,7 @@ pub use collections::{ensure_collections, missing_collections};
 pub use commands::commands;
 pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, WriteModel, joined_text};
 
-pub(crate) use claims::{Claim, Claims, Verdict};
+pub(crate) use claims::{Claim, Claims, Digest, EVERY_HANDLER, FailedAt, FailedEvent, Share, TakesOver, Verdict};
 pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use failure::client_error;
 pub(crate) use fold::{Fold, Form, Position};

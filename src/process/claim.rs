@@ -1,12 +1,16 @@
 //! Claiming a batch: which of its records apply their events.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use uuid::Uuid;
+
 use super::create::EarlyCreates;
 use super::in_flight::{Effect, InFlight};
+use super::open_events::OpenEvents;
 use super::prepare::{Prepared, PreparedEvent};
+use super::told::is_same;
 use crate::error::Result;
 use crate::mongo::{Claim, Claims, Store, Verdict};
 
@@ -18,22 +22,25 @@ pub(super) struct Claimed {
     pub(super) without_effect: Vec<Arc<InFlight>>,
     pub(super) skipped: Vec<Arc<InFlight>>,
     pub(super) failed: Vec<Arc<InFlight>>,
+    pub(super) postponed: Option<Postponed>,
+}
+
+/// The rest of a batch from a record on that says something else of an event than the record whose event it is. Whether
+/// there is something for it to take over is known once that one is decided, and nothing may overtake it until then.
+pub(super) struct Postponed {
+    pub(super) events: Vec<PreparedEvent>,
+    /// The event that is to be decided first.
+    pub(super) until: Uuid,
 }
 
 /// Claims the events of a batch, leaves out what other records apply, and creates documents meanwhile.
 pub(super) async fn claim(
     claims: Arc<Claims>,
     store: Arc<Store>,
+    open: Arc<OpenEvents>,
     prepared: Prepared,
     creates: EarlyCreates,
 ) -> Result<Claimed> {
-    let mut claimed = Claimed {
-        effects: Vec::with_capacity(prepared.events.len()),
-        duplicates: Vec::new(),
-        without_effect: prepared.without_effect,
-        skipped: prepared.skipped,
-        failed: prepared.failed,
-    };
     let started = Instant::now();
     let mut events = prepared.events;
     claims.epochs.learn(events.iter().filter_map(|event| event.system)).await?;
@@ -41,10 +48,17 @@ pub(super) async fn claim(
         let position = &mut event.event.position;
         position.order = position.order.in_epoch(claims.epochs.of(event.system));
     }
-    let (decided, created) =
-        tokio::try_join!(decide(&claims, events, &mut claimed.duplicates), creates.insert(&store))?;
+    let (decided, created) = tokio::try_join!(decide(&claims, &open, events), creates.insert(&store))?;
     metrics::histogram!("evp_process_claim_seconds").record(started.elapsed());
-    for event in decided {
+    let mut claimed = Claimed {
+        effects: Vec::with_capacity(decided.events.len()),
+        duplicates: decided.duplicates,
+        without_effect: Vec::new(),
+        skipped: prepared.skipped,
+        failed: prepared.failed,
+        postponed: decided.postponed,
+    };
+    for event in decided.events {
         if event.parts.is_empty() {
             // What its handlers refuse again gets a dead letter again, and its claim says again that they failed.
             let has_failures = event.event.has_failures();
@@ -54,17 +68,27 @@ pub(super) async fn claim(
             event.into_effects(|model| created.term_of(model), &mut claimed.effects);
         }
     }
+    open.add(claimed.effects.iter().map(|effect| &effect.event).chain(&claimed.failed));
     Ok(claimed)
 }
 
-/// The events that their records apply, in order, each with the handlers that are still to do it.
-async fn decide(
-    claims: &Claims,
+#[derive(Default)]
+struct Decided {
+    /// What its records apply, in order, each with the handlers that are still to do it.
     events: Vec<PreparedEvent>,
-    duplicates: &mut Vec<Arc<InFlight>>,
-) -> Result<Vec<PreparedEvent>> {
-    let mut decided: Ordered = Vec::with_capacity(events.len());
-    let mut is_applied = HashSet::new();
+    duplicates: Vec<Arc<InFlight>>,
+    postponed: Option<Postponed>,
+}
+
+/// Events with their places in the batch.
+type Ordered = Vec<(usize, PreparedEvent)>;
+
+async fn decide(claims: &Claims, open: &OpenEvents, events: Vec<PreparedEvent>) -> Result<Decided> {
+    // Before the claims are read: an event that is decided in between is decided in what is read.
+    let undecided = open.find(events.iter().map(|event| event.claim.event_id));
+    let mut decided = Decided::default();
+    let (mut ours, mut corrections): (Ordered, Ordered) = (Vec::with_capacity(events.len()), Vec::new());
+    let mut places: HashMap<Uuid, usize> = HashMap::new();
     let mut rest: Ordered = events.into_iter().enumerate().collect();
     // Usually one round. A repetition in the batch is asked for only if the record before it is not the one that
     // applies the event: the repetition may have claimed it in a run that ended before it was applied.
@@ -75,34 +99,48 @@ async fn decide(
         for ((order, mut event), verdict) in round.into_iter().zip(answered.verdicts) {
             event.event.claim_term = answered.term;
             match verdict {
+                Verdict::Apply(share) => {
+                    event.take(share);
+                    places.insert(event.claim.event_id, ours.len());
+                    ours.push((order, event));
+                }
                 Verdict::Duplicate => {
-                    duplicates.push(Arc::new(event.event));
-                    continue;
-                }
-                Verdict::Apply { except } => {
-                    event.retain_handlers(|handler| !except.iter().any(|name| name == handler))
-                }
-                Verdict::ApplyOnly { handlers } => {
-                    event.event.position.is_replay = true;
-                    event.retain_handlers(|handler| handlers.iter().any(|name| name == handler));
+                    let owner = undecided.get(&event.claim.event_id).map(|owner| &**owner);
+                    decided.repeat(order, event, owner, &mut corrections);
                 }
             }
-            is_applied.insert(event.claim.event_id);
-            decided.push((order, event));
         }
         for (order, event) in repeated {
-            if is_applied.contains(&event.claim.event_id) {
-                duplicates.push(Arc::new(event.event));
-            } else {
-                rest.push((order, event));
+            match places.get(&event.claim.event_id).and_then(|place| ours.get(*place)) {
+                Some((_, owner)) => decided.repeat(order, event, Some(&owner.event), &mut corrections),
+                None => rest.push((order, event)),
             }
         }
     }
-    decided.sort_by_key(|(order, _)| *order);
-    Ok(decided.into_iter().map(|(_, event)| event).collect())
+    decided.cut(ours, corrections);
+    Ok(decided)
 }
 
-type Ordered = Vec<(usize, PreparedEvent)>;
+impl Decided {
+    /// Sorts a record of an event that `owner` applies, if that is not decided, or that was applied.
+    fn repeat(&mut self, order: usize, event: PreparedEvent, owner: Option<&InFlight>, corrections: &mut Ordered) {
+        match owner {
+            Some(owner) if !is_same(owner, &event.event, event.claim.takes_over) => corrections.push((order, event)),
+            _ => self.duplicates.push(Arc::new(event.event)),
+        }
+    }
+
+    /// Keeps what stands before the first correction, and postpones the rest.
+    fn cut(&mut self, mut ours: Ordered, corrections: Ordered) {
+        let first = corrections.iter().map(|(order, event)| (*order, event.claim.event_id)).min();
+        ours.extend(corrections);
+        ours.sort_by_key(|(order, _)| *order);
+        let kept = first.map_or(ours.len(), |(first, _)| ours.partition_point(|(order, _)| *order < first));
+        let mut events = ours.into_iter().map(|(_, event)| event);
+        self.events = events.by_ref().take(kept).collect();
+        self.postponed = first.map(|(_, until)| Postponed { events: events.collect(), until });
+    }
+}
 
 /// One command can claim an event once.
 fn first_of_each_event(events: Ordered) -> (Ordered, Ordered) {

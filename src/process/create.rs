@@ -32,7 +32,9 @@ impl EarlyCreates {
     /// Writes one command for each collection.
     pub(super) fn of(events: &[PreparedEvent]) -> Self {
         let mut by_collection: BTreeMap<&'static str, Vec<&Create>> = BTreeMap::new();
-        for model in events.iter().flat_map(|event| &event.parts).flat_map(|(_, models)| models) {
+        // Whether a replay has anything to create depends on its claim.
+        let events = events.iter().filter(|event| !event.event.position.is_replay);
+        for model in events.flat_map(|event| &event.parts).flat_map(|(_, models)| models) {
             if let WriteModel::Create(create) = model {
                 by_collection.entry(create.collection).or_default().push(create);
             }

@@ -121,7 +121,7 @@ impl DeadLetters {
             ("__connect.errors.stage", failure.stage.name()),
             ("__connect.errors.class.name", if handler.is_empty() { "evp" } else { handler }),
             ("__connect.errors.exception.class.name", failure.error.kind().name()),
-            ("__connect.errors.exception.message", &failure.error.to_string()),
+            ("__connect.errors.exception.message", &failure.message()),
             ("evp.handler", handler),
             ("evp.attempts", &failure.attempts.to_string()),
             ("evp.error.kind", failure.error.kind().name()),

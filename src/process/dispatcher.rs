@@ -15,13 +15,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::ProcessSummary;
 use super::apply::Applied;
-use super::claim::{Claimed, claim};
+use super::claim::{Claimed, Postponed, claim};
 use super::create::EarlyCreates;
 use super::dead_letter::DeadLetters;
 use super::gathered::Gathered;
 use super::given_up::GivenUp;
 use super::in_flight::{Effect, InFlight};
-use super::prepare::Preparation;
+use super::open_events::OpenEvents;
+use super::prepare::{Preparation, Prepared};
 use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
@@ -64,6 +65,9 @@ pub(super) struct Dispatcher {
     progress: Progress,
     waiting: Waiting,
     gathered: Gathered,
+    /// What is to be claimed before anything else.
+    postponed: Option<Postponed>,
+    open: Arc<OpenEvents>,
     claiming: Option<JoinHandle<Result<Claimed>>>,
     /// Claimed, not being written.
     claimed: Option<Vec<Effect>>,
@@ -93,6 +97,8 @@ impl Dispatcher {
             progress: Progress::default(),
             waiting: Waiting::default(),
             gathered,
+            postponed: None,
+            open: Arc::default(),
             claiming: None,
             claimed: None,
             applying: None,
@@ -206,7 +212,11 @@ impl Dispatcher {
             || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
         let has_room = self.has_room();
         let is_busy = self.claiming.is_some() || self.claimed.is_some();
-        if is_busy || self.gathered.is_empty() || !is_worth_it || !has_room {
+        if let Some(postponed) = self.postponed.take_if(|postponed| !is_busy && !self.open.contains(postponed.until)) {
+            self.claim(Prepared { events: postponed.events, ..Prepared::default() }, EarlyCreates::default());
+            return;
+        }
+        if is_busy || self.postponed.is_some() || self.gathered.is_empty() || !is_worth_it || !has_room {
             return;
         }
         let chunks = self.gathered.take(self.parts.process.batch_records_max);
@@ -219,8 +229,12 @@ impl Dispatcher {
             true => EarlyCreates::of(&prepared.events),
             false => EarlyCreates::default(),
         };
+        self.claim(prepared, creates);
+    }
+
+    fn claim(&mut self, prepared: Prepared, creates: EarlyCreates) {
         let (claims, store) = (Arc::clone(&self.parts.claims), Arc::clone(&self.parts.store));
-        self.claiming = Some(tokio::spawn(claim(claims, store, prepared, creates)));
+        self.claiming = Some(tokio::spawn(claim(claims, store, Arc::clone(&self.open), prepared, creates)));
     }
 
     fn has_room(&self) -> bool {
@@ -255,6 +269,7 @@ impl Dispatcher {
 
     fn has_caught_up(&self) -> bool {
         let idle = self.gathered.is_empty()
+            && self.postponed.is_none()
             && self.claiming.is_none()
             && self.claimed.is_none()
             && self.applying.is_none()
@@ -276,6 +291,8 @@ impl Dispatcher {
             self.end(event, End::Applied);
         }
         self.claimed = Some(claimed.effects);
+        self.postponed = claimed.postponed;
+        self.keep_current_postponed();
         self.given_up.extend(claimed.failed);
     }
 
@@ -312,7 +329,16 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Leaves out what somebody else reads now.
+    fn keep_current_postponed(&mut self) {
+        if let Some(postponed) = &mut self.postponed {
+            postponed.events.retain(|event| self.progress.is_current(&event.event));
+        }
+        self.postponed.take_if(|postponed| postponed.events.is_empty());
+    }
+
     fn end(&mut self, event: &InFlight, end: End) {
+        self.open.remove(event);
         self.progress.done(event);
         self.tally.ended(event, end);
     }

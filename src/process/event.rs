@@ -1,5 +1,6 @@
 //! An event of the outbox, as handlers see it.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use bson::DateTime;
@@ -38,12 +39,6 @@ pub struct Event {
 impl Event {
     /// From the columns of a row.
     pub fn from_row(row: &OutboxRow<'_>, source_ts_us: Option<i64>) -> Result<Self> {
-        let required =
-            |column: Column| row.text(column)?.ok_or_else(|| Error::data(format!("`{}` is missing", column.name())));
-        let uuid = |column: Column| {
-            let text = required(column)?;
-            Uuid::try_parse(text.trim()).map_err(|_| Error::data(format!("`{}` is not a UUID", column.name())))
-        };
         let created_at = row.created_at().ok_or_else(|| Error::data("`created_at` is missing"))?;
         let created_at = match text_of(created_at) {
             Some(text) => date_from_text(&text),
@@ -52,16 +47,26 @@ impl Event {
         let payload = row.payload()?;
         let has_fractions = fractions(&payload).next().is_some();
         Ok(Self {
-            event_id: uuid(Column::EventId)?,
+            event_id: Self::id_of(row)?,
             sequence_id: row.sequence_id()?,
-            aggregate_id: uuid(Column::AggregateId)?.hyphenated().to_string(),
-            aggregate_type: required(Column::AggregateType)?.into_owned(),
-            event_type: required(Column::EventType)?.into_owned(),
+            aggregate_id: Self::aggregate_id_of(row)?,
+            aggregate_type: required(row, Column::AggregateType)?.into_owned(),
+            event_type: required(row, Column::EventType)?.into_owned(),
             payload,
             created_at: created_at.ok_or_else(|| Error::data("`created_at` is not a date that evp can read"))?,
             source_ts_us,
             written_integers: if has_fractions { row.written_integers() } else { BTreeMap::new() },
         })
+    }
+
+    /// The id alone, which tells whether the event is known, whatever else can be read of it.
+    pub(crate) fn id_of(row: &OutboxRow<'_>) -> Result<Uuid> {
+        uuid(row, Column::EventId)
+    }
+
+    /// The aggregate's id alone.
+    pub(crate) fn aggregate_id_of(row: &OutboxRow<'_>) -> Result<String> {
+        Ok(uuid(row, Column::AggregateId)?.hyphenated().to_string())
     }
 
     /// An event with `payload`, an object, and made-up ids, committed one second after 1970: for unit tests of handlers.
@@ -144,6 +149,15 @@ impl Event {
             Some(_) => Err(wrong_type(field, "an object")),
         }
     }
+}
+
+fn required<'a>(row: &OutboxRow<'a>, column: Column) -> Result<Cow<'a, str>> {
+    row.text(column)?.ok_or_else(|| Error::data(format!("`{}` is missing", column.name())))
+}
+
+fn uuid(row: &OutboxRow<'_>, column: Column) -> Result<Uuid> {
+    let text = required(row, column)?;
+    Uuid::try_parse(text.trim()).map_err(|_| Error::data(format!("`{}` is not a UUID", column.name())))
 }
 
 /// The fields whose number is written with a point or an exponent.

@@ -8,7 +8,7 @@ use super::handler::Handler;
 use crate::error::Error;
 use crate::kafka::chunk::Chunk;
 use crate::kafka::offsets::Assignment;
-use crate::mongo::{Claim, Position, WriteModel};
+use crate::mongo::{Claim, FailedAt, Position, WriteModel};
 
 /// A record that is not done with.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub(crate) struct InFlight {
     pub(crate) claim: Option<Claim>,
     /// The election term in which the claim was written.
     pub(crate) claim_term: Option<i64>,
+    /// The handlers whose dead letters of an earlier record it takes over; empty if there were none.
+    pub(crate) taken_over: Vec<String>,
     pub(crate) source_ts_us: Option<i64>,
     progress: Mutex<Progress>,
 }
@@ -50,6 +52,37 @@ pub(crate) struct Failure {
     pub(crate) stage: Stage,
     pub(crate) attempts: u32,
     pub(crate) error: Error,
+    /// The document that it waited for in vain.
+    pub(crate) missing: Option<Missing>,
+}
+
+/// A document that does not exist. Its dead letter names it; a log does not.
+#[derive(Debug)]
+pub(crate) struct Missing {
+    pub(crate) id: String,
+    /// The dead letter that may hold its creation.
+    pub(crate) creation: Option<FailedAt>,
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "; its id is {}", self.id)?;
+        let Some(FailedAt { event_id, partition, offset }) = self.creation else { return Ok(()) };
+        write!(f, "; it waits for event {event_id}, the dead letter of partition {partition}, offset {offset}")
+    }
+}
+
+impl Failure {
+    /// Of the event as a whole, at the first attempt.
+    pub(crate) fn of_all(stage: Stage, error: Error) -> Self {
+        Self { handler: None, stage, attempts: 1, error, missing: None }
+    }
+
+    /// The reason as a dead letter gives it.
+    pub(crate) fn message(&self) -> String {
+        let missing = self.missing.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{}{missing}", self.error)
+    }
 }
 
 /// How far an event came.
@@ -113,6 +146,7 @@ impl InFlight {
             position,
             claim: None,
             claim_term: None,
+            taken_over: Vec::new(),
             source_ts_us: None,
             progress: Mutex::new(Progress { record, open: 0, applied: false, failures: Vec::new(), refused: false }),
         }

@@ -14,6 +14,7 @@ mod given_up;
 mod handler;
 mod handlers;
 mod in_flight;
+mod open_events;
 mod order;
 mod prepare;
 mod progress;
@@ -21,6 +22,7 @@ mod settle;
 mod source;
 mod tally;
 mod tasks;
+mod told;
 mod waiting;
 
 use std::collections::HashSet;

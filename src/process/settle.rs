@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::apply::Applied;
 use super::collection::Outcome;
-use super::in_flight::{Effect, Failure, InFlight, Stage};
+use super::in_flight::{Effect, Failure, InFlight, Missing, Stage};
 use super::waiting::{DocumentKey, after, key};
 use crate::error::{Error, Reaction, Result};
 
@@ -68,6 +68,7 @@ pub(super) fn settle(
         if !is_current(&effect.event) {
             continue;
         }
+        let is_missing = matches!(outcome, Outcome::Missing);
         let error = match next(&effect, outcome)? {
             Next::Done => {
                 if effect.event.effect_applied() {
@@ -91,7 +92,8 @@ pub(super) fn settle(
         settled.held.push((key(&effect.model), Arc::clone(&effect.event)));
         let handler = Some(effect.handler.0.name().to_owned());
         let attempts = effect.attempts.saturating_add(1);
-        if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error }) {
+        let missing = is_missing.then(|| Missing { id: effect.model.id().to_owned(), creation: None });
+        if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error, missing }) {
             settled.given_up.push(effect.event);
         }
     }

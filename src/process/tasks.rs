@@ -1,5 +1,6 @@
 //! What runs beside the dispatcher, so that it can answer while a server does not.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -7,9 +8,10 @@ use tokio::task::JoinHandle;
 
 use super::apply::{Applied, apply};
 use super::dead_letter::DeadLetters;
-use super::in_flight::{Effect, Failure, InFlight};
+use super::in_flight::{Effect, Failure, InFlight, Missing};
+use super::told::Facts;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo::{Claim, Claims, Store};
+use crate::mongo::{Claim, Claims, EVERY_HANDLER, FailedEvent, Store};
 
 /// What became of events that needed dead letters.
 #[derive(Debug, Default)]
@@ -25,15 +27,16 @@ pub(super) async fn write_dead_letters(
     claims: Arc<Claims>,
     events: Vec<Arc<InFlight>>,
 ) -> Result<DeadLettered> {
-    let letters: Vec<(&InFlight, Vec<Failure>)> =
+    let mut letters: Vec<(&InFlight, Vec<Failure>)> =
         events.iter().map(|event| (&**event, event.take_failures())).collect();
+    name_creations(&claims, &mut letters).await?;
     let is_written = dead_letters.write(&letters).await?;
-    let mut failed: Vec<(Claim, Vec<String>)> = Vec::new();
+    let mut failed = Vec::new();
     for ((event, failures), is_written) in letters.into_iter().zip(&is_written) {
         if !is_written {
             failures.into_iter().for_each(|failure| event.fail(failure));
         } else if let Some(claim) = event.claim {
-            failed.push((claim, failures.into_iter().filter_map(|failure| failure.handler).collect()));
+            failed.push(failed_event(event, claim, failures));
         }
     }
     claims.mark_failed(&failed).await?;
@@ -42,6 +45,32 @@ pub(super) async fn write_dead_letters(
         if is_written { &mut outcome.written } else { &mut outcome.refused }.push(event);
     }
     Ok(outcome)
+}
+
+/// Says of events that waited for a document in vain in which dead letter its creation may be.
+async fn name_creations(claims: &Claims, letters: &mut [(&InFlight, Vec<Failure>)]) -> Result<()> {
+    let mut missing: Vec<&mut Missing> =
+        letters.iter_mut().flat_map(|(_, failures)| failures).filter_map(|failure| failure.missing.as_mut()).collect();
+    let ids: HashSet<&str> = missing.iter().map(|missing| missing.id.as_str()).collect();
+    let creations = claims.first_failed(&ids.into_iter().collect::<Vec<_>>()).await?;
+    missing.iter_mut().for_each(|missing| missing.creation = creations.get(&missing.id).copied());
+    Ok(())
+}
+
+/// What is to be remembered of an event whose dead letters are safe.
+fn failed_event(event: &InFlight, claim: Claim, failures: Vec<Failure>) -> FailedEvent {
+    let facts = Facts::of(event);
+    let aggregate_id = facts.aggregate_id.filter(|_| failures.iter().all(|failure| failure.missing.is_none()));
+    let mut handlers = Vec::new();
+    for failure in failures {
+        match failure.handler {
+            Some(handler) => handlers.push(handler),
+            // No handler was asked, so that those failed whose turn it was.
+            None if event.taken_over.is_empty() => handlers.push(EVERY_HANDLER.to_owned()),
+            None => handlers.extend(event.taken_over.iter().cloned()),
+        }
+    }
+    FailedEvent { claim, handlers, order: event.position.order, digest: facts.digest, aggregate_id }
 }
 
 /// Writes the effects of a batch.

@@ -72,6 +72,8 @@ impl Dispatcher {
         if let Some(claimed) = &mut self.claimed {
             claimed.retain(|effect| is_ours(&effect.event));
         }
+        self.keep_current_postponed();
+        self.open.forget_abandoned();
         Ok(offsets)
     }
 }
