@@ -147,6 +147,15 @@ pub struct ProcessArguments {
     /// What happens to an event that no handler serves
     #[arg(long, value_enum, value_name = "ACTION", default_value = "dead-letter")]
     pub unknown_events: UnknownEventsArgument,
+
+    /// Take a topic that is not the one that was applied before, or that has lost its end, for right: for one start, with
+    /// all other processes of the group stopped. Counters count events again that were applied more than 30 days ago
+    #[arg(long)]
+    pub accept_new_topic: bool,
+
+    /// Go on although the first records are no events of the outbox; each becomes a dead letter
+    #[arg(long)]
+    pub accept_shape: bool,
 }
 
 /// Flags of `evp init`.

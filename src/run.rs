@@ -108,6 +108,8 @@ fn task_of(command: Command, variables: &mut Variables) -> Result<Task> {
                 UnknownEventsArgument::Skip => UnknownEvents::Skip,
             },
             until: until(flags.until),
+            accept_new_topic: flags.accept_new_topic,
+            accept_shape: flags.accept_shape,
         }))),
         Command::Init(flags) => {
             let plan =

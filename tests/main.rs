@@ -47,5 +47,9 @@ mod process_faults;
 mod process_order;
 /// `evp process`: rows that are updated after their events.
 mod process_updates;
+/// `evp process` on records of another shape.
+mod process_shapes;
+/// `evp process` on a topic that is not the one that was applied.
+mod process_topics;
 /// The shape of the source itself.
 mod tidy;

@@ -221,7 +221,8 @@ async fn offsets_outside_the_topic_are_refused_and_the_remedy_heals_without_loss
     let refused = world.run(&["process", "--until", "caught-up"]);
     assert_eq!(refused.code, Some(2), "{refused:?}");
     reset_offset(&world, 0);
-    process(&world);
+    let accepted = world.run(&["process", "--until", "caught-up", "--accept-new-topic"]);
+    assert_eq!(accepted.code, Some(0), "{accepted:?}");
     assert_eq!(total().await, 12);
 
     produce(&world, world.topic(), &users(20, 4)).await;

@@ -19,6 +19,7 @@ pub(crate) struct Chunk {
 struct Entry {
     partition: i32,
     offset: i64,
+    timestamp_ms: Option<i64>,
     key: Option<Range<usize>>,
     value: Option<Range<usize>>,
     headers: Range<usize>,
@@ -43,7 +44,15 @@ impl Chunk {
             self.headers.push((name, value));
         }
         let headers = first_header..self.headers.len();
-        self.records.push(Entry { partition: message.partition(), offset: message.offset(), key, value, headers });
+        let timestamp_ms = message.timestamp().to_millis();
+        self.records.push(Entry {
+            partition: message.partition(),
+            offset: message.offset(),
+            timestamp_ms,
+            key,
+            value,
+            headers,
+        });
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Range<usize> {
@@ -91,7 +100,7 @@ impl Chunk {
                 copy.headers.push((name, value));
             }
             let headers = 0..copy.headers.len();
-            copy.records.push(Entry { partition: record.partition(), offset: record.offset(), key, value, headers });
+            copy.records.push(Entry { key, value, headers, ..*record.entry });
         }
         copy
     }
@@ -102,7 +111,8 @@ impl Chunk {
         let mut chunk = Self::default();
         for (partition, offset, value) in records {
             let value = Some(chunk.copy(value));
-            chunk.records.push(Entry { partition: *partition, offset: *offset, key: None, value, headers: 0..0 });
+            let (partition, offset, timestamp_ms) = (*partition, *offset, Some(0));
+            chunk.records.push(Entry { partition, offset, timestamp_ms, key: None, value, headers: 0..0 });
         }
         chunk
     }
@@ -115,6 +125,11 @@ impl<'a> Record<'a> {
 
     pub(crate) fn offset(&self) -> i64 {
         self.entry.offset
+    }
+
+    /// The time that the producer or the broker gave it.
+    pub(crate) fn timestamp_ms(&self) -> Option<i64> {
+        self.entry.timestamp_ms
     }
 
     pub(crate) fn key(&self) -> Option<&'a [u8]> {

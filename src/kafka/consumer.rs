@@ -9,13 +9,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
 use super::chunk::Chunk;
-use super::group::{GroupConsumer, GroupContext, check_committed, partition_list};
+use super::group::{GroupConsumer, GroupContext, partition_list};
+use super::identity::Identity;
+use super::known::KnownTopic;
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,10 +44,8 @@ pub(crate) enum Delivery {
     Assigned(Vec<i32>),
     /// Partitions that another member will read; the answer says what may be committed for them.
     Revoked { partitions: Vec<i32>, answer: std::sync::mpsc::SyncSender<Vec<(i32, i64)>> },
-    /// A partition without an offset of the group, and where it ends; it is read from there if `skips`.
-    Uncommitted { partition: i32, bounds: (i64, i64), skips: bool },
-    /// The offsets of the group are none of the topic: what is remembered under them is of another topic.
-    OffsetsVoid,
+    /// Where a partition is read from of which the group has no offset.
+    BeginsAt { partition: i32, offset: i64 },
     /// The thread has ended.
     Failed(Error),
 }
@@ -79,7 +80,7 @@ impl std::fmt::Debug for TopicConsumer {
     }
 }
 
-/// Joins the group and starts the thread. `backlog_records_max` bounds what waits to be taken.
+/// Starts the thread; the group is joined later. `backlog_records_max` bounds what waits to be taken.
 pub(crate) fn start(
     config: &KafkaConfig,
     backlog_records_max: usize,
@@ -92,7 +93,6 @@ pub(crate) fn start(
     let group: GroupConsumer = consumer_config(config, end)
         .create_with_context(context)
         .map_err(|error| client_error("creating the consumer", config, error))?;
-    group.subscribe(&[&config.topic]).map_err(|error| client_error("subscribing", config, error))?;
     let consumer = Arc::new(TopicConsumer { group, stop });
     let backlog = Arc::new(Backlog::new(backlog_records_max));
     let reader = Reader {
@@ -168,9 +168,21 @@ impl ConsumerHandle {
             .map_err(|error| Error::with_source(ErrorKind::Unavailable, "committing offsets", error))
     }
 
-    /// Refuses a partition that cannot be the one of which `committed` was committed.
-    pub(crate) fn check_committed(&self, partition: i32, committed: i64, bounds: (i64, i64)) -> Result<()> {
-        check_committed(&self.config, partition, committed, bounds)
+    /// Joins the group, as one that knows this of the topic.
+    pub(crate) fn join(&self, known: KnownTopic) -> Result<()> {
+        *self.known().lock() = known;
+        let joined = self.consumer.group.subscribe(&[&self.config.topic]);
+        joined.map_err(|error| client_error("subscribing", &self.config, error))
+    }
+
+    /// What is known of the topic.
+    pub(crate) fn known(&self) -> &Arc<Mutex<KnownTopic>> {
+        self.consumer.group.context().known()
+    }
+
+    /// Looks whether the topic is the one that is known.
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        self.consumer.group.context().identity()
     }
 
     /// Whether Kafka does not answer, as far as is known.

@@ -13,6 +13,8 @@ use tokio::sync::mpsc;
 
 use super::client_error;
 use super::consumer::Delivery;
+use super::identity::{Identity, check_end};
+use super::known::{KnownPartition, KnownTopic};
 use crate::config::{KafkaConfig, OffsetReset};
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::Health;
@@ -32,6 +34,8 @@ pub(crate) struct GroupContext {
     config: KafkaConfig,
     deliveries: mpsc::UnboundedSender<Delivery>,
     stop: Arc<AtomicBool>,
+    known: Arc<Mutex<KnownTopic>>,
+    identity: Arc<Identity>,
     failed_commits: AtomicU64,
     /// Partitions that were revoked since the reader last looked.
     revoked: Mutex<Vec<i32>>,
@@ -111,6 +115,8 @@ impl GroupContext {
             config: config.clone(),
             deliveries,
             stop,
+            known: Arc::default(),
+            identity: Arc::new(Identity::new(config)),
             failed_commits: AtomicU64::new(0),
             revoked: Mutex::new(Vec::new()),
             assigned: AtomicBool::new(false),
@@ -135,6 +141,16 @@ impl GroupContext {
             self.health.set_kafka_obstacle(None);
             tracing::info!(event = "kafka_available", "Kafka answers again");
         }
+    }
+
+    /// What is known of the topic; the group is not joined before it is filled in.
+    pub(crate) fn known(&self) -> &Arc<Mutex<KnownTopic>> {
+        &self.known
+    }
+
+    /// Looks whether the topic is the one that is known.
+    pub(crate) fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     /// Whether Kafka does not answer, as far as is known.
@@ -175,7 +191,9 @@ impl GroupContext {
                 }
             }
         };
-        let numbers = start.elements().iter().map(|element| element.partition()).collect();
+        let numbers: Vec<i32> = start.elements().iter().map(|element| element.partition()).collect();
+        // From now on a partition that has no offset was added to the topic, and is read from its beginning.
+        self.known.lock().was_read |= !numbers.is_empty();
         let _ = self.deliveries.send(Delivery::Assigned(numbers));
         let assigned = if cooperative { consumer.incremental_assign(&start) } else { consumer.assign(&start) };
         self.assigned.store(true, Ordering::Relaxed);
@@ -194,6 +212,7 @@ impl GroupContext {
     ) -> Result<TopicPartitionList> {
         let failed = |error| client_error("reading the group's offsets", &self.config, error);
         let mut start = TopicPartitionList::with_capacity(partitions.count());
+        let mut unchecked = Vec::new();
         if partitions.count() == 0 {
             return Ok(start);
         }
@@ -203,32 +222,51 @@ impl GroupContext {
             let (topic, partition) = (element.topic(), element.partition());
             let timeout = if must_be_checked { REQUEST_TIMEOUT } else { LAST_CHECK_TIMEOUT };
             let bounds = consumer.fetch_watermarks(topic, partition, timeout).map_err(failed);
+            let known = self.known.lock().partition(partition).cloned().unwrap_or_default();
             let offset = match (element.offset(), bounds) {
                 (Offset::Offset(offset), Err(error)) if !must_be_checked => {
                     tracing::warn!(event = "kafka_unavailable", partition, %error, "its offset is not checked");
+                    unchecked.push(partition);
                     Offset::Offset(offset)
                 }
-                (Offset::Offset(offset), bounds) => self.checked(partition, offset, bounds?)?,
-                (_, bounds) => self.uncommitted(partition, bounds?),
+                (Offset::Offset(offset), bounds) => self.checked(partition, &known, offset, bounds?)?,
+                (_, bounds) => self.uncommitted(partition, &known, bounds?)?,
             };
             start.add_partition_offset(topic, partition, offset).map_err(failed)?;
+        }
+        let mut numbers: Vec<i32> = start.elements().iter().map(|element| element.partition()).collect();
+        numbers.retain(|partition| !unchecked.contains(partition));
+        let expected = self.known.lock().expected(&numbers);
+        match self.identity.check(&expected) {
+            Err(error) if error.kind() == ErrorKind::Unavailable && !must_be_checked => {
+                tracing::warn!(event = "kafka_unavailable", %error, "the topic is not compared with what was applied");
+            }
+            checked => checked?,
         }
         Ok(start)
     }
 
-    fn checked(&self, partition: i32, offset: i64, bounds: (i64, i64)) -> Result<Offset> {
-        if offset > bounds.1 {
-            let _ = self.deliveries.send(Delivery::OffsetsVoid);
-        }
+    fn checked(&self, partition: i32, known: &KnownPartition, offset: i64, bounds: (i64, i64)) -> Result<Offset> {
+        check_end(&self.config, partition, known.applied.unwrap_or_default(), bounds)?;
         check_committed(&self.config, partition, offset, bounds)?;
         Ok(Offset::Offset(offset))
     }
 
-    /// The end is taken as a number, because it will be another one at the next assignment.
-    fn uncommitted(&self, partition: i32, bounds: (i64, i64)) -> Offset {
+    /// Where a partition begins of which the group has no offset: it is new, or the broker has forgotten it.
+    ///
+    /// What is forgotten and was deleted since is a gap; only a group that has never read the topic skips anything.
+    /// A place that is not the beginning is taken as a number, because it will be another one at the next assignment.
+    fn uncommitted(&self, partition: i32, known: &KnownPartition, (low, high): (i64, i64)) -> Result<Offset> {
+        check_end(&self.config, partition, known.applied.unwrap_or_default(), (low, high))?;
         let skips = self.config.offset_reset == OffsetReset::Latest;
-        let _ = self.deliveries.send(Delivery::Uncommitted { partition, bounds, skips });
-        if skips { Offset::Offset(bounds.1) } else { Offset::Beginning }
+        let (offset, start) = match known.committed {
+            Some(committed) if committed < low => return Err(deleted(&self.config, partition, committed, low)),
+            Some(committed) if skips => (committed, Offset::Offset(committed)),
+            None if skips && !self.known.lock().was_read => (high, Offset::Offset(high)),
+            _ => (low, Offset::Beginning),
+        };
+        let _ = self.deliveries.send(Delivery::BeginsAt { partition, offset });
+        Ok(start)
     }
 
     /// Waits for events in flight and commits what they make committable.
@@ -252,30 +290,21 @@ impl GroupContext {
 }
 
 /// Refuses to start where records are missing or where offsets mean other records than they did.
-pub(crate) fn check_committed(
-    config: &KafkaConfig,
-    partition: i32,
-    committed: i64,
-    (low, high): (i64, i64),
-) -> Result<()> {
-    let (topic, group) = (&config.topic, &config.group_id);
-    if committed > high {
-        return Err(Error::refused(format!(
-            "group `{group}` has applied {topic}[{partition}] up to offset {committed}, but the topic ends at {high}: it was \
-             re-created or truncated, and offsets {low} to {high} may be other events. If the topic is the right one, run \
-             kafka-consumer-groups --group {group} --topic {topic} --reset-offsets --to-earliest --execute; events \
-             applied before have no second effect"
-        )));
-    }
+fn check_committed(config: &KafkaConfig, partition: i32, committed: i64, (low, high): (i64, i64)) -> Result<()> {
+    check_end(config, partition, committed, (low, high))?;
     if committed < low {
-        return Err(Error::refused(format!(
-            "offsets {committed} to {} of {topic}[{partition}] were deleted by retention before group `{group}` applied them. \
-             Repair the read models from the source (`evp verify` names what differs), raise the topic's retention.ms, then run \
-             kafka-consumer-groups --group {group} --topic {topic} --reset-offsets --to-earliest --execute",
-            low.saturating_sub(1)
-        )));
+        return Err(deleted(config, partition, committed, low));
     }
     Ok(())
+}
+
+fn deleted(config: &KafkaConfig, partition: i32, committed: i64, low: i64) -> Error {
+    let (topic, group, last) = (&config.topic, &config.group_id, low.saturating_sub(1));
+    Error::refused(format!(
+        "offsets {committed} to {last} of {topic}[{partition}] were deleted by retention before group `{group}` applied them. \
+         Repair the read models from the source (`evp verify` names what differs), raise the topic's retention.ms, then run \
+         kafka-consumer-groups --group {group} --topic {topic} --reset-offsets --to-earliest --execute"
+    ))
 }
 
 pub(crate) fn partition_list(topic: &str, offsets: &[(i32, i64)]) -> KafkaResult<TopicPartitionList> {
@@ -299,9 +328,7 @@ mod tests {
     fn an_offset_outside_the_topic_is_refused_with_the_range() {
         assert!(check_committed(&config(), 0, 10, (10, 10)).is_ok());
         assert!(check_committed(&config(), 0, 0, (0, 0)).is_ok());
-        let beyond = check_committed(&config(), 3, 11, (0, 10)).unwrap_err();
-        assert_eq!(beyond.kind(), ErrorKind::Refused);
-        assert!(beyond.to_string().contains("up to offset 11") && beyond.to_string().contains("[3]"), "{beyond}");
+        assert!(check_committed(&config(), 3, 11, (0, 10)).is_err());
         let deleted = check_committed(&config(), 0, 4, (10, 20)).unwrap_err();
         assert!(deleted.to_string().contains("offsets 4 to 9"), "{deleted}");
     }

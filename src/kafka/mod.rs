@@ -7,12 +7,15 @@ pub(crate) mod consumer;
 mod error;
 pub(crate) mod group;
 pub(crate) mod headers;
+pub(crate) mod identity;
+pub(crate) mod known;
 pub(crate) mod limits;
 pub(crate) mod offsets;
 pub(crate) mod partition;
 pub(crate) mod producer;
 pub(crate) mod single;
 pub(crate) mod tail;
+pub(crate) mod witness;
 
 use rdkafka::ClientConfig;
 use rdkafka::config::RDKafkaLogLevel;

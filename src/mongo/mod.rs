@@ -34,7 +34,7 @@ pub(crate) use failure::client_error;
 pub(crate) use fold::{Fold, Form, Position};
 pub(crate) use order::{CommitOrder, EventOrder};
 pub(crate) use pipeline::PartitionPaths;
-pub(crate) use sources::{Source, note_committed, renew_source, source};
+pub(crate) use sources::{Source, SourceKey, accept_topic, note_applied, source};
 pub(crate) use store::{Durability, Reply, Store, begin_command};
 pub(crate) use writer::Writer;
 

@@ -18,6 +18,7 @@ use super::apply::Applied;
 use super::claim::{Claimed, Postponed, claim};
 use super::create::EarlyCreates;
 use super::dead_letter::DeadLetters;
+use super::first_records::FirstRecords;
 use super::gathered::Gathered;
 use super::given_up::GivenUp;
 use super::in_flight::{Effect, InFlight};
@@ -57,6 +58,8 @@ pub(super) struct Parts {
     pub(super) health: Arc<Health>,
     pub(super) process: ProcessConfig,
     pub(super) until: Until,
+    /// Records that are no events are set aside, however many the topic begins with.
+    pub(super) accept_shape: bool,
 }
 
 pub(super) struct Dispatcher {
@@ -72,6 +75,7 @@ pub(super) struct Dispatcher {
     /// Claimed, not being written.
     claimed: Option<Vec<Effect>>,
     applying: Option<JoinHandle<Result<Applied>>>,
+    first_records: FirstRecords,
     /// Events without hope, not yet in the dead-letter topic.
     given_up: GivenUp,
     giving_up: Option<JoinHandle<Result<DeadLettered>>>,
@@ -91,6 +95,7 @@ enum Next {
 impl Dispatcher {
     pub(super) fn new(parts: Parts, consumer: ConsumerHandle, started: Instant) -> Self {
         let gathered = Gathered::new(Arc::clone(&consumer.backlog));
+        let first_records = FirstRecords::new(parts.accept_shape || parts.source.has_events());
         Self {
             parts,
             consumer,
@@ -102,6 +107,7 @@ impl Dispatcher {
             claiming: None,
             claimed: None,
             applying: None,
+            first_records,
             given_up: GivenUp::default(),
             giving_up: None,
             tally: Tally::new(started),
@@ -154,11 +160,15 @@ impl Dispatcher {
         let mut commit_tick = tokio::time::interval(COMMIT_INTERVAL);
         commit_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.start_claiming();
+            self.start_claiming()?;
             self.start_writing();
             self.start_giving_up();
             if self.parts.until == Until::CaughtUp && self.has_caught_up() {
-                return Ok(());
+                if !self.first_records.is_holding() {
+                    return Ok(());
+                }
+                self.given_up.extend(self.first_records.decide()?);
+                continue;
             }
             match self.next(&mut commit_tick, shutdown).await {
                 Next::Stop => return Ok(()),
@@ -170,11 +180,7 @@ impl Dispatcher {
     async fn handle(&mut self, next: Next) -> Result<()> {
         match next {
             Next::Stop | Next::Due => Ok(()),
-            Next::Tick => {
-                let committed = self.progress.commit(&self.consumer);
-                self.parts.source.note(&committed);
-                Ok(())
-            }
+            Next::Tick => self.tick(),
             Next::Claimed(claimed) => {
                 self.claims_answered(claimed?);
                 Ok(())
@@ -187,6 +193,14 @@ impl Dispatcher {
             Next::Delivery(None) => Err(Error::new(ErrorKind::System, "the consumer thread has ended")),
             Next::Delivery(Some(delivery)) => self.receive(delivery).await,
         }
+    }
+
+    fn tick(&mut self) -> Result<()> {
+        let committed = self.progress.commit(&self.consumer);
+        self.parts.source.committed(&committed);
+        self.parts.source.check(&self.consumer)?;
+        self.given_up.extend(self.first_records.take_due(Instant::now())?);
+        Ok(())
     }
 
     async fn next(&mut self, commit_tick: &mut tokio::time::Interval, shutdown: &CancellationToken) -> Next {
@@ -207,20 +221,24 @@ impl Dispatcher {
     ///
     /// Few records are not claimed while a batch is being written, because they could not be written before it ends,
     /// and until then more of them can share the commands.
-    fn start_claiming(&mut self) {
+    fn start_claiming(&mut self) -> Result<()> {
         let is_worth_it = self.applying.is_none()
             || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
         let has_room = self.has_room();
         let is_busy = self.claiming.is_some() || self.claimed.is_some();
         if let Some(postponed) = self.postponed.take_if(|postponed| !is_busy && !self.open.contains(postponed.until)) {
             self.claim(Prepared { events: postponed.events, ..Prepared::default() }, EarlyCreates::default());
-            return;
+            return Ok(());
         }
         if is_busy || self.postponed.is_some() || self.gathered.is_empty() || !is_worth_it || !has_room {
-            return;
+            return Ok(());
         }
         let chunks = self.gathered.take(self.parts.process.batch_records_max);
-        let prepared = self.parts.preparation.prepare(chunks, &mut self.progress.tracker);
+        self.parts.source.received(&chunks);
+        let mut prepared = self.parts.preparation.prepare(chunks, &mut self.progress.tracker);
+        if self.first_records.judge(&mut prepared, Instant::now())? {
+            self.parts.source.found_event();
+        }
         #[allow(clippy::cast_precision_loss)]
         metrics::histogram!("evp_process_batch_records").record(prepared.records as f64);
         // Behind a batch that is not durable yet, a document could be created that an election then lets come first.
@@ -230,6 +248,7 @@ impl Dispatcher {
             false => EarlyCreates::default(),
         };
         self.claim(prepared, creates);
+        Ok(())
     }
 
     fn claim(&mut self, prepared: Prepared, creates: EarlyCreates) {

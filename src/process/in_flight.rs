@@ -191,6 +191,11 @@ impl InFlight {
         !self.progress.lock().failures.is_empty()
     }
 
+    /// Whether it could not be read as an event.
+    pub(crate) fn is_no_event(&self) -> bool {
+        self.progress.lock().failures.iter().any(|failure| failure.stage == Stage::Parse)
+    }
+
     /// Forgets the failures of handlers that are not this record's to call.
     pub(crate) fn retain_failures(&self, is_ours: impl Fn(&str) -> bool) {
         self.progress.lock().failures.retain(|failure| failure.handler.as_deref().is_none_or(&is_ours));

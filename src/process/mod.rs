@@ -9,6 +9,7 @@ mod create;
 mod dead_letter;
 mod dispatcher;
 mod event;
+mod first_records;
 mod gathered;
 mod given_up;
 mod handler;
@@ -19,6 +20,7 @@ mod order;
 mod prepare;
 mod progress;
 mod settle;
+mod shape;
 mod source;
 mod tally;
 mod tasks;
@@ -35,7 +37,8 @@ use tokio_util::sync::CancellationToken;
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::consumer::{self, ConsumerHandle, EndOfPartition};
-use crate::mongo::{self, Claims, Source, Store};
+use crate::kafka::identity::superseded;
+use crate::mongo::{self, Claims, SourceKey, Store};
 use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
@@ -70,6 +73,10 @@ pub struct ProcessOptions {
     pub unknown_events: UnknownEvents,
     /// When to end.
     pub until: Until,
+    /// Take a topic that is not the one that was applied for right, once, at the start.
+    pub accept_new_topic: bool,
+    /// Go on although the topic begins with nothing but records of a foreign shape.
+    pub accept_shape: bool,
 }
 
 impl ProcessOptions {
@@ -138,7 +145,7 @@ async fn work(
 ) -> Result<ProcessSummary> {
     let connected = shutdown.run_until_cancelled(connect(&options, &health, client, address)).await;
     let Some(connected) = connected else { return Ok(Tally::new(started).summary()) };
-    let (store, consumer, cluster, source) = connected?;
+    let (store, consumer, source) = connected?;
     let handlers = registry.len();
     tracing::info!(event = "handlers_registered", handlers, "handlers registered");
     tracing::info!(event = "handlers_ready", event_types = ?registry.event_types(), "handlers ready");
@@ -149,13 +156,14 @@ async fn work(
             operations: options.operations.clone(),
             unknown_events: options.unknown_events,
         },
-        claims: Arc::new(Claims::new(Arc::clone(&store), source.number)),
+        claims: Arc::new(Claims::new(Arc::clone(&store), source.number())),
         dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka)),
-        source: SourceTopic::new(Arc::clone(&store), cluster, options.kafka.topic.clone(), source),
+        source,
         store,
         health,
         process: options.process.clone(),
         until: options.until,
+        accept_shape: options.accept_shape,
     };
     Dispatcher::new(parts, consumer, started).run(shutdown).await
 }
@@ -165,7 +173,7 @@ async fn connect(
     health: &Arc<Health>,
     client: &Client,
     address: String,
-) -> Result<(Arc<Store>, ConsumerHandle, String, Source)> {
+) -> Result<(Arc<Store>, ConsumerHandle, SourceTopic)> {
     let database = client.database(&options.mongo.database);
     wait_for("MongoDB", health, async || {
         let pinged = database.run_command(bson::doc! { "ping": 1 }).await;
@@ -179,16 +187,31 @@ async fn connect(
     let backlog_records_max = options.process.batch_records_max.saturating_mul(BACKLOG_BATCHES);
     let mut consumer = consumer::start(&options.kafka, backlog_records_max, end, Arc::clone(health))?;
     let cluster = wait_for("Kafka", health, async || consumer.cluster_id().await).await?;
+    let key = SourceKey { cluster, topic: options.kafka.topic.clone(), group: options.kafka.group_id.clone() };
+    let mut source = wait_for("MongoDB", health, async || mongo::source(&database, &key).await).await?;
+    if options.accept_new_topic && source::is_another(&source, &consumer, health).await? {
+        wait_for("MongoDB", health, async || mongo::accept_topic(&database, &key, &source).await).await?;
+        source = wait_for("MongoDB", health, async || mongo::source(&database, &key).await).await?;
+        tracing::warn!(
+            event = "new_topic_accepted",
+            topic = key.topic,
+            "what was applied of it before was another topic"
+        );
+    }
+    if source.is_superseded {
+        return Err(superseded(&options.kafka));
+    }
+    consumer.join(source.known)?;
     tracing::info!(
         event = "kafka_consumer_started",
-        topic = options.kafka.topic,
-        group = options.kafka.group_id,
-        cluster,
+        topic = key.topic,
+        group = key.group,
+        cluster = key.cluster,
         "joined the group"
     );
-    let source =
-        wait_for("MongoDB", health, async || mongo::source(&database, &cluster, &options.kafka.topic).await).await?;
-    Ok((Arc::new(Store::new(database, address, Arc::clone(health))), consumer, cluster, source))
+    let store = Arc::new(Store::new(database, address, Arc::clone(health)));
+    let source = SourceTopic::new(Arc::clone(&store), key, source.number, &consumer);
+    Ok((store, consumer, source))
 }
 
 /// Tries until a server answers; says once that it does not.

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -13,7 +15,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{DEADLINE, Finished, POLL_INTERVAL, World};
+use super::{DEADLINE, Finished, POLL_INTERVAL, World, eventually};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -98,6 +100,20 @@ impl Topics {
         Self(client(world).create().unwrap())
     }
 
+    /// Adds partitions, up to so many.
+    pub(crate) async fn grow(&self, topic: &str, partitions: usize) {
+        let new = NewPartitions::new(topic, partitions);
+        let results = self.0.create_partitions([&new], &AdminOptions::new()).await;
+        assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot grow");
+    }
+
+    /// Lets the broker forget the world's group, as it does when that was away for long.
+    pub(crate) async fn delete_group(&self, world: &World) {
+        let group = world.variable("KAFKA_GROUP_ID");
+        let results = self.0.delete_groups(&[group], &AdminOptions::new()).await;
+        assert!(results.unwrap().iter().all(Result::is_ok), "{group} cannot be deleted");
+    }
+
     pub(crate) async fn create(&self, topic: &str, partitions: i32, settings: &[(&str, &str)]) {
         let mut new = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
         new = settings.iter().fold(new, |new, (name, value)| new.set(name, value));
@@ -128,6 +144,14 @@ impl Topics {
         list.add_partition_offset(topic, 0, Offset::Offset(offset)).unwrap();
         self.0.delete_records(&list, &AdminOptions::new()).await.unwrap();
     }
+}
+
+/// Deletes the world's topic and makes it anew, empty.
+pub(crate) async fn topic_is_made_anew(world: &World, partitions: i32) {
+    let topics = Topics::new(world);
+    topics.delete(world.topic()).await;
+    eventually("the topic is gone", async || !super::topics(world).contains_key(world.topic())).await;
+    topics.create(world.topic(), partitions, &[]).await;
 }
 
 fn group_member(world: &World) -> BaseConsumer {

@@ -35,15 +35,7 @@ impl Dispatcher {
                 // The consumer thread has stopped waiting; what is not committed is applied again, without effect.
                 let _ = answer.send(offsets);
             }
-            Delivery::Uncommitted { partition, bounds, skips } => {
-                self.parts.source.check(&self.consumer, partition, bounds).await?;
-                if skips {
-                    self.progress.will_begin_at(partition, bounds.1);
-                }
-            }
-            Delivery::OffsetsVoid => {
-                self.parts.source.renew().await?;
-            }
+            Delivery::BeginsAt { partition, offset } => self.progress.will_begin_at(partition, offset),
             Delivery::Failed(error) => return Err(error),
         }
         Ok(())
@@ -64,11 +56,14 @@ impl Dispatcher {
             self.dead_lettered(outcome?);
         }
         let offsets = self.progress.revoke(partitions);
+        self.parts.source.committed(&offsets);
+        self.parts.source.revoked(partitions);
         self.gathered.drop_partitions(partitions);
         let progress = &self.progress;
         let is_ours = |event: &InFlight| progress.is_current(event);
         self.waiting.retain(is_ours);
         self.given_up.retain(is_ours);
+        self.first_records.retain(is_ours);
         if let Some(claimed) = &mut self.claimed {
             claimed.retain(|effect| is_ours(&effect.event));
         }
