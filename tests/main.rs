@@ -47,6 +47,8 @@ mod process_faults;
 mod process_order;
 /// `evp process`: rows that are updated after their events.
 mod process_updates;
+/// `evp process` while a server stands still.
+mod process_paused;
 /// `evp process` on records of another shape.
 mod process_shapes;
 /// `evp process` on a topic that is not the one that was applied.

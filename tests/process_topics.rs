@@ -205,3 +205,22 @@ async fn witnesses_that_retention_or_compaction_has_removed_say_nothing() {
     process(&world);
     assert_eq!(claim_count(&world.mongo().await).await, 5);
 }
+
+#[tokio::test]
+async fn every_partition_is_compared_at_a_start() {
+    let user = |partition, number| event(partition, number, number, "UserCreated", &json!({}));
+    let world = world_with("topic_each", 3, &[user(0, 1), user(1, 2), user(2, 3)]).await;
+    for number in 10..13 {
+        let finished = process(&world);
+        assert!(!finished.stderr.contains("kafka_unavailable"), "{}", finished.stderr);
+        produce(&world, world.topic(), &[user(0, number), user(2, number + 10)]).await;
+    }
+    topic_is_made_anew(&world, 3).await;
+    // Only the last partition has grown past what was applied.
+    let grown: Vec<NewRecord> = (100..120).map(|number| user(2, number)).collect();
+    produce(&world, world.topic(), &[user(0, 200), user(0, 201), user(0, 202), user(1, 203)]).await;
+    produce(&world, world.topic(), &grown).await;
+    refused(&world);
+    accepted(&world);
+    assert_eq!(claim_count(&world.mongo().await).await, 3 + 4 + 24);
+}

@@ -32,6 +32,8 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// A full backlog usually clears within this time. Pausing at once would throw away what librdkafka has fetched.
 const PAUSE_AFTER: Duration = Duration::from_millis(500);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// What leaving the group gets, however late it is.
+const STOP_TIMEOUT_MIN: Duration = Duration::from_millis(500);
 
 /// What the thread hands over.
 #[derive(Debug)]
@@ -129,7 +131,7 @@ fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::Client
         .set("fetch.queue.backoff.ms", "5")
         .set("queued.min.messages", "10000")
         .set("queued.max.messages.kbytes", "16384")
-        .set("statistics.interval.ms", "5000")
+        .set("statistics.interval.ms", "2000")
         .set("allow.auto.create.topics", "false");
     // With the newer protocol the broker decides these three, and librdkafka refuses to be told.
     if config.property(&["group.protocol"]).is_none_or(|protocol| protocol.expose() != "consumer") {
@@ -220,18 +222,26 @@ impl ConsumerHandle {
         failures.next()
     }
 
-    /// Leaves the group and ends the thread.
-    pub(crate) async fn stop(mut self) {
+    /// Leaves the group and ends the thread; one that waits for a broker that is away is left behind.
+    pub(crate) async fn stop(mut self, deadline: tokio::time::Instant) {
         self.consumer.stop.store(true, Ordering::Relaxed);
         let thread = self.thread.take();
         // A rebalance must not wait for an answer that nobody will give.
         self.deliveries.close();
-        drop(self);
-        if let Some(thread) = thread {
-            let joined = tokio::task::spawn_blocking(move || thread.join()).await;
-            if !matches!(joined, Ok(Ok(()))) {
-                tracing::warn!(event = "kafka_consumer_failed", "the consumer thread panicked");
-            }
+        let ended = tokio::task::spawn_blocking(move || {
+            let joined = thread.is_none_or(|thread| thread.join().is_ok());
+            // The last one to hold the client waits until the group is left.
+            drop(self);
+            joined
+        });
+        let at_least = tokio::time::Instant::now() + STOP_TIMEOUT_MIN;
+        match tokio::time::timeout_at(deadline.max(at_least), ended).await {
+            Ok(Ok(true)) => {}
+            Ok(_) => tracing::warn!(event = "kafka_consumer_failed", "the consumer thread panicked"),
+            Err(_elapsed) => tracing::warn!(
+                event = "kafka_consumer_left",
+                "Kafka does not answer; the group finds out that this member is gone after session.timeout.ms"
+            ),
         }
     }
 }

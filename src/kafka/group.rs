@@ -7,6 +7,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::statistics::Broker;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc;
@@ -25,6 +26,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often an assignment waits for the leader of every partition; the other partitions wait as long.
 const CHECKS_MAX: u32 = 3;
+/// Microseconds after which a broker that has not answered is told of.
+const SILENCE_US: i64 = 5_000_000;
 const LAST_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type GroupConsumer = BaseConsumer<GroupContext>;
@@ -57,8 +60,12 @@ impl ClientContext for GroupContext {
 
     fn stats(&self, statistics: Statistics) {
         // A broker with a negative number is an address to start from, not a member of the cluster.
-        if statistics.brokers.values().any(|broker| broker.nodeid >= 0 && broker.state == "UP") {
+        let members = || statistics.brokers.values().filter(|broker| broker.nodeid >= 0 && broker.state == "UP");
+        let is_silent = |broker: &Broker| broker.waitresp_cnt > 0 && broker.rxidle >= SILENCE_US;
+        if members().any(|broker| !is_silent(broker)) {
             self.answered();
+        } else if members().next().is_some() {
+            self.silent();
         }
         for (partition, state) in
             statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
@@ -133,6 +140,16 @@ impl GroupContext {
         let error = client_error("reading events", &self.config, error);
         self.health.set_kafka_obstacle(Some(error.to_string()));
         tracing::warn!(event = "kafka_unavailable", %error, "reading is interrupted and resumes by itself");
+    }
+
+    /// Kafka has requests and a connection, and says nothing: its machine stands still, or the network swallows everything.
+    fn silent(&self) {
+        if !self.unreachable.swap(true, Ordering::Relaxed) {
+            let servers = &self.config.bootstrap_servers;
+            let error = format!("Kafka at {servers} has not answered for {} s", SILENCE_US / 1_000_000);
+            tracing::warn!(event = "kafka_unavailable", error, "reading is interrupted and resumes by itself");
+            self.health.set_kafka_obstacle(Some(error));
+        }
     }
 
     /// Kafka answers.
@@ -273,6 +290,9 @@ impl GroupContext {
     fn revoke(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) {
         let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
         self.revoked.lock().extend_from_slice(&numbers);
+        for partition in &numbers {
+            metrics::gauge!("evp_process_lag_records", "partition" => partition.to_string()).set(0.0);
+        }
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         if self.deliveries.send(Delivery::Revoked { partitions: numbers, answer }).is_err() {
             return;

@@ -1,6 +1,5 @@
 //! Whether the topic still is the one that was applied: looks for its witnesses, with a client that is in no group.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -16,7 +15,7 @@ use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bound of one round of reading.
+/// Bound of reading all that is looked for.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Reads single records.
@@ -101,75 +100,58 @@ impl Identity {
         client.create().map_err(|error| client_error("creating a consumer", &self.config, error))
     }
 
-    /// Each round looks for one witness of every partition.
+    /// One at a time: a broker that may send little sends records of the first partition only.
     fn check_all(&self, consumer: &BaseConsumer, expected: &[Expected]) -> Result<()> {
-        let mut rest: Vec<Expected> = expected.to_vec();
-        while !rest.is_empty() {
-            let mut round: HashMap<i32, Witness> = HashMap::new();
-            rest.retain(|expected| {
-                let is_later = round.contains_key(&expected.partition);
-                round.entry(expected.partition).or_insert(expected.witness);
-                is_later
-            });
-            self.check_round(consumer, round)?;
+        let deadline = Instant::now() + READ_TIMEOUT;
+        for Expected { partition, witness } in expected {
+            self.check_one(consumer, *partition, witness, deadline)?;
         }
         Ok(())
     }
 
-    fn check_round(&self, consumer: &BaseConsumer, mut round: HashMap<i32, Witness>) -> Result<()> {
+    fn check_one(&self, consumer: &BaseConsumer, partition: i32, witness: &Witness, deadline: Instant) -> Result<()> {
         let (config, topic) = (&self.config, &self.config.topic);
         let failed = |error| client_error("looking at the topic", config, error);
-        let mut assignment = TopicPartitionList::new();
-        for (partition, witness) in std::mem::take(&mut round) {
-            let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
-            check_end(config, partition, witness.offset.saturating_add(1), (low, high))?;
-            if witness.offset >= low {
-                assignment.add_partition_offset(topic, partition, Offset::Offset(witness.offset)).map_err(failed)?;
-                round.insert(partition, witness);
-            }
+        let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+        check_end(config, partition, witness.offset.saturating_add(1), (low, high))?;
+        if witness.offset < low {
+            return Ok(());
         }
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(topic, partition, Offset::Offset(witness.offset)).map_err(failed)?;
         consumer.assign(&assignment).map_err(failed)?;
-        let read = self.read(consumer, round);
+        let found = self.read_at(consumer, partition, witness.offset, deadline);
         let _ = consumer.unassign();
-        read
+        match found? {
+            Some(found) if found != *witness => Err(another_record(config, partition, witness.offset)),
+            _ => Ok(()),
+        }
     }
 
-    fn read(&self, consumer: &BaseConsumer, mut round: HashMap<i32, Witness>) -> Result<()> {
-        let deadline = Instant::now() + READ_TIMEOUT;
-        while !round.is_empty() {
-            if Instant::now() >= deadline {
-                return Err(Error::unavailable(format!(
-                    "Kafka does not deliver topic `{}` in time",
-                    self.config.topic
-                )));
-            }
+    /// The record at an offset of the assigned partition; `None` if compaction has removed it.
+    fn read_at(
+        &self,
+        consumer: &BaseConsumer,
+        partition: i32,
+        offset: i64,
+        deadline: Instant,
+    ) -> Result<Option<Witness>> {
+        while Instant::now() < deadline {
             match consumer.poll(Duration::from_millis(100)) {
-                Some(Ok(message)) => {
-                    let partition = message.partition();
-                    let Some(witness) =
-                        round.get(&partition).copied().filter(|witness| witness.offset <= message.offset())
-                    else {
-                        continue;
-                    };
-                    round.remove(&partition);
+                Some(Ok(message)) if message.partition() == partition && message.offset() >= offset => {
                     let mut found = Chunk::default();
                     found.push(&message);
-                    let found = found.record(0).map(|record| Witness::of(&record));
-                    // Behind its place: compaction has removed it.
-                    if message.offset() == witness.offset && found != Some(witness) {
-                        return Err(another_record(&self.config, partition, witness.offset));
-                    }
+                    let found = found.record(0).filter(|record| record.offset() == offset);
+                    return Ok(found.map(|record| Witness::of(&record)));
                 }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    round.remove(&partition);
-                }
+                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => return Ok(None),
                 Some(Err(error)) if is_final(&error) => {
                     return Err(client_error("looking at the topic", &self.config, error));
                 }
-                Some(Err(_)) | None => {}
+                Some(_) | None => {}
             }
         }
-        Ok(())
+        Err(Error::unavailable(format!("Kafka does not deliver topic `{}` in time", self.config.topic)))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bson::{Document, RawDocumentBuf};
+use bson::{Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
 use parking_lot::Mutex;
@@ -17,6 +17,8 @@ use crate::telemetry::Health;
 
 /// A command that the server has not answered by then is given up and sent again; guards make that harmless.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+/// A server that has not answered for so long is told of, while its answer is still waited for.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the server may wait for the write concern before it says so.
 const WRITE_CONCERN_TIMEOUT_MS: i32 = 20_000;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
@@ -130,8 +132,8 @@ impl Store {
     }
 
     async fn attempt(&self, command: &RawDocumentBuf) -> Result<Reply> {
-        let answer = tokio::time::timeout(COMMAND_TIMEOUT, self.database.run_raw_command(command.clone())).await;
-        match answer {
+        let command = self.database.run_raw_command(command.clone());
+        match tokio::time::timeout(COMMAND_TIMEOUT, self.patiently(command.into_future())).await {
             Err(_elapsed) => Err(Error::unavailable(format!(
                 "MongoDB at {} did not answer within {} s",
                 self.address,
@@ -194,7 +196,7 @@ impl Store {
                     .try_collect::<Vec<Document>>()
                     .await
             };
-            let cause = match tokio::time::timeout(COMMAND_TIMEOUT, query).await {
+            let cause = match tokio::time::timeout(COMMAND_TIMEOUT, self.patiently(query)).await {
                 Ok(Ok(documents)) => {
                     self.answered();
                     return Ok(documents);
@@ -209,6 +211,27 @@ impl Store {
             tokio::time::sleep(delay).await;
             delay = delay.saturating_mul(2).min(BACKOFF_MAX);
         }
+    }
+
+    /// Whether the server answers, asked when there is nothing else to ask it.
+    pub(crate) async fn ping(&self) {
+        let ping = self.database.run_command(doc! { "ping": 1 });
+        match tokio::time::timeout(COMMAND_TIMEOUT, self.patiently(ping.into_future())).await {
+            Ok(Ok(_)) => self.answered(),
+            Ok(Err(error)) => self.unanswered(&client_error("asking", &self.address, error)),
+            Err(_elapsed) => {}
+        }
+    }
+
+    /// Waits for an answer, and says so when that takes long.
+    async fn patiently<T>(&self, answer: impl Future<Output = T>) -> T {
+        let mut answer = std::pin::pin!(answer);
+        if let Ok(answer) = tokio::time::timeout(PATIENCE, &mut answer).await {
+            return answer;
+        }
+        let (address, seconds) = (&self.address, PATIENCE.as_secs());
+        self.unanswered(&Error::unavailable(format!("MongoDB at {address} has not answered for {seconds} s")));
+        answer.await
     }
 
     fn unanswered(&self, cause: &Error) {
@@ -277,7 +300,6 @@ fn parse_reply(document: &Document) -> Result<Reply> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bson::doc;
 
     #[test]
     fn a_reply_tells_which_write_was_refused_and_by_which_index() {

@@ -28,7 +28,7 @@ use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
 use super::tally::{End, Tally};
-use super::tasks::{DeadLettered, join, write_dead_letters, write_effects};
+use super::tasks::{DeadLettered, Pulse, join, write_dead_letters, write_effects};
 use super::waiting::Waiting;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -39,6 +39,8 @@ use crate::telemetry::Health;
 
 /// From so many records on the next batch is claimed while the one before is being written.
 const CLAIM_AHEAD_RECORDS: usize = 450;
+/// What a drain leaves of its time for the last commit, at the most.
+const DRAIN_RESERVE: Duration = Duration::from_secs(5);
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 /// Effects that may wait for their documents before no new events are taken.
 const WAITING_EFFECTS_MAX: usize = 20_000;
@@ -80,6 +82,7 @@ pub(super) struct Dispatcher {
     given_up: GivenUp,
     giving_up: Option<JoinHandle<Result<DeadLettered>>>,
     tally: Tally,
+    pulse: Pulse,
 }
 
 enum Next {
@@ -111,6 +114,7 @@ impl Dispatcher {
             given_up: GivenUp::default(),
             giving_up: None,
             tally: Tally::new(started),
+            pulse: Pulse::default(),
         }
     }
 
@@ -119,13 +123,15 @@ impl Dispatcher {
         tracing::info!(event = "starting_event_consumption", "consuming");
         let worked = self.work(&shutdown).await;
         tracing::info!(event = "kafka_consumer_shutting_down", "draining");
+        let limit = self.parts.process.shutdown_timeout;
+        // What is left after the end is for the clients to close.
+        let end = tokio::time::Instant::now() + limit * 5 / 6;
         let drained = match worked {
             Ok(()) => {
-                tokio::time::timeout(self.parts.process.shutdown_timeout, self.drain()).await.unwrap_or_else(|_| {
-                    let timeout = self.parts.process.shutdown_timeout.as_secs();
+                tokio::time::timeout_at(end - (limit / 3).min(DRAIN_RESERVE), self.drain()).await.unwrap_or_else(|_| {
                     tracing::warn!(
                         event = "drain_incomplete",
-                        "not drained within {timeout} s; the rest is applied at the next start"
+                        "not drained in time; the rest is applied at the next start"
                     );
                     Ok(())
                 })
@@ -138,12 +144,9 @@ impl Dispatcher {
         if let Some(giving_up) = self.giving_up.take() {
             giving_up.abort();
         }
-        let committed = self.progress.commit_now(&self.consumer).await;
-        if let Ok(offsets) = &committed {
-            self.parts.source.note_last(offsets).await;
-        }
+        self.commit_last(end - limit / 8).await;
         let summary = self.tally.summary();
-        self.consumer.stop().await;
+        self.consumer.stop(end).await;
         tracing::info!(
             event = "kafka_consumer_stopped",
             total_processed = summary.processed,
@@ -153,7 +156,24 @@ impl Dispatcher {
             uptime_seconds = summary.uptime.as_secs_f64(),
             "stopped"
         );
-        drained.and(committed).map(|_| summary)
+        drained.map(|()| summary)
+    }
+
+    /// Commits and notes what is applied; without an answer of Kafka in time, that is applied again without effect.
+    async fn commit_last(&mut self, deadline: tokio::time::Instant) {
+        let committed = tokio::time::timeout_at(deadline, self.progress.commit_now(&self.consumer)).await;
+        match committed {
+            Ok(Ok(offsets)) => self.parts.source.note_last(&offsets).await,
+            Ok(Err(error)) => {
+                tracing::warn!(event = "kafka_commit_failed", %error, "the next start applies these events again, without effect");
+            }
+            Err(_elapsed) => {
+                tracing::warn!(
+                    event = "kafka_commit_failed",
+                    "Kafka has not confirmed the last offsets in time; the next start applies these events again, without effect"
+                );
+            }
+        }
     }
 
     async fn work(&mut self, shutdown: &CancellationToken) -> Result<()> {
@@ -200,6 +220,8 @@ impl Dispatcher {
         self.parts.source.committed(&committed);
         self.parts.source.check(&self.consumer)?;
         self.given_up.extend(self.first_records.take_due(Instant::now())?);
+        let is_idle = self.claiming.is_none() && self.applying.is_none();
+        self.pulse.beat(&self.parts.store, is_idle);
         Ok(())
     }
 

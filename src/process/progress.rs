@@ -85,6 +85,7 @@ impl Progress {
         }
         let failed = consumer.failed_commits();
         if failed != self.failed_commits {
+            metrics::counter!("evp_process_commits_failed_total").increment(failed.saturating_sub(self.failed_commits));
             self.failed_commits = failed;
             self.tracker.commit_failed();
         }
@@ -92,6 +93,7 @@ impl Progress {
         if !offsets.is_empty()
             && let Err(error) = consumer.commit(&offsets)
         {
+            metrics::counter!("evp_process_commits_failed_total").increment(1);
             tracing::debug!(event = "kafka_commit_failed", %error, "offsets will be committed again");
             self.tracker.commit_failed();
         }

@@ -20,7 +20,7 @@ use crate::telemetry::Health;
 /// Between two notes of a partition; the first is written at once, so that also a short run leaves one.
 const NOTE_INTERVAL: Duration = Duration::from_secs(30);
 /// The last note is worth no longer wait at the end.
-const LAST_NOTE_TIMEOUT: Duration = Duration::from_secs(1);
+const LAST_NOTE_TIMEOUT: Duration = Duration::from_millis(500);
 /// How soon a topic is noticed that was made anew and has grown past where it was read.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
@@ -12,6 +12,8 @@ use super::in_flight::{Effect, Failure, InFlight, Missing};
 use super::told::Facts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mongo::{Claim, Claims, EVERY_HANDLER, FailedEvent, Store};
+
+const PULSE_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What became of events that needed dead letters.
 #[derive(Debug, Default)]
@@ -94,6 +96,25 @@ pub(super) async fn write_effects(
     tracing::info!(event = "claims_reasserted", claims = count, "the primary has changed; claims are written again");
     claims.reassert(&reasserted).await?;
     Ok(applied)
+}
+
+/// Asks MongoDB now and then whether it is there while there is nothing to write, so that readiness is true then, too.
+#[derive(Debug, Default)]
+pub(super) struct Pulse {
+    asked: Option<Instant>,
+    asking: Option<JoinHandle<()>>,
+}
+
+impl Pulse {
+    pub(super) fn beat(&mut self, store: &Arc<Store>, is_idle: bool) {
+        let is_asking = self.asking.as_ref().is_some_and(|asking| !asking.is_finished());
+        let is_due = self.asked.is_none_or(|asked| asked.elapsed() >= PULSE_INTERVAL);
+        if is_idle && is_due && !is_asking {
+            let store = Arc::clone(store);
+            self.asked = Some(Instant::now());
+            self.asking = Some(tokio::spawn(async move { store.ping().await }));
+        }
+    }
 }
 
 /// The result of a task, which then is gone.

@@ -93,6 +93,12 @@ pub const METRICS: &[Metric] = &[
     metric("evp_process_lag_records", Gauge, Unit::Count, "Records behind the topic's end, by partition"),
     metric("evp_process_applied_latency_seconds", LATENCY, Unit::Seconds, "From commit to applied in MongoDB"),
     metric("evp_process_waiting_events", Gauge, Unit::Count, "Events held until their predecessor arrives"),
+    metric(
+        "evp_process_commits_failed_total",
+        Counter,
+        Unit::Count,
+        "Commits of offsets that Kafka refused or did not answer; they are repeated",
+    ),
     metric("evp_process_dead_letters_total", Counter, Unit::Count, "Dead letters written, by error kind"),
 ];
 

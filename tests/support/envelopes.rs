@@ -92,6 +92,20 @@ pub(crate) async fn produce_compressed(world: &World, topic: &str, records: &[Ne
     }
 }
 
+/// Puts records on a topic by a client that is for them alone; whether Kafka took all of them in time.
+pub(crate) async fn try_produce(world: &World, topic: &str, records: &[NewRecord], limit: Duration) -> bool {
+    let mut client = client(world);
+    client.set("linger.ms", "1").set("message.timeout.ms", limit.as_millis().to_string());
+    let producer: FutureProducer = client.create().unwrap();
+    let sent = records.iter().map(|record| {
+        let mut new = FutureRecord::<[u8], [u8]>::to(topic).partition(record.partition);
+        new.key = record.key.as_deref();
+        new.payload = record.value.as_deref();
+        producer.send(new, limit)
+    });
+    futures_util::future::join_all(sent).await.iter().all(Result::is_ok)
+}
+
 /// What tests change of topics.
 pub(crate) struct Topics(AdminClient<DefaultClientContext>);
 
