@@ -196,7 +196,8 @@ async fn sigterm_during_load_drains_and_commits_what_was_applied() {
     let load = Load::start(&world, 2).await;
     let mut processed = 0;
     for at_least in [300, 1_200, 2_400] {
-        let process = world.start(&["process"]);
+        let mut process = world.start(&["process"]);
+        process.event("partitions_assigned").await;
         claimed(&world, at_least).await;
         let stopping = Instant::now();
         let stopped = process.stop();

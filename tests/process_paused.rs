@@ -5,6 +5,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
 use crate::support::envelopes::{NewRecord, Topics, event, id, try_produce};
@@ -171,6 +174,71 @@ async fn a_mongodb_that_stands_still_for_forty_seconds_twenty_times() {
 /// Twenty, or what `EVP_SOAK_ROUNDS` says.
 fn soak_rounds() -> u32 {
     std::env::var("EVP_SOAK_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(20)
+}
+
+/// Passes bytes on to MongoDB, and lets those of the connections so far vanish when told to, as a firewall does.
+struct Passage {
+    address: String,
+    generation: Arc<AtomicUsize>,
+}
+
+impl Passage {
+    async fn to(server: String) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let generation = Arc::new(AtomicUsize::new(0));
+        let current = Arc::clone(&generation);
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let (server, current) = (TcpStream::connect(&server).await.unwrap(), Arc::clone(&current));
+                let ((from_client, to_client), (from_server, to_server)) = (client.into_split(), server.into_split());
+                tokio::spawn(pass(from_client, to_server, Arc::clone(&current)));
+                tokio::spawn(pass(from_server, to_client, current));
+            }
+        });
+        Self { address, generation }
+    }
+
+    fn forget_connections(&self) {
+        self.generation.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, current: Arc<AtomicUsize>) {
+    let (born, mut buffer) = (current.load(Ordering::Relaxed), vec![0; 64 * 1024]);
+    while let Ok(length @ 1..) = from.read(&mut buffer).await {
+        if current.load(Ordering::Relaxed) == born && to.write_all(&buffer[..length]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_to_mongodb_that_died_without_a_word_are_replaced() {
+    let mut world = World::new("paused_dead").await;
+    Topics::new(&world).create(world.topic(), PARTITIONS, &[]).await;
+    let host = world.variable("MONGODB_URI").split('/').nth(2).unwrap().to_owned();
+    let passage = Passage::to(host).await;
+    let database = world.mongo().await;
+    world.set("MONGODB_URI", format!("mongodb://{}/?directConnection=true", passage.address));
+    let mut process = world.start(&["process", "--http", "127.0.0.1:0"]);
+    process.event("partitions_assigned").await;
+    assert!(try_produce(&world, world.topic(), &(0..BURST).map(numbered).collect::<Vec<_>>(), DEADLINE).await);
+    let users = async |count| {
+        let users = database.collection::<bson::Document>("users");
+        users.count_documents(bson::doc! {}).await.unwrap() == count
+    };
+    eventually("the first are applied", async || users(12).await).await;
+    passage.forget_connections();
+    let died = Instant::now();
+    let more: Vec<NewRecord> = (BURST..2 * BURST).map(numbered).collect();
+    assert!(try_produce(&world, world.topic(), &more, DEADLINE).await);
+    process.event("mongodb_unavailable").await;
+    let told = died.elapsed();
+    eventually("the others are applied", async || users(25).await).await;
+    println!("dead connections: told after {told:.1?}, at work after {:.1?}", died.elapsed());
+    assert!(told < NOTICE, "{told:?}");
+    assert_eq!(process.stop().code, Some(0));
 }
 
 #[tokio::test(flavor = "multi_thread")]

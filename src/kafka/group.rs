@@ -247,6 +247,11 @@ impl GroupContext {
                     Offset::Offset(offset)
                 }
                 (Offset::Offset(offset), bounds) => self.checked(partition, &known, offset, bounds?)?,
+                (_, Err(error)) if !must_be_checked => {
+                    tracing::warn!(event = "kafka_unavailable", partition, %error, "its beginning is not checked");
+                    unchecked.push(partition);
+                    unchecked_start(known.committed, self.skips())
+                }
                 (_, bounds) => self.uncommitted(partition, &known, bounds?)?,
             };
             start.add_partition_offset(topic, partition, offset).map_err(failed)?;
@@ -269,17 +274,22 @@ impl GroupContext {
         Ok(Offset::Offset(offset))
     }
 
+    /// Whether the group leaves out what is in the topic already.
+    fn skips(&self) -> bool {
+        self.config.offset_reset == OffsetReset::Latest && !self.known.lock().was_read
+    }
+
     /// Where a partition begins of which the group has no offset: it is new, or the broker has forgotten it.
     ///
     /// What is forgotten and was deleted since is a gap; only a group that has never read the topic skips anything.
     /// A place that is not the beginning is taken as a number, because it will be another one at the next assignment.
     fn uncommitted(&self, partition: i32, known: &KnownPartition, (low, high): (i64, i64)) -> Result<Offset> {
         check_end(&self.config, partition, known.applied.unwrap_or_default(), (low, high))?;
-        let skips = self.config.offset_reset == OffsetReset::Latest;
+        let is_latest = self.config.offset_reset == OffsetReset::Latest;
         let (offset, start) = match known.committed {
             Some(committed) if committed < low => return Err(deleted(&self.config, partition, committed, low)),
-            Some(committed) if skips => (committed, Offset::Offset(committed)),
-            None if skips && !self.known.lock().was_read => (high, Offset::Offset(high)),
+            Some(committed) if is_latest => (committed, Offset::Offset(committed)),
+            None if self.skips() => (high, Offset::Offset(high)),
             _ => (low, Offset::Beginning),
         };
         let _ = self.deliveries.send(Delivery::BeginsAt { partition, offset });
@@ -306,6 +316,15 @@ impl GroupContext {
         if let Err(error) = committed {
             tracing::warn!(event = "kafka_commit_failed", %error, "the next owner applies these events again, without effect");
         }
+    }
+}
+
+/// Where a partition begins whose leader does not say what is in it; an offset that is not there is reported later.
+fn unchecked_start(committed: Option<i64>, skips: bool) -> Offset {
+    match committed {
+        Some(committed) => Offset::Offset(committed),
+        None if skips => Offset::End,
+        None => Offset::Beginning,
     }
 }
 
@@ -342,6 +361,13 @@ mod tests {
 
     fn config() -> KafkaConfig {
         KafkaConfig::from_variables(&mut Variables::of(&[]), &[])
+    }
+
+    #[test]
+    fn a_partition_without_a_leader_and_an_offset_keeps_no_other_from_being_read() {
+        assert_eq!(unchecked_start(Some(7), true), Offset::Offset(7));
+        assert_eq!(unchecked_start(None, false), Offset::Beginning);
+        assert_eq!(unchecked_start(None, true), Offset::End);
     }
 
     #[test]

@@ -42,9 +42,7 @@ impl FirstRecords {
         if self.is_decided {
             return Ok(false);
         }
-        let has_event = !prepared.events.is_empty()
-            || !prepared.without_effect.is_empty()
-            || prepared.failed.iter().any(|event| !event.is_no_event());
+        let has_event = !prepared.events.is_empty() || prepared.failed.iter().any(|event| !event.is_no_event());
         let held = std::mem::take(&mut prepared.failed);
         if has_event {
             self.is_decided = true;
@@ -113,7 +111,7 @@ mod tests {
         let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, 1, value)])), index: 0 };
         let position = Position { offset: 1, sequence: 0, is_replay: false };
         let event = InFlight::new(0, Assignment::default(), position, record);
-        event.fail(Failure { handler: None, stage, attempts: 1, error: Error::data("refused") });
+        event.fail(Failure { handler: None, stage, attempts: 1, error: Error::data("refused"), missing: None });
         Arc::new(event)
     }
 
