@@ -20,7 +20,8 @@ async fn a_missing_predecessor_is_waited_for_and_then_given_up_without_slowing_t
     let process = world.start(&["process"]);
     let database = world.mongo().await;
     eventually("the rest is applied", async || document(&database, "users", &id(4_000)).await.is_some()).await;
-    assert_eq!(committed(&world, 2).get(&0), Some(&0), "an offset passed an event that waits");
+    let is_before_it = committed(&world, 2).get(&0).is_none_or(|offset| *offset == 0);
+    assert!(is_before_it, "an offset passed an event that waits");
     produce(&world, world.topic(), &[event(1, 1, USER, "UserCreated", &json!({ "email": "old@example.org" }))]).await;
     eventually("the waiting event is applied", async || {
         let user = document(&database, "users", &id(USER)).await;
