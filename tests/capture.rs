@@ -7,8 +7,8 @@ use tokio_postgres::Client;
 
 use crate::support::envelopes::{NewRecord, produce};
 use crate::support::{
-    DEADLINE, Load, Oracle, OwnStack, Record, World, assert_topic_equals_commits, eventually, http_get, records, slot_as_it_was,
-    topic_end,
+    DEADLINE, Load, Oracle, OwnStack, Record, World, assert_topic_equals_commits, eventually, http_get, records,
+    slot_as_it_was, topic_end,
 };
 
 const PUBLICATION: &str = "debezium_publication";

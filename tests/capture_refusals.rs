@@ -3,9 +3,7 @@
 use tokio_postgres::Client;
 
 use crate::support::envelopes::Topics;
-use crate::support::{
-    DEADLINE, Oracle, OwnStack, World, assert_topic_equals_commits, eventually, records, topic_end,
-};
+use crate::support::{DEADLINE, Oracle, OwnStack, World, assert_topic_equals_commits, eventually, records, topic_end};
 
 const PUBLICATION: &str = "debezium_publication";
 
@@ -80,7 +78,8 @@ async fn a_refused_row_is_named_with_table_key_commit_and_transaction() {
     let finished = world.run(&["capture", "--until", "caught-up"]);
     assert_eq!(finished.code, Some(2), "{finished:?}");
     let failure = finished.failure();
-    let parts = ["activity.event_outbox", row.get::<_, &str>(0), row.get::<_, &str>(1), "commit 0/", "max.message.bytes"];
+    let parts =
+        ["activity.event_outbox", row.get::<_, &str>(0), row.get::<_, &str>(1), "commit 0/", "max.message.bytes"];
     for part in parts {
         assert!(failure.contains(part), "{part} is not in: {failure}");
     }

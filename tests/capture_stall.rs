@@ -26,9 +26,10 @@ async fn paused(test: &str, pauses: u32, pause: Duration) -> Vec<f64> {
         eventually("the load has begun", async || load.written() > 100).await;
         stack.pause(&["kafka"]);
         let paused = Instant::now();
-        eventually("readiness tells of it", async || {
-            matches!(http_get(&address, "/readyz").await, Some((503, why)) if why.contains("Kafka"))
-        })
+        eventually(
+            "readiness tells of it",
+            async || matches!(http_get(&address, "/readyz").await, Some((503, why)) if why.contains("Kafka")),
+        )
         .await;
         assert!(paused.elapsed() < Duration::from_secs(10), "told after {:?}", paused.elapsed());
         tokio::time::sleep(pause.saturating_sub(paused.elapsed())).await;

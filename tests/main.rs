@@ -11,6 +11,8 @@ mod capture;
 mod capture_defaults;
 /// `evp capture` when the server behind the slot, or the topic, is not what it was.
 mod capture_history;
+/// `evp capture`: the keys of records.
+mod capture_keys;
 /// `evp capture` and what the stream does not tell: publications and catalog.
 mod capture_publication;
 /// `evp capture` and rows that the topic does not take.
@@ -19,8 +21,6 @@ mod capture_refusals;
 mod capture_stall;
 /// `evp capture` behind records that others have written.
 mod capture_takeover;
-/// `evp capture`: the keys of records.
-mod capture_keys;
 /// What a user meets first: usage, configuration, and servers that are not as they should be.
 mod cli;
 /// The connector file and `--set`.
@@ -45,13 +45,13 @@ mod process_dead_letters;
 mod process_faults;
 /// `evp process`: the later commit wins.
 mod process_order;
-/// `evp process`: rows that are updated after their events.
-mod process_updates;
 /// `evp process` while a server stands still.
 mod process_paused;
 /// `evp process` on records of another shape.
 mod process_shapes;
 /// `evp process` on a topic that is not the one that was applied.
 mod process_topics;
+/// `evp process`: rows that are updated after their events.
+mod process_updates;
 /// The shape of the source itself.
 mod tidy;

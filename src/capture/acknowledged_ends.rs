@@ -24,7 +24,8 @@ impl AcknowledgedEnds {
         if place.offset < 0 {
             return true;
         }
-        let is_current = |(topic, partition, _): &(String, i32, i64)| *partition == place.partition && topic == place.topic;
+        let is_current =
+            |(topic, partition, _): &(String, i32, i64)| *partition == place.partition && topic == place.topic;
         if !self.current.as_ref().is_some_and(is_current) {
             let known = self.others.remove(&(place.topic.to_owned(), place.partition)).unwrap_or(0);
             let before = self.current.replace((place.topic.to_owned(), place.partition, known));

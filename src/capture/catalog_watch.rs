@@ -87,7 +87,8 @@ pub(super) async fn watch(
         let problem = match looked {
             Ok(look) => {
                 let Some(slot) = look.slot.as_ref().filter(|slot| slot.active_pid.is_some()) else {
-                    let problem = "the stream's slot has no reader there: it is another server than the one that streams";
+                    let problem =
+                        "the stream's slot has no reader there: it is another server than the one that streams";
                     report(options, health, answered, &mut is_told, problem);
                     continue;
                 };

@@ -125,7 +125,8 @@ impl Lineage {
     fn ends_beyond(&self, other: &Self) -> bool {
         self.ends.iter().any(|(topic, ends)| {
             let others = other.ends.get(topic);
-            ends.iter().any(|(partition, end)| others.and_then(|others| others.get(partition)).is_none_or(|other| end > other))
+            ends.iter()
+                .any(|(partition, end)| others.and_then(|others| others.get(partition)).is_none_or(|other| end > other))
         })
     }
 

@@ -200,11 +200,8 @@ impl Pipeline<'_> {
     /// What a table's rows are written with, or nothing if the connector leaves the table out.
     async fn encoder(&self, relation: &Relation) -> Result<Option<TableEncoder>> {
         let client = self.catalog.client().await?;
-        let relations = Relations {
-            settings: &self.options.settings,
-            postgres: &self.options.postgres,
-            catalog: &client,
-        };
+        let relations =
+            Relations { settings: &self.options.settings, postgres: &self.options.postgres, catalog: &client };
         relations.encoder(relation).await
     }
 
@@ -304,53 +301,54 @@ impl Pipeline<'_> {
         };
         let with_tombstones = settings.tombstones_on_delete;
         let encoder = &mut stream.encoder;
-        let written = encoder.encode(table, change, row, with_tombstones, |record: Record<'_>| -> Result<(), WriteError> {
-            let index = next_index;
-            next_index = next_index.saturating_add(1);
-            if index < from_index {
-                return Ok(());
-            }
-            let partition = partition(&record, partition_count, commit_lsn, first_index);
-            if can_be_written {
-                let candidate = Candidate { commit_lsn, index, lsn, xid: context.xid };
-                if partition.is_some_and(|partition| self.tails.holds(record.topic, partition, &candidate)) {
-                    self.meter.dropped_duplicates.increment(1);
+        let written =
+            encoder.encode(table, change, row, with_tombstones, |record: Record<'_>| -> Result<(), WriteError> {
+                let index = next_index;
+                next_index = next_index.saturating_add(1);
+                if index < from_index {
                     return Ok(());
                 }
-            }
-            let mut headers = self.context_headers.clone();
-            if let Some(link) = record.key_change {
-                let (key, value) = link.name_and_value();
-                let linked = OwnedHeaders::new_with_capacity(6).insert(Header { key, value: Some(value) });
-                headers = Some(append(linked, headers.as_ref()));
-            }
-            if self.options.with_position_header {
-                Position { system_identifier, commit_lsn, index }.write(&mut stream.position);
-                let header = Header { key: POSITION_HEADER, value: Some(stream.position.as_slice()) };
-                headers = Some(headers.unwrap_or_default().insert(header));
-            }
-            let refused = self.refused.get(&(commit_lsn, index)).cloned();
-            if let Some(why) = refused.or_else(|| too_large(&self.limits, &record, headers.as_ref())) {
-                return Err(WriteError::Unwritable(Box::new((named(Some(&record), partition, index), why))));
-            }
-            if is_careful {
-                if std::mem::replace(&mut is_alone_sent, true) {
-                    return Err(WriteError::InFlight(index));
+                let partition = partition(&record, partition_count, commit_lsn, first_index);
+                if can_be_written {
+                    let candidate = Candidate { commit_lsn, index, lsn, xid: context.xid };
+                    if partition.is_some_and(|partition| self.tails.holds(record.topic, partition, &candidate)) {
+                        self.meter.dropped_duplicates.increment(1);
+                        return Ok(());
+                    }
                 }
-                self.last_alone = Some(named(Some(&record), partition, index));
-            }
-            *sent_count = sent_count.saturating_add(1);
-            let payload_bytes = record.value.map_or(0, <[u8]>::len);
-            self.acknowledgements.sent(payload_bytes);
-            let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
-            let producer = self.producers.by(stream.lane);
-            producer
-                .send(record.topic, partition, record.key, record.value, headers, ticket)
-                .inspect_err(|_| self.acknowledgements.not_sent(payload_bytes))
-                .map_err(WriteError::Send)?;
-            self.meter.event(record.operation);
-            Ok(())
-        });
+                let mut headers = self.context_headers.clone();
+                if let Some(link) = record.key_change {
+                    let (key, value) = link.name_and_value();
+                    let linked = OwnedHeaders::new_with_capacity(6).insert(Header { key, value: Some(value) });
+                    headers = Some(append(linked, headers.as_ref()));
+                }
+                if self.options.with_position_header {
+                    Position { system_identifier, commit_lsn, index }.write(&mut stream.position);
+                    let header = Header { key: POSITION_HEADER, value: Some(stream.position.as_slice()) };
+                    headers = Some(headers.unwrap_or_default().insert(header));
+                }
+                let refused = self.refused.get(&(commit_lsn, index)).cloned();
+                if let Some(why) = refused.or_else(|| too_large(&self.limits, &record, headers.as_ref())) {
+                    return Err(WriteError::Unwritable(Box::new((named(Some(&record), partition, index), why))));
+                }
+                if is_careful {
+                    if std::mem::replace(&mut is_alone_sent, true) {
+                        return Err(WriteError::InFlight(index));
+                    }
+                    self.last_alone = Some(named(Some(&record), partition, index));
+                }
+                *sent_count = sent_count.saturating_add(1);
+                let payload_bytes = record.value.map_or(0, <[u8]>::len);
+                self.acknowledgements.sent(payload_bytes);
+                let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
+                let producer = self.producers.by(stream.lane);
+                producer
+                    .send(record.topic, partition, record.key, record.value, headers, ticket)
+                    .inspect_err(|_| self.acknowledgements.not_sent(payload_bytes))
+                    .map_err(WriteError::Send)?;
+                self.meter.event(record.operation);
+                Ok(())
+            });
         let rest = match written {
             Ok(()) => None,
             Err(WriteError::InFlight(index)) => Some(Rest { place: place.from(index), obstacle: Obstacle::InFlight }),
@@ -361,7 +359,8 @@ impl Pipeline<'_> {
             }
             Err(WriteError::Encode(_)) if next_index < from_index => None,
             Err(WriteError::Encode(error)) => {
-                let why = format!("{error}; correct the value, or leave the column out with the publication's column list");
+                let why =
+                    format!("{error}; correct the value, or leave the column out with the publication's column list");
                 let name = named(None, None, next_index);
                 Some(Rest { place: place.from(u64::MAX), obstacle: Obstacle::Unwritable { name, why } })
             }
@@ -484,7 +483,10 @@ fn too_large(limits: &RecordLimits, record: &Record<'_>, headers: Option<&OwnedH
     let headers = headers.into_iter().flat_map(|headers| headers.iter());
     let bytes = batch_bytes_alone(record.key, record.value, headers.map(|header| (header.key, header.value)));
     (bytes > limit).then(|| {
-        format!("it takes {bytes} bytes and is larger than the {limit} that topic {} takes; raise its {name}", record.topic)
+        format!(
+            "it takes {bytes} bytes and is larger than the {limit} that topic {} takes; raise its {name}",
+            record.topic
+        )
     })
 }
 

@@ -71,12 +71,7 @@ impl Published {
     /// What is seen now, if nothing has left the publications since.
     ///
     /// `since` is the position of the look before, as a change can commit while a look is taken.
-    pub(crate) fn followed(
-        &self,
-        look: &PublicationLook,
-        since: Lsn,
-        wanted: &Wanted<'_>,
-    ) -> Result<Self, Departure> {
+    pub(crate) fn followed(&self, look: &PublicationLook, since: Lsn, wanted: &Wanted<'_>) -> Result<Self, Departure> {
         let departed = |what: String, tables: Vec<(String, String)>| {
             Err(Departure { what, tables, range: (self.seen_at, look.lsn) })
         };
@@ -136,9 +131,8 @@ impl Published {
             }
             // A new owner changes the row as well; nothing else that does leaves the operations as they are.
             let is_altered = now.row_version != known.row_version && now.owner == known.owner;
-            (is_altered && now.operations == known.operations).then(|| {
-                format!("publication {name} was altered, and its operations may have been fewer for a while")
-            })
+            (is_altered && now.operations == known.operations)
+                .then(|| format!("publication {name} was altered, and its operations may have been fewer for a while"))
         })
     }
 }

@@ -47,7 +47,8 @@ pub(super) struct RowName {
 impl RowName {
     /// For people: what they need to find the row, and no more of it than its key.
     pub(super) fn describe(&self) -> String {
-        let key = self.key.as_deref().map_or_else(|| self.identity_text(), |key| String::from_utf8_lossy(key).into_owned());
+        let key =
+            self.key.as_deref().map_or_else(|| self.identity_text(), |key| String::from_utf8_lossy(key).into_owned());
         let (table, commit, xid) = (&self.table, self.position.commit_lsn, self.xid);
         format!("the row of {table} with key {key} (operation {}, commit {commit}, transaction {xid})", self.operation)
     }

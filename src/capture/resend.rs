@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn what_may_be_stored_outside_of_its_row_is_written_anew() {
-        let columns = vec![column("event_id", "uuid"), column("payload", "jsonb"), column("Note", "character varying(9)")];
+        let columns =
+            vec![column("event_id", "uuid"), column("payload", "jsonb"), column("Note", "character varying(9)")];
         let facts = CatalogTable { columns, primary_key: vec!["event_id".to_owned()] };
         let expected = "UPDATE activity.event_outbox SET payload = payload::text::jsonb, \"Note\" = \"Note\" || ''";
         assert_eq!(statement("activity", "event_outbox", &facts), expected);

@@ -156,7 +156,9 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
         )));
     }
     match confirmed {
-        Some(confirmed) if slot_lsn > confirmed && !(may_be_debezium && evidence.tails.debezium_is_beyond(confirmed)) => {
+        Some(confirmed)
+            if slot_lsn > confirmed && !(may_be_debezium && evidence.tails.debezium_is_beyond(confirmed)) =>
+        {
             Err(refused(format!(
                 "replication slot {slot_name} stands at {slot_lsn}, beyond {confirmed} where evp left it: it was advanced, \
              re-created or read by somebody else; changes between the two may not be in Kafka"

@@ -112,9 +112,13 @@ impl Capture {
 
     /// Producers whose batches the session's topics take.
     fn producers_for(&mut self, prepared: &Prepared) -> Result<Producers> {
-        let known = prepared.limits.batch_bytes(prepared.topics.partition_counts.keys().filter(|topic| {
-            prepared.topics.ends.contains_key(&((*topic).clone(), 0))
-        }));
+        let known = prepared.limits.batch_bytes(
+            prepared
+                .topics
+                .partition_counts
+                .keys()
+                .filter(|topic| prepared.topics.ends.contains_key(&((*topic).clone(), 0))),
+        );
         self.batch_bytes = self.batch_bytes.min(known);
         self.producers()
     }
@@ -201,7 +205,8 @@ impl Capture {
                 companions.abort();
                 if self.acknowledgements.ends().values().any(|end| *end == END_LOST) {
                     // So that the next start refuses it as well, whatever the topic holds by then.
-                    let _ = tokio::time::timeout(GOODBYE_TIMEOUT, confirmer.write_lineage_alone(&self.options.kafka)).await;
+                    let _ =
+                        tokio::time::timeout(GOODBYE_TIMEOUT, confirmer.write_lineage_alone(&self.options.kafka)).await;
                 }
                 Err(error)
             }

@@ -128,10 +128,11 @@ impl TopicEnds<'_> {
         if stable.last.as_ref().is_some_and(|(stable, _)| *stable == offset) {
             return Ok((Some(tail), all.end));
         }
-        let ours = self.reader.fold_tail(topic, partition, first, |found, message| match later_tail(None, message) {
-            Some(tail @ (_, Tail::Ours(_))) => Some(tail),
-            _ => found,
-        })?;
+        let ours =
+            self.reader.fold_tail(topic, partition, first, |found, message| match later_tail(None, message) {
+                Some(tail @ (_, Tail::Ours(_))) => Some(tail),
+                _ => found,
+            })?;
         let last = [stable.last, ours.last].into_iter().flatten().max_by_key(|(offset, _)| *offset);
         Ok((last.map(|(_, tail)| tail), all.end))
     }

@@ -286,7 +286,7 @@ impl Reader {
                 chunk.drop_partitions(&self.consumer.group.context().take_revoked());
                 match polled {
                     Some(Ok(message)) => {
-                        self.consumer.group.context().answered();
+                        self.consumer.group.context().received();
                         chunk.push(&message);
                     }
                     Some(Err(error)) => {
@@ -355,10 +355,7 @@ impl Reader {
                 Ok(())
             }
             _ if fatal => Err(client_error(&format!("reading topic `{topic}`"), &self.config, error)),
-            _ => {
-                self.consumer.group.context().interrupted(error);
-                Ok(())
-            }
+            _ => self.consumer.group.context().interrupted(error),
         }
     }
 }

@@ -113,6 +113,12 @@ pub(crate) fn client_error(what: &str, config: &KafkaConfig, error: KafkaError) 
     if let KafkaError::ClientConfig(_, description, name, _) = &error {
         return Error::configuration(format!("the Kafka property `{name}` is refused: {description}"));
     }
+    // Before anything is sent: two properties that do not go together, or a file that is not what it should be.
+    if let KafkaError::ClientCreation(reason) = &error {
+        return Error::configuration(format!(
+            "{what}: the Kafka client cannot be made with these properties: {reason}"
+        ));
+    }
     let code = error.rdkafka_error_code();
     let (kind, message) = explained(what, &config.bootstrap_servers, code);
     Error::with_source(kind, message, error)
@@ -140,7 +146,9 @@ fn explained(what: &str, servers: &str, code: Option<Code>) -> (ErrorKind, Strin
         ),
         (CodeClass::Transient, Some(Code::SSL)) => (
             ErrorKind::Unavailable,
-            format!("{what}: TLS with Kafka at {servers} fails; check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA_LOCATION"),
+            format!(
+                "{what}: TLS with Kafka at {servers} fails; check KAFKA_SECURITY_PROTOCOL and KAFKA_SSL_CA_LOCATION"
+            ),
         ),
         (CodeClass::Transient, _) => (
             ErrorKind::Unavailable,

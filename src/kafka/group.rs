@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
@@ -17,7 +17,7 @@ use super::consumer::Delivery;
 use super::identity::{Identity, check_end};
 use super::known::{KnownPartition, KnownTopic};
 use crate::config::{KafkaConfig, OffsetReset};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Reaction, Result, TRIES_MAX};
 use crate::telemetry::Health;
 
 /// How long a rebalance waits for events in flight.
@@ -28,6 +28,8 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 const CHECKS_MAX: u32 = 3;
 /// Microseconds after which a broker that has not answered is told of.
 const SILENCE_US: i64 = 5_000_000;
+/// How long an answer that evp does not know may come again and again.
+const UNKNOWN_MAX: Duration = Duration::from_secs(60);
 const LAST_CHECK_TIMEOUT: Duration = Duration::from_secs(1);
 
 pub(crate) type GroupConsumer = BaseConsumer<GroupContext>;
@@ -46,6 +48,9 @@ pub(crate) struct GroupContext {
     assigned: AtomicBool,
     /// Whether Kafka was reported to be out of reach, which is done once.
     unreachable: AtomicBool,
+    /// Since when Kafka answers with an error that evp does not know.
+    unknown_since: Mutex<Option<Instant>>,
+    has_unknown: AtomicBool,
     health: Arc<Health>,
 }
 
@@ -110,6 +115,15 @@ impl ConsumerContext for GroupContext {
     }
 }
 
+/// An outage for as long as it takes, an answer that evp does not know a few times.
+fn is_waited_out(error: &Error, tries: u32) -> bool {
+    match error.kind().reaction() {
+        Reaction::Retry => true,
+        Reaction::RetryBriefly => tries < TRIES_MAX,
+        Reaction::Halt | Reaction::DeadLetter => false,
+    }
+}
+
 impl GroupContext {
     pub(crate) fn new(
         config: &KafkaConfig,
@@ -128,18 +142,39 @@ impl GroupContext {
             revoked: Mutex::new(Vec::new()),
             assigned: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
+            unknown_since: Mutex::new(None),
+            has_unknown: AtomicBool::new(false),
         }
     }
 
     /// Reports an error that librdkafka heals by itself, unless one has been reported since Kafka last answered.
-    pub(crate) fn interrupted(&self, error: KafkaError) {
+    ///
+    /// One that evp does not know is given back once it has lasted too long.
+    pub(crate) fn interrupted(&self, error: KafkaError) -> Result<()> {
+        let error = client_error("reading events", &self.config, error);
+        if error.kind() == ErrorKind::Unknown {
+            self.has_unknown.store(true, Ordering::Relaxed);
+            let since = *self.unknown_since.lock().get_or_insert_with(Instant::now);
+            if since.elapsed() >= UNKNOWN_MAX {
+                return Err(error);
+            }
+        }
         if self.unreachable.swap(true, Ordering::Relaxed) {
             tracing::debug!(event = "kafka_unavailable", %error, "reading is still interrupted");
-            return;
+            return Ok(());
         }
-        let error = client_error("reading events", &self.config, error);
         self.health.set_kafka_obstacle(Some(error.to_string()));
         tracing::warn!(event = "kafka_unavailable", %error, "reading is interrupted and resumes by itself");
+        Ok(())
+    }
+
+    /// A record has come.
+    pub(crate) fn received(&self) {
+        if self.has_unknown.load(Ordering::Relaxed) {
+            *self.unknown_since.lock() = None;
+            self.has_unknown.store(false, Ordering::Relaxed);
+        }
+        self.answered();
     }
 
     /// Kafka has requests and a connection, and says nothing: its machine stands still, or the network swallows everything.
@@ -195,7 +230,7 @@ impl GroupContext {
         let start = loop {
             match self.start_positions(consumer, partitions, tries < CHECKS_MAX) {
                 Ok(start) => break start,
-                Err(error) if error.kind() == ErrorKind::Unavailable && !self.stop.load(Ordering::Relaxed) => {
+                Err(error) if is_waited_out(&error, tries) && !self.stop.load(Ordering::Relaxed) => {
                     if tries == 0 {
                         tracing::warn!(event = "kafka_unavailable", %error, "waiting for the group's offsets");
                     }

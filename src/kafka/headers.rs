@@ -10,7 +10,7 @@ use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Messag
 pub(crate) const DEAD_LETTER_OF: &str = "__connect.errors.topic";
 
 /// The name of the dead-letter topic of `topic`.
-pub(crate) fn dead_letter_topic(topic: &str) -> String {
+pub fn dead_letter_topic(topic: &str) -> String {
     format!("{topic}.dlq")
 }
 

@@ -41,7 +41,13 @@ pub(crate) struct RecordLimits {
 
 impl Default for RecordLimits {
     fn default() -> Self {
-        Self { topics: HashMap::new(), default_bytes: None, request_bytes: REQUEST_BYTES_MAX, is_compressed: false, message_bytes: None }
+        Self {
+            topics: HashMap::new(),
+            default_bytes: None,
+            request_bytes: REQUEST_BYTES_MAX,
+            is_compressed: false,
+            message_bytes: None,
+        }
     }
 }
 
@@ -126,9 +132,7 @@ async fn described(
     }
 }
 
-async fn any_broker(
-    admin: AdminClient<DefaultClientContext>,
-) -> Option<(AdminClient<DefaultClientContext>, i32)> {
+async fn any_broker(admin: AdminClient<DefaultClientContext>) -> Option<(AdminClient<DefaultClientContext>, i32)> {
     tokio::task::spawn_blocking(move || {
         // One broker speaks for all: these settings are those of a cluster, as a rule.
         let metadata = admin.inner().fetch_metadata(None, REQUEST_TIMEOUT).ok()?;
@@ -197,7 +201,8 @@ mod tests {
         let topics = HashMap::from([("small".to_owned(), 64_000), ("large".to_owned(), 9_000_000)]);
         let limits =
             RecordLimits { topics, default_bytes: Some(500_000), request_bytes: 1_000_000, ..RecordLimits::default() };
-        let bytes = |names: &[&str]| limits.batch_bytes(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        let bytes =
+            |names: &[&str]| limits.batch_bytes(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
         assert_eq!((bytes(&["small", "large"]), bytes(&["new"]), bytes(&[])), (64_000, 500_000, 1_000_000));
         assert_eq!(limits.of_topic("small"), (64_000, "max.message.bytes"));
         let (bytes, name) = limits.of_topic("large");

@@ -173,8 +173,7 @@ impl ProducerContext for Context {
             _ if self.is_closing.load(Ordering::Relaxed) => {}
             Ok(message) => {
                 self.has_delivered.store(true, Ordering::Relaxed);
-                let place =
-                    Place { topic: message.topic(), partition: message.partition(), offset: message.offset() };
+                let place = Place { topic: message.topic(), partition: message.partition(), offset: message.offset() };
                 self.sink.delivered(ticket, message.payload_len(), place);
             }
             Err((error, message)) => self.fail(delivery_failure(error.clone(), message.topic(), &self.config)),

@@ -112,8 +112,9 @@ pub async fn look_at_publications(
     let parameters: [&(dyn ToSql + Sync); 4] = [&publications, &at.slot, &at.oids, &at.names];
     let what = "looking at the publications";
     let row = answered(what, config, client.query_one(&statement(version_number), &parameters)).await?;
-    serde_json::from_str(row.get(0))
-        .map_err(|error| Error::with_source(ErrorKind::Protocol, format!("{what}: the answer is not as asked for"), error))
+    serde_json::from_str(row.get(0)).map_err(|error| {
+        Error::with_source(ErrorKind::Protocol, format!("{what}: the answer is not as asked for"), error)
+    })
 }
 
 /// Before version 15 there are no publications of schemas.

@@ -15,11 +15,9 @@ use tokio::sync::OnceCell;
 use super::in_flight::{Failure, InFlight};
 use crate::config::KafkaConfig;
 use crate::error::Result;
-use crate::kafka::headers::DEAD_LETTER_OF;
+use crate::kafka::headers::{DEAD_LETTER_OF, dead_letter_topic};
 use crate::kafka::{client_config, client_error, with_user_properties};
 
-/// Appended to the topic's name.
-const SUFFIX: &str = ".dlq";
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Records of the source topic plus the headers that are added here.
 const MESSAGE_BYTES_MAX: &str = "100000000";
@@ -35,11 +33,6 @@ impl std::fmt::Debug for DeadLetters {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_tuple("DeadLetters").field(&self.topic).finish()
     }
-}
-
-/// The name of the dead-letter topic of `topic`.
-pub fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}{SUFFIX}")
 }
 
 impl DeadLetters {

@@ -35,7 +35,7 @@ use mongodb::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Reaction, Result, TRIES_MAX};
 use crate::kafka::consumer::{self, ConsumerHandle, EndOfPartition};
 use crate::kafka::identity::superseded;
 use crate::mongo::{self, Claims, SourceKey, Store};
@@ -43,8 +43,8 @@ use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
 pub use crate::envelope::decode::EnvelopeOp;
+pub use crate::kafka::headers::dead_letter_topic;
 pub use crate::mongo::{AddOnce, Change, Create, WriteModel};
-pub use dead_letter::dead_letter_topic;
 pub use event::Event;
 pub use handler::{Handler, HandlerRegistry};
 
@@ -218,9 +218,9 @@ async fn connect(
 async fn wait_for<T>(server: &str, health: &Health, mut attempt: impl AsyncFnMut() -> Result<T>) -> Result<T> {
     let mut delay = RETRY_FIRST;
     let mut told = false;
-    loop {
+    for tries in 0_u32.. {
         match attempt().await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
+            Err(error) if error.kind().reaction() == Reaction::Retry || is_tried_again(&error, tries) => {
                 if !std::mem::replace(&mut told, true) {
                     tracing::warn!(event = "server_unavailable", server, %error, "waiting for it");
                     health.set_not_ready(format!("{server}: {error}"));
@@ -231,4 +231,10 @@ async fn wait_for<T>(server: &str, health: &Health, mut attempt: impl AsyncFnMut
         tokio::time::sleep(delay).await;
         delay = delay.saturating_mul(2).min(RETRY_MAX);
     }
+    Err(Error::unavailable(format!("{server} does not answer")))
+}
+
+/// An answer that evp does not know, and that has not come too often yet.
+fn is_tried_again(error: &Error, tries: u32) -> bool {
+    error.kind().reaction() == Reaction::RetryBriefly && tries < TRIES_MAX
 }
