@@ -65,6 +65,24 @@ async fn a_topic_that_takes_smaller_batches_than_usual_gets_them() {
     survives_a_wide_row("refused_300k", 4, 300_000, 310_000, 2_000).await;
 }
 
+/// `cargo test … -- --ignored restart_loop`
+#[tokio::test]
+#[ignore = "takes a quarter of an hour"]
+async fn a_restart_loop_loses_and_repeats_nothing_whatever_the_sizes_limits_backlogs_and_partitions() {
+    let mut number = 0;
+    for limit in [64_000, 300_000, 1_048_588] {
+        for row_bytes in [900_000, 1_150_000, 1_500_000, 3_000_000] {
+            for backlog in [1_000, 25_000] {
+                for partitions in [1, 4] {
+                    number += 1;
+                    eprintln!("{number}: limit {limit}, row {row_bytes}, backlog 2 x {backlog}, {partitions} partitions");
+                    survives_a_wide_row(&format!("refused_{number}"), partitions, limit, row_bytes, backlog).await;
+                }
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_refused_row_is_named_with_table_key_commit_and_transaction() {
     let world = World::new("refused_name").await;
