@@ -75,7 +75,9 @@ async fn a_restart_loop_loses_and_repeats_nothing_whatever_the_sizes_limits_back
             for backlog in [1_000, 25_000] {
                 for partitions in [1, 4] {
                     number += 1;
-                    eprintln!("{number}: limit {limit}, row {row_bytes}, backlog 2 x {backlog}, {partitions} partitions");
+                    eprintln!(
+                        "{number}: limit {limit}, row {row_bytes}, backlog 2 x {backlog}, {partitions} partitions"
+                    );
                     survives_a_wide_row(&format!("refused_{number}"), partitions, limit, row_bytes, backlog).await;
                 }
             }
