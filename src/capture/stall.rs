@@ -21,9 +21,9 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// A pause that people are told of.
 const TOLD_AFTER: Duration = Duration::from_secs(3);
 /// A pause after which Kafka is asked whether it answers.
-const PROBED_AFTER: Duration = Duration::from_secs(4);
+const PROBED_AFTER: Duration = Duration::from_secs(3);
 /// How long Kafka has to have answered, and nothing to have been sent, until a producer counts as stuck.
-const STUCK_AFTER: Duration = Duration::from_secs(3);
+const STUCK_AFTER: Duration = Duration::from_secs(2);
 
 /// Records of one kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -167,6 +167,6 @@ mod tests {
         assert!(!silence.is_stuck(false, requests(0, 8), at(start, 12)), "Kafka itself is away");
         assert!(!silence.is_stuck(true, None, at(start, 13)));
         assert!(!silence.is_stuck(true, requests(0, 8), at(start, 14)));
-        assert!(silence.is_stuck(true, requests(0, 8), at(start, 17)));
+        assert!(silence.is_stuck(true, requests(0, 8), at(start, 16)));
     }
 }
