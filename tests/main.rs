@@ -55,3 +55,5 @@ mod process_topics;
 mod process_updates;
 /// The shape of the source itself.
 mod tidy;
+/// `evp verify`: rows that are odd, gone, or lost.
+mod verify;

@@ -220,5 +220,7 @@ async fn rows_that_commit_in_another_order_than_that_of_their_numbers_are_folded
         let user = document(&world.mongo().await, "users", &users[0]).await.unwrap();
         assert_eq!(user.get_str("username").unwrap(), "reset");
         assert_eq!(records(&world, &format!("{}.dlq", world.topic())), []);
+        let verified = world.run(&["verify"]);
+        assert_eq!(verified.code, Some(0), "{test}: the order of the commits is what is verified: {verified:?}");
     }
 }

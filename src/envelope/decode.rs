@@ -188,13 +188,7 @@ impl<'a> OutboxRow<'a> {
         if text == UNAVAILABLE_VALUE {
             return Err(Error::data("`payload` was not sent by PostgreSQL: the row was updated without it"));
         }
-        if text.len() > PAYLOAD_BYTES_MAX {
-            return Err(Error::data(format!("`payload` is larger than {PAYLOAD_BYTES_MAX} bytes")));
-        }
-        if depth(text.as_bytes()) > PAYLOAD_DEPTH_MAX {
-            return Err(Error::data(format!("`payload` is nested deeper than {PAYLOAD_DEPTH_MAX} levels")));
-        }
-        parse(&text, "`payload`")
+        parse_payload(&text)
     }
 
     /// The fields of `payload` that are integers written with a point or an exponent, which its numbers do not keep exactly.
@@ -256,6 +250,17 @@ impl Column {
 
 fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
     raw.filter(|raw| raw.get() != "null")
+}
+
+/// A payload within the limits of what is applied.
+pub fn parse_payload(text: &str) -> Result<serde_json::Map<String, serde_json::Value>> {
+    if text.len() > PAYLOAD_BYTES_MAX {
+        return Err(Error::data(format!("`payload` is larger than {PAYLOAD_BYTES_MAX} bytes")));
+    }
+    if depth(text.as_bytes()) > PAYLOAD_DEPTH_MAX {
+        return Err(Error::data(format!("`payload` is nested deeper than {PAYLOAD_DEPTH_MAX} levels")));
+    }
+    parse(text, "`payload`")
 }
 
 /// The text, if the value is one; without escapes it is borrowed.

@@ -16,7 +16,7 @@ mod handler;
 mod handlers;
 mod in_flight;
 mod open_events;
-mod order;
+pub(crate) mod order;
 mod prepare;
 mod progress;
 mod settle;

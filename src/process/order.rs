@@ -6,9 +6,9 @@ use crate::mongo::{CommitOrder, EventOrder};
 
 /// The cluster that a header names, and the place in its stream; the epoch is given to it later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Placed {
-    pub(super) system: Option<u64>,
-    pub(super) order: EventOrder,
+pub(crate) struct Placed {
+    pub(crate) system: Option<u64>,
+    pub(crate) order: EventOrder,
 }
 
 /// The place of a record by its header, else by its `source` block; `None` if neither tells one.
@@ -16,7 +16,7 @@ pub(super) struct Placed {
 /// A transaction that committed before the record's own ended at or before the end that `source` names, and the
 /// record's own commit lies beyond both that end and `lsn`. So the higher of the two is not below any earlier commit
 /// and below the own one: it compares rightly with exact commits and with others of its kind.
-pub(super) fn placed(header: Option<&[u8]>, source: &Source<'_>, sequence: i64) -> Option<Placed> {
+pub(crate) fn placed(header: Option<&[u8]>, source: &Source<'_>, sequence: i64) -> Option<Placed> {
     let header = header.and_then(|text| std::str::from_utf8(text).ok()?.parse::<Position>().ok());
     let commit = |commit, within| EventOrder::Commit(CommitOrder { epoch: 0, commit, within, sequence });
     if let Some(position) = header {

@@ -6,14 +6,18 @@ use bson::{Bson, DateTime, Document, doc};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::envelope::number::integer;
+
 /// A row of the outbox, as far as the read models depend on it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct OutboxEntry {
     pub(super) event_id: Uuid,
     pub(super) aggregate_id: String,
     pub(super) event_type: String,
-    pub(super) payload: Value,
+    /// Nothing where it is not an object that can be applied.
+    pub(super) payload: Option<Map<String, Value>>,
     pub(super) created_at_ms: i64,
+    pub(super) sequence_id: i64,
 }
 
 /// The documents that the rows so far call for.
@@ -38,8 +42,8 @@ impl Fold {
     /// Applies a row.
     pub(super) fn apply(&mut self, entry: OutboxEntry) {
         let outcome = match &entry.payload {
-            Value::Object(payload) => self.effect(&entry, payload),
-            _ => Err(format!("the payload of this {} is not an object", entry.event_type)),
+            Some(payload) => self.effect(&entry, payload),
+            None => Err(format!("the payload of this {} is not an object that can be applied", entry.event_type)),
         };
         if let Err(reason) = outcome {
             self.inapplicable.push((entry.event_id, reason));
@@ -130,7 +134,10 @@ fn activity(entry: &OutboxEntry, payload: &Payload) -> Result<Document, String> 
     let allowed_users: Vec<&String> = creator.iter().collect();
     let max_count = match payload.get("max_participants") {
         None | Some(Value::Null) => Bson::Null,
-        Some(number) => Bson::Int64(number.as_i64().ok_or("`max_participants` is not a whole number")?),
+        Some(number @ Value::Number(_)) => {
+            Bson::Int64(integer(&number.to_string()).ok_or("`max_participants` is not a whole number")?)
+        }
+        Some(_) => return Err("`max_participants` is not a number".to_owned()),
     };
     Ok(doc! {
         "_id": &entry.aggregate_id,
@@ -314,8 +321,9 @@ mod tests {
             event_id: Uuid::from_bytes([number; 16]),
             aggregate_id: aggregate.to_owned(),
             event_type: event_type.to_owned(),
-            payload,
+            payload: payload.as_object().cloned(),
             created_at_ms: i64::from(number) * 1_000,
+            sequence_id: i64::from(number),
         }
     }
 

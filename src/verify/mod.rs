@@ -1,29 +1,33 @@
 //! `evp verify`: compares the read models with what the outbox says they must be.
 //!
 //! The expectation is folded from the rows by code of its own, straight from the documented effects and without
-//! the handlers, so that a mistake in a handler shows. Rows are folded in the order of `sequence_id`; run it once
-//! capture and process have caught up, because both sides are read one after the other.
+//! the handlers, so that a mistake in a handler shows. Rows and documents are read side by side, both sorted by id
+//! ([`first_look`]); what differs is folded once more in the order of the commits, with the events that only the topic still
+//! has ([`second_look`]). Run it once capture and process have caught up, because the sides are read one after the other.
 
 mod compare;
 mod dead_letters;
+mod documents;
+mod first_look;
 mod fold;
-mod read_models;
+mod judge;
 mod report;
+mod rows;
+mod second_look;
+mod topic;
 
-use futures_util::TryStreamExt;
+use bson::{Bson, Document, doc};
 use mongodb::Database;
-use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
 use tokio_util::sync::CancellationToken;
 
 pub use report::{Finding, FindingKind, VerifyReport};
 
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig};
 use crate::error::{Error, ErrorKind, Result};
+use crate::mongo;
 use crate::postgres::sql;
-use crate::{mongo, postgres};
 use dead_letters::DeadLetters;
-use fold::{Fold, OutboxEntry};
+use first_look::FirstLook;
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -32,13 +36,9 @@ pub struct VerifyOptions {
     pub postgres: PostgresConfig,
     /// The read models.
     pub mongo: MongoConfig,
-    /// The dead letters.
+    /// The topic and its dead letters.
     pub kafka: KafkaConfig,
 }
-
-const ROWS: &str = "SELECT event_id, aggregate_id::text, event_type, payload, \
-                           floor(extract(epoch FROM created_at) * 1000)::int8 \
-                    FROM activity.event_outbox ORDER BY sequence_id";
 
 /// Compares everything and reports what differs.
 pub async fn run(options: &VerifyOptions, token: &CancellationToken) -> Result<VerifyReport> {
@@ -57,31 +57,6 @@ async fn compare(options: &VerifyOptions, database: &Database) -> Result<VerifyR
             DeadLetters::default()
         }
     };
-    let fold = fold_outbox(options, dead_letters, &mut report).await?;
-    read_models::compare(database, fold, &mut report).await?;
-    Ok(report)
-}
-
-async fn fold_outbox(options: &VerifyOptions, dead_letters: DeadLetters, report: &mut VerifyReport) -> Result<Fold> {
-    let client = sql::connect(&options.postgres).await?;
-    let failed = |error| postgres::sql::query_error("reading the outbox", &options.postgres, error);
-    let rows = client.query_raw(ROWS, std::iter::empty::<&(dyn ToSql + Sync)>()).await.map_err(failed)?;
-    let mut rows = std::pin::pin!(rows);
-    let mut fold = Fold::default();
-    while let Some(row) = rows.try_next().await.map_err(failed)? {
-        let entry = entry_of(&row).map_err(failed)?;
-        report.outbox_events = report.outbox_events.saturating_add(1);
-        if dead_letters.event_ids.contains(&entry.event_id) {
-            fold.set_aside(&entry);
-            report.add(FindingKind::DeadLetter, entry.event_id, format!("{} is a dead letter", entry.event_type));
-        } else {
-            fold.apply(entry);
-        }
-    }
-    for (event_id, reason) in fold.take_inapplicable() {
-        report.add(FindingKind::LostEvent, event_id, format!("{reason}, and it is not among the dead letters"));
-    }
-    report.unknown_events = fold.unknown_events;
     report.dead_letters = dead_letters.records;
     if dead_letters.without_event_id > 0 {
         report.add(
@@ -90,15 +65,63 @@ async fn fold_outbox(options: &VerifyOptions, dead_letters: DeadLetters, report:
             format!("{} dead letters do not name an event", dead_letters.without_event_id),
         );
     }
-    Ok(fold)
+    let client = sql::connect(&options.postgres).await?;
+    let source = (&client, &options.postgres);
+    let mut first = first_look::look(source, database, &dead_letters, &mut report).await?;
+    let statistics = statistics(database).await?;
+    let counts_users = statistics.differ_from(&first);
+    if !first.suspects.is_empty() || counts_users {
+        second_look::look(source, database, &options.kafka, &dead_letters, &mut first, counts_users, &mut report)
+            .await?;
+    }
+    statistics.report(&first, &mut report);
+    Ok(report)
 }
 
-fn entry_of(row: &Row) -> Result<OutboxEntry, tokio_postgres::Error> {
-    Ok(OutboxEntry {
-        event_id: row.try_get(0)?,
-        aggregate_id: row.try_get(1)?,
-        event_type: row.try_get(2)?,
-        payload: row.try_get(3)?,
-        created_at_ms: row.try_get(4)?,
-    })
+/// The counter of all users.
+struct Statistics {
+    total_users: i64,
+    last_updated: Option<bson::DateTime>,
+}
+
+async fn statistics(database: &Database) -> Result<Statistics> {
+    let found = database
+        .collection::<Document>("statistics")
+        .find_one(doc! { "_id": "global_stats" })
+        .await
+        .map_err(|error| mongo::client_error("reading the read models", database.name(), error))?
+        .unwrap_or_default();
+    let total_users = match found.get("total_users") {
+        Some(Bson::Int32(total)) => i64::from(*total),
+        Some(Bson::Int64(total)) => *total,
+        _ => 0,
+    };
+    Ok(Statistics { total_users, last_updated: found.get_datetime("last_updated").ok().copied() })
+}
+
+impl Statistics {
+    fn is_wrong_count(&self, first: &FirstLook) -> bool {
+        let highest = first.total_users.saturating_add(first.total_users_uncertain);
+        !(first.total_users..=highest).contains(&self.total_users)
+    }
+
+    fn is_wrong_date(&self, first: &FirstLook) -> bool {
+        first.total_users_uncertain == 0 && self.last_updated != first.last_updated
+    }
+
+    fn differ_from(&self, first: &FirstLook) -> bool {
+        self.is_wrong_count(first) || self.is_wrong_date(first)
+    }
+
+    fn report(&self, first: &FirstLook, report: &mut VerifyReport) {
+        report.total_users = (first.total_users, self.total_users);
+        if self.is_wrong_count(first) {
+            let message = format!("total_users is {}, but {} users were created", self.total_users, first.total_users);
+            report.add(FindingKind::Count, "global_stats", message);
+        }
+        if self.is_wrong_date(first) {
+            let message = "last_updated is not the date of the last created user".to_owned();
+            report.add(FindingKind::Different, "global_stats", message);
+        }
+    }
 }

@@ -76,6 +76,8 @@ pub struct VerifyReport {
     pub total_users: (i64, i64),
     /// Documents by collection.
     pub collections: BTreeMap<&'static str, CollectionCount>,
+    /// Documents whose rows and records are both gone.
+    pub not_judged: u64,
     /// How many findings there are of each kind.
     pub finding_counts: BTreeMap<FindingKind, u64>,
     /// The first of each kind.
