@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{Headers, Message};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -32,18 +33,18 @@ fn consumer(world: &World) -> BaseConsumer {
 }
 
 /// The first and the next offset of each partition; empty if the topic does not exist.
-fn watermarks(consumer: &BaseConsumer, topic: &str) -> HashMap<i32, (i64, i64)> {
+fn watermarks(consumer: &BaseConsumer, topic: &str) -> KafkaResult<HashMap<i32, (i64, i64)>> {
     // All topics at once, because asking for one by name can create it.
-    let metadata = consumer.fetch_metadata(None, TIMEOUT).expect("Kafka answers");
+    let metadata = consumer.fetch_metadata(None, TIMEOUT)?;
     let found = metadata.topics().iter().find(|known| known.name() == topic);
     let partitions = found.map(|topic| topic.partitions()).unwrap_or_default();
-    let marks = |id: i32| consumer.fetch_watermarks(topic, id, TIMEOUT).expect("Kafka answers");
-    partitions.iter().map(|partition| (partition.id(), marks(partition.id()))).collect()
+    let marks = |id: i32| Ok((id, consumer.fetch_watermarks(topic, id, TIMEOUT)?));
+    partitions.iter().map(|partition| marks(partition.id())).collect()
 }
 
-/// How many records were ever written to a topic; nothing if it does not exist.
+/// How many records were ever written to a topic; nothing if it does not exist, or Kafka does not say.
 pub(crate) fn topic_end(world: &World, topic: &str) -> Option<i64> {
-    let marks = watermarks(&consumer(world), topic);
+    let marks = watermarks(&consumer(world), topic).ok()?;
     (!marks.is_empty()).then(|| marks.values().map(|(_, high)| high).sum())
 }
 
@@ -59,7 +60,7 @@ pub(crate) fn records(world: &World, topic: &str) -> Vec<Record> {
     let consumer = consumer(world);
     let mut ends: HashMap<i32, i64> = HashMap::new();
     let mut assignment = TopicPartitionList::new();
-    for (partition, (low, high)) in watermarks(&consumer, topic) {
+    for (partition, (low, high)) in watermarks(&consumer, topic).expect("Kafka answers") {
         if high > low {
             assignment.add_partition_offset(topic, partition, Offset::Offset(low)).unwrap();
             ends.insert(partition, high);
