@@ -12,7 +12,7 @@ use super::documents::{Documents, by_ids, id_of};
 use super::fold::Fold;
 use super::judge::{judge, miscounted, references};
 use super::report::{FindingKind, VerifyReport};
-use super::rows::Rows;
+use super::rows::{Rows, uuids};
 use crate::config::PostgresConfig;
 use crate::error::Result;
 use crate::postgres::sql::query_error;
@@ -21,6 +21,8 @@ use crate::postgres::sql::query_error;
 pub(super) const COLLECTIONS: [&str; 2] = ["users", "activities"];
 /// References are looked up so many at a time.
 const REFERENCES_MAX: usize = 5_000;
+/// As many aggregates may have a second look; of more, what the rows say is reported.
+const SUSPECTS_MAX: usize = 500_000;
 /// Between two words about how far it is.
 const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -29,6 +31,8 @@ const TOLD_INTERVAL: Duration = Duration::from_secs(10);
 pub(super) struct FirstLook {
     /// Aggregates that do not agree with their rows in the order of `sequence_id`.
     pub(super) suspects: HashSet<String>,
+    /// Findings that have no second look any more.
+    pub(super) unsifted: u64,
     pub(super) total_users: i64,
     /// New users among the dead letters: another handler of the same event may have counted them.
     pub(super) total_users_uncertain: i64,
@@ -60,19 +64,25 @@ pub(super) async fn look(
         }
         found.count(&fold);
         report.unknown_events = report.unknown_events.saturating_add(fold.unknown_events);
-        let is_lost = !fold.take_inapplicable().is_empty();
+        let lost = fold.take_inapplicable();
+        if let Some((event_id, reason)) = lost.first() {
+            found.suspect(&id, (FindingKind::LostEvent, format!("event {event_id}: {reason}")), report);
+        }
         let is_uncertain = fold.uncertain.contains(&id);
         let expected = [fold.users.remove(&id), fold.activities.remove(&id)];
         for ((collection, documents), expected) in COLLECTIONS.into_iter().zip(&mut documents).zip(expected) {
-            let passed = |document| pass(collection, &document, &mut found.suspects, &mut references, report);
+            let passed = |document| pass(collection, &document, &mut found, &mut references, report);
             let actual = documents.at(&id, passed).await?;
             actual.iter().for_each(|actual| see(collection, actual, &mut references, report));
             let count = report.collections.entry(collection).or_default();
             count.expected = count.expected.saturating_add(usize::from(expected.is_some()));
-            if is_lost || (!is_uncertain && judge(collection, expected.as_ref(), actual.as_ref()).is_some()) {
-                found.suspects.insert(id.clone());
-            } else if is_uncertain && actual.is_some() {
-                count.not_compared = count.not_compared.saturating_add(1);
+            if is_uncertain {
+                count.not_compared =
+                    count.not_compared.saturating_add(usize::from(lost.is_empty() && actual.is_some()));
+            } else if lost.is_empty()
+                && let Some(finding) = judge(collection, expected.as_ref(), actual.as_ref())
+            {
+                found.suspect(&id, finding, report);
             }
         }
         if references.len() >= REFERENCES_MAX {
@@ -84,7 +94,7 @@ pub(super) async fn look(
         }
     }
     for (collection, mut documents) in COLLECTIONS.into_iter().zip(documents) {
-        let passed = |document| pass(collection, &document, &mut found.suspects, &mut references, report);
+        let passed = |document| pass(collection, &document, &mut found, &mut references, report);
         documents.rest(passed).await?;
         report.collections.entry(collection).or_default().actual = documents.count;
     }
@@ -93,6 +103,16 @@ pub(super) async fn look(
 }
 
 impl FirstLook {
+    /// An aggregate to look at again; the finding stands as it is if there are too many.
+    fn suspect(&mut self, id: &str, (kind, detail): (FindingKind, String), report: &mut VerifyReport) {
+        if self.suspects.len() < SUSPECTS_MAX {
+            self.suspects.insert(id.to_owned());
+        } else if !self.suspects.contains(id) {
+            self.unsifted = self.unsifted.saturating_add(1);
+            report.add(kind, id, detail);
+        }
+    }
+
     fn count(&mut self, fold: &Fold) {
         self.total_users = self.total_users.saturating_add(fold.total_users);
         self.total_users_uncertain = self.total_users_uncertain.saturating_add(fold.total_users_uncertain);
@@ -104,14 +124,15 @@ impl FirstLook {
 fn pass(
     collection: &'static str,
     document: &Document,
-    suspects: &mut HashSet<String>,
+    found: &mut FirstLook,
     references: &mut Vec<(String, String)>,
     report: &mut VerifyReport,
 ) {
     see(collection, document, references, report);
     match id_of(document) {
         Some(id) => {
-            suspects.insert(id.to_owned());
+            let detail = format!("{collection}: no row creates this document");
+            found.suspect(id, (FindingKind::Unexpected, detail), report);
         }
         None => report.add(FindingKind::Unexpected, collection, "a document's _id is not a text".to_owned()),
     }
@@ -145,8 +166,8 @@ async fn check_references(
     }
     if !missing.is_empty() {
         let statement = "SELECT DISTINCT aggregate_id::text FROM activity.event_outbox \
-                         WHERE event_type::text = 'UserCreated' AND aggregate_id::text = ANY($1)";
-        let rows = client.query(statement, &[&missing]).await;
+                         WHERE event_type::text = 'UserCreated' AND aggregate_id = ANY($1)";
+        let rows = client.query(statement, &[&uuids(&missing)]).await;
         let rows = rows.map_err(|error| query_error("reading the outbox", config, error))?;
         let created: HashSet<String> = rows.iter().map(|row| row.get(0)).collect();
         for (activity, user) in references.iter().filter(|(_, user)| created.contains(user)) {

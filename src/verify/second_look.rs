@@ -29,7 +29,7 @@ use crate::process::Event;
 use crate::process::order::placed;
 
 /// As many aggregates are looked at twice in one reading of the topic.
-const SUSPECTS_MAX: usize = 50_000;
+const PASS_MAX: usize = 50_000;
 /// As many documents are looked for of which the table has no rows.
 const CREATIONS_MAX: usize = 500_000;
 /// As many are fetched at a time.
@@ -60,7 +60,7 @@ pub(super) async fn look(
     let mut suspects: Vec<String> = std::mem::take(&mut first.suspects).into_iter().collect();
     suspects.sort_unstable();
     let mut gone = 0_usize;
-    let mut passes: Vec<&[String]> = suspects.chunks(SUSPECTS_MAX).collect();
+    let mut passes: Vec<&[String]> = suspects.chunks(PASS_MAX).collect();
     if passes.is_empty() && counts_users {
         passes.push(&[]);
     }
@@ -79,6 +79,12 @@ pub(super) async fn look(
     }
     if let Some(first_told) = first_told {
         missing_without_rows((client, config), database, dead_letters, &first_told, report).await?;
+    }
+    if first.unsifted > 0 {
+        report.note(format!(
+            "{} findings are told by the rows alone: too many aggregates differ for a second look at each in the topic",
+            first.unsifted
+        ));
     }
     if gone > 0 {
         report.not_judged = u64::try_from(gone).unwrap_or(u64::MAX);
