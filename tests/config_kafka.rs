@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::envelopes::{NewRecord, event, process, world_with};
-use crate::support::{OwnStack, World, free_address, topic_end};
+use crate::support::{World, free_address, sasl_broker, topic_end};
 
 #[tokio::test]
 async fn security_that_cannot_work_is_told_at_once_with_the_variables() {
@@ -22,22 +22,6 @@ async fn security_that_cannot_work_is_told_at_once_with_the_variables() {
         }
         assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
     }
-}
-
-/// A broker that wants a password on its second listener; its address, and where anybody may enter.
-fn sasl_broker() -> (OwnStack, String) {
-    let [plain, sasl, controller] = [(); 3].map(|()| free_address());
-    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
-    let settings = format!(
-        "listeners=PLAINTEXT://{plain},SASL://{sasl},CONTROLLER://{controller}\n\
-         advertised.listeners=PLAINTEXT://{plain},SASL://{sasl}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-         sasl.enabled.mechanisms=PLAIN\n\
-         listener.name.sasl.plain.sasl.jaas.config=\
-         org.apache.kafka.common.security.plain.PlainLoginModule required user_evp=\"right\";"
-    );
-    let ports = [("EVP_KAFKA_PORT", &*port(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", &*port(&controller))];
-    (OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]), sasl)
 }
 
 #[tokio::test(flavor = "multi_thread")]

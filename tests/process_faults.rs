@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::envelopes::{NewRecord, Topics, committed, event, join_group, produce};
 use crate::support::{
-    OwnStack, ReplicaSet, Running, World, claim_count, eventually, free_address, http_get, records, topic_end,
+    OwnStack, ReplicaSet, Running, World, claim_count, eventually, http_get, records, sasl_broker, topic_end,
 };
 
 /// Events of each test, written at [`RATE`].
@@ -242,18 +242,7 @@ async fn partitions_that_a_member_keeps_in_a_rebalance_while_mongodb_stalls_are_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_for_kafka_end_both_halves_with_the_remedy() {
-    let [plain, sasl, controller] = [(); 3].map(|()| free_address());
-    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
-    let settings = format!(
-        "listeners=PLAINTEXT://{plain},SASL://{sasl},CONTROLLER://{controller}\n\
-         advertised.listeners=PLAINTEXT://{plain},SASL://{sasl}\n\
-         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
-         sasl.enabled.mechanisms=PLAIN\n\
-         listener.name.sasl.plain.sasl.jaas.config=\
-         org.apache.kafka.common.security.plain.PlainLoginModule required user_evp=\"right\";"
-    );
-    let ports = [("EVP_KAFKA_PORT", &*port(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", &*port(&controller))];
-    let _stack = OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]);
+    let (_stack, sasl) = sasl_broker();
     let mut world = World::new("faults_denied").await;
     world.init(1);
     world.set("KAFKA_BOOTSTRAP_SERVERS", sasl);

@@ -26,7 +26,7 @@ pub(crate) use {
     read_models::{claim_count, document, read_models},
     replica_set::ReplicaSet,
     running::{Finished, Running},
-    stack::OwnStack,
+    stack::{OwnStack, sasl_broker},
     world::{World, slot_as_it_was},
 };
 

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
+use super::free_address;
+
 /// A stack started by `compose/native`; dropping it removes the servers and their data.
 pub(crate) struct OwnStack {
     directory: tempfile::TempDir,
@@ -102,4 +104,20 @@ impl Drop for OwnStack {
         // Not asserted: a panic while another one unwinds would hide the first.
         let _ = self.command().arg("wipe").output();
     }
+}
+
+/// A broker that wants a password on its second listener; its address, and where anybody may enter.
+pub(crate) fn sasl_broker() -> (OwnStack, String) {
+    let [plain, sasl, controller] = [(); 3].map(|()| free_address());
+    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
+    let settings = format!(
+        "listeners=PLAINTEXT://{plain},SASL://{sasl},CONTROLLER://{controller}\n\
+         advertised.listeners=PLAINTEXT://{plain},SASL://{sasl}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
+         sasl.enabled.mechanisms=PLAIN\n\
+         listener.name.sasl.plain.sasl.jaas.config=\
+         org.apache.kafka.common.security.plain.PlainLoginModule required user_evp=\"right\";"
+    );
+    let ports = [("EVP_KAFKA_PORT", &*port(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", &*port(&controller))];
+    (OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]), sasl)
 }
