@@ -80,7 +80,7 @@ pub enum Command {
 
     /// Compare the read models with what the outbox rows say they must be
     #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, MONGODB_URI, MONGODB_DATABASE, \
-        KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC (for the dead letters)\n\n\
+        KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC; TMPDIR for the temporary file in which the topic is sorted\n\n\
         Exit codes: 0 equal · 3 differences found · 1 could not compare")]
     Verify(VerifyArguments),
 }

@@ -57,3 +57,5 @@ mod process_updates;
 mod tidy;
 /// `evp verify`: rows that are odd, gone, or lost.
 mod verify;
+/// `evp verify`: rows and records that are rewritten or gone.
+mod verify_history;

@@ -235,7 +235,7 @@ fn is_refusal(error: &KafkaError) -> bool {
 }
 
 /// Errors that librdkafka reports and heals by itself.
-fn is_passing(error: &KafkaError) -> bool {
+pub(crate) fn is_passing(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::Resolve | Code::OperationTimedOut)

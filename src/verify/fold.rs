@@ -1,103 +1,159 @@
-//! From the rows of the outbox to the documents that must exist.
+//! From the events of one aggregate to the documents that must exist.
 
-use std::collections::{HashMap, HashSet};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bson::{Bson, DateTime, Document, doc};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::history::Event;
+use super::record::Content;
+use crate::envelope::decode::parse_payload;
 use crate::envelope::number::integer;
 
-/// A row of the outbox, as far as the read models depend on it.
-#[derive(Debug, Clone)]
-pub(super) struct OutboxEntry {
-    pub(super) event_id: Uuid,
-    pub(super) aggregate_id: String,
-    pub(super) event_type: String,
-    /// Nothing where it is not an object that can be applied.
-    pub(super) payload: Option<Map<String, Value>>,
-    pub(super) created_at_ms: i64,
-    pub(super) sequence_id: i64,
-}
-
-/// The documents that the rows so far call for.
+/// The documents that the events so far call for.
 #[derive(Debug, Default)]
 pub(super) struct Fold {
-    pub(super) users: HashMap<String, Document>,
-    pub(super) activities: HashMap<String, Document>,
-    pub(super) total_users: i64,
-    /// New users among the dead letters: another handler of the same event may have counted them.
-    pub(super) total_users_uncertain: i64,
-    pub(super) last_updated: Option<DateTime>,
-    /// Aggregates with a dead letter; what their documents must be depends on when that is dealt with.
-    pub(super) uncertain: HashSet<String>,
+    id: String,
+    user: Option<Document>,
+    activity: Option<Activity>,
+    pub(super) created_users: i64,
+    pub(super) last_created: Option<DateTime>,
     pub(super) unknown_events: u64,
-    inapplicable: Vec<(Uuid, String)>,
+}
+
+/// Why an event has no effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// The document that it changes does not exist.
+    NoCreation(String),
+    /// No handler can read what is told of it.
+    Content(String),
+}
+
+/// An activity whose lists are still to be put into it.
+#[derive(Debug)]
+struct Activity {
+    document: Document,
+    participants: Vec<Document>,
+    places: HashMap<String, usize>,
+    allowed_users: Vec<String>,
+    allowed: HashSet<String>,
+}
+
+/// What is told of an event.
+struct Entry<'a> {
+    event_id: Uuid,
+    aggregate_id: &'a str,
+    content: &'a Content,
 }
 
 type Payload = Map<String, Value>;
-type Outcome = Result<(), String>;
 
 impl Fold {
-    /// Applies a row.
-    pub(super) fn apply(&mut self, entry: OutboxEntry) {
-        let outcome = match &entry.payload {
-            Some(payload) => self.effect(&entry, payload),
-            None => Err(format!("the payload of this {} is not an object that can be applied", entry.event_type)),
-        };
-        if let Err(reason) = outcome {
-            self.inapplicable.push((entry.event_id, reason));
-            self.uncertain.insert(entry.aggregate_id);
+    pub(super) fn new(id: &str) -> Self {
+        Self { id: id.to_owned(), ..Self::default() }
+    }
+
+    /// Applies an event as the first telling of it that can be applied.
+    pub(super) fn apply(&mut self, event: &Event) -> Result<(), Refusal> {
+        let unreadable = || event.unreadable.clone().unwrap_or_default();
+        let mut refusal = None;
+        let mut is_counted = false;
+        for content in &event.contents {
+            let entry = Entry { event_id: event.id, aggregate_id: &self.id.clone(), content };
+            let outcome = match parse_payload(&content.payload) {
+                Ok(payload) => {
+                    // The counter has a handler of its own, which a wrong field of the user does not stop.
+                    if content.event_type == "UserCreated" && !std::mem::replace(&mut is_counted, true) {
+                        self.created_users = self.created_users.saturating_add(1);
+                        self.last_created = self.last_created.max(Some(date(&entry)));
+                    }
+                    self.effect(&entry, &payload)
+                }
+                Err(error) => Err(Refusal::Content(format!("{}: {error}", content.event_type))),
+            };
+            match outcome {
+                Ok(()) => return Ok(()),
+                Err(reason) => refusal.get_or_insert(reason),
+            };
         }
+        Err(refusal.unwrap_or_else(|| Refusal::Content(unreadable())))
     }
 
-    /// Notes a row that waits among the dead letters.
-    pub(super) fn set_aside(&mut self, entry: &OutboxEntry) {
-        self.uncertain.insert(entry.aggregate_id.clone());
-        if entry.event_type == "UserCreated" {
-            self.total_users_uncertain = self.total_users_uncertain.saturating_add(1);
-        }
+    /// The user and the activity.
+    pub(super) fn into_documents(self) -> [Option<Document>; 2] {
+        [self.user, self.activity.map(Activity::into_document)]
     }
 
-    /// The rows that no handler can have applied, with the reason.
-    pub(super) fn take_inapplicable(&mut self) -> Vec<(Uuid, String)> {
-        std::mem::take(&mut self.inapplicable)
-    }
-
-    fn effect(&mut self, entry: &OutboxEntry, payload: &Payload) -> Outcome {
-        match entry.event_type.as_str() {
+    fn effect(&mut self, entry: &Entry<'_>, payload: &Payload) -> Result<(), Refusal> {
+        let kind = entry.content.event_type.as_str();
+        let refused = |reason: String| Refusal::Content(format!("{kind}: {reason}"));
+        let missing = || Refusal::NoCreation(format!("this {kind} has no creation before it"));
+        match kind {
             "UserCreated" => {
-                // The counter has a handler of its own, which a wrong field of the user does not stop.
-                self.total_users = self.total_users.saturating_add(1);
-                self.last_updated = self.last_updated.max(Some(date(entry)));
-                let document = user(entry, payload)?;
-                self.users.entry(entry.aggregate_id.clone()).or_insert(document);
-                Ok(())
+                let document = user(entry, payload).map_err(refused)?;
+                self.user.get_or_insert(document);
             }
-            "UserUpdated" => update_user(existing(&mut self.users, entry)?, entry, payload),
+            "UserUpdated" => {
+                update_user(self.user.as_mut().ok_or_else(missing)?, entry, payload).map_err(refused)?;
+            }
             "ActivityCreated" => {
-                let document = activity(entry, payload)?;
-                self.activities.entry(entry.aggregate_id.clone()).or_insert(document);
-                Ok(())
+                let activity = activity(entry, payload).map_err(refused)?;
+                self.activity.get_or_insert(activity);
             }
-            "ActivityUpdated" => update_activity(existing(&mut self.activities, entry)?, entry, payload),
-            "ParticipantJoined" => join(existing(&mut self.activities, entry)?, entry, payload),
-            _ => {
-                self.unknown_events = self.unknown_events.saturating_add(1);
-                Ok(())
+            "ActivityUpdated" => {
+                let activity = self.activity.as_mut().ok_or_else(missing)?;
+                update_activity(&mut activity.document, entry, payload).map_err(refused)?;
             }
+            "ParticipantJoined" => {
+                self.activity.as_mut().ok_or_else(missing)?.join(entry, payload).map_err(refused)?;
+            }
+            _ => self.unknown_events = self.unknown_events.saturating_add(1),
         }
+        Ok(())
     }
 }
 
-fn existing<'a>(documents: &'a mut HashMap<String, Document>, entry: &OutboxEntry) -> Result<&'a mut Document, String> {
-    documents
-        .get_mut(&entry.aggregate_id)
-        .ok_or_else(|| format!("this {} has no creation before it in the outbox", entry.event_type))
+impl Activity {
+    fn join(&mut self, entry: &Entry<'_>, payload: &Payload) -> Result<(), String> {
+        let user_id = id(payload, "user_id")?.filter(|id| !id.is_empty()).ok_or("`user_id` is missing")?;
+        let joined = doc! { "user_id": &user_id, "joined_at": date(entry), "status": "confirmed" };
+        match self.places.get(&user_id).and_then(|place| self.participants.get_mut(*place)) {
+            // Someone who joined twice has been there since the first time.
+            Some(known) if known.get_datetime("joined_at").is_ok_and(|at| *at > date(entry)) => *known = joined,
+            Some(_) => {}
+            None => {
+                self.places.insert(user_id.clone(), self.participants.len());
+                self.participants.push(joined);
+            }
+        }
+        self.allow(user_id);
+        touch(&mut self.document, entry);
+        Ok(())
+    }
+
+    fn allow(&mut self, user_id: String) {
+        if self.allowed.insert(user_id.clone()) {
+            self.allowed_users.push(user_id);
+        }
+    }
+
+    fn into_document(mut self) -> Document {
+        let count = i64::try_from(self.participants.len()).unwrap_or(i64::MAX);
+        if let Ok(participants) = self.document.get_document_mut("participants") {
+            participants.insert("current_count", count);
+            participants.insert("list", self.participants);
+        }
+        self.document.insert("allowed_users", self.allowed_users);
+        self.document
+    }
 }
 
-fn user(entry: &OutboxEntry, payload: &Payload) -> Result<Document, String> {
-    let mut document = doc! { "_id": &entry.aggregate_id };
+fn user(entry: &Entry<'_>, payload: &Payload) -> Result<Document, String> {
+    let mut document = doc! { "_id": entry.aggregate_id };
     for field in ["email", "username", "first_name", "last_name"] {
         document.insert(field, text(payload, field)?.unwrap_or(Bson::Null));
     }
@@ -107,12 +163,12 @@ fn user(entry: &OutboxEntry, payload: &Payload) -> Result<Document, String> {
         "name": name,
         "profile": { "bio": profile("bio")?, "avatar_url": profile("avatar_url")? },
         "metadata": new_metadata(entry),
-        "allowed_users": [&entry.aggregate_id],
+        "allowed_users": [entry.aggregate_id],
     });
     Ok(document)
 }
 
-fn update_user(document: &mut Document, entry: &OutboxEntry, payload: &Payload) -> Outcome {
+fn update_user(document: &mut Document, entry: &Entry<'_>, payload: &Payload) -> Result<(), String> {
     let mut changes = Vec::new();
     for field in ["email", "username", "first_name", "last_name"] {
         changes.push((vec![field], text(payload, field)?));
@@ -127,20 +183,18 @@ fn update_user(document: &mut Document, entry: &OutboxEntry, payload: &Payload) 
     Ok(())
 }
 
-fn activity(entry: &OutboxEntry, payload: &Payload) -> Result<Document, String> {
+fn activity(entry: &Entry<'_>, payload: &Payload) -> Result<Activity, String> {
     let plain = |field| Ok::<_, String>(text(payload, field)?.unwrap_or(Bson::Null));
     let located = |flat, field| Ok::<_, String>(text_in(payload, flat, "location", field)?.unwrap_or(Bson::Null));
     let creator = id(payload, "creator_user_id")?;
-    let allowed_users: Vec<&String> = creator.iter().collect();
     let max_count = match payload.get("max_participants") {
         None | Some(Value::Null) => Bson::Null,
-        Some(number @ Value::Number(_)) => {
-            Bson::Int64(integer(&number.to_string()).ok_or("`max_participants` is not a whole number")?)
+        Some(_) => {
+            Bson::Int64(whole_number(entry, "max_participants").ok_or("`max_participants` is not a whole number")?)
         }
-        Some(_) => return Err("`max_participants` is not a number".to_owned()),
     };
-    Ok(doc! {
-        "_id": &entry.aggregate_id,
+    let document = doc! {
+        "_id": entry.aggregate_id,
         "title": plain("title")?,
         "description": plain("description")?,
         "creator_id": &creator,
@@ -155,14 +209,23 @@ fn activity(entry: &OutboxEntry, payload: &Payload) -> Result<Document, String> 
             "end_date": plain("end_date")?,
             "timezone": plain("timezone")?,
         },
-        "participants": { "current_count": 0_i64, "max_count": max_count, "list": [] },
+        "participants": { "max_count": max_count },
         "status": "active",
         "metadata": new_metadata(entry),
-        "allowed_users": allowed_users,
-    })
+    };
+    let (participants, places, allowed_users, allowed) = Default::default();
+    let mut activity = Activity { document, participants, places, allowed_users, allowed };
+    creator.into_iter().for_each(|creator| activity.allow(creator));
+    Ok(activity)
 }
 
-fn update_activity(document: &mut Document, entry: &OutboxEntry, payload: &Payload) -> Outcome {
+/// A number of the payload, however JSON writes it, and exactly.
+fn whole_number(entry: &Entry<'_>, field: &str) -> Option<i64> {
+    let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(&entry.content.payload).ok()?;
+    integer(fields.get(field)?.get())
+}
+
+fn update_activity(document: &mut Document, entry: &Entry<'_>, payload: &Payload) -> Result<(), String> {
     let mut changes = Vec::new();
     for field in ["title", "description", "status"] {
         changes.push((vec![field], text(payload, field)?));
@@ -173,39 +236,6 @@ fn update_activity(document: &mut Document, entry: &OutboxEntry, payload: &Paylo
     apply_changes(document, changes);
     touch(document, entry);
     Ok(())
-}
-
-fn join(document: &mut Document, entry: &OutboxEntry, payload: &Payload) -> Outcome {
-    let user_id = id(payload, "user_id")?.filter(|id| !id.is_empty()).ok_or("`user_id` is missing")?;
-    if let Ok(participants) = document.get_document_mut("participants") {
-        let joined = doc! { "user_id": &user_id, "joined_at": date(entry), "status": "confirmed" };
-        let mut count = 0;
-        if let Ok(list) = participants.get_array_mut("list") {
-            let is_same = |known: &&mut Bson| {
-                known.as_document().is_some_and(|it| it.get_str("user_id").is_ok_and(|known| known == user_id))
-            };
-            match list.iter_mut().find(is_same) {
-                // Someone who joined twice has been there since the first time.
-                Some(known) if joined_at(known) > Some(date(entry)) => *known = joined.into(),
-                Some(_) => {}
-                None => list.push(joined.into()),
-            }
-            count = i64::try_from(list.len()).unwrap_or(i64::MAX);
-        }
-        participants.insert("current_count", count);
-    }
-    if let Ok(allowed_users) = document.get_array_mut("allowed_users") {
-        let user_id = Bson::String(user_id);
-        if !allowed_users.contains(&user_id) {
-            allowed_users.push(user_id);
-        }
-    }
-    touch(document, entry);
-    Ok(())
-}
-
-fn joined_at(participant: &Bson) -> Option<DateTime> {
-    participant.as_document()?.get_datetime("joined_at").ok().copied()
 }
 
 fn apply_changes(document: &mut Document, changes: Vec<(Vec<&str>, Option<Bson>)>) {
@@ -225,16 +255,16 @@ fn apply_changes(document: &mut Document, changes: Vec<(Vec<&str>, Option<Bson>)
     }
 }
 
-fn date(entry: &OutboxEntry) -> DateTime {
-    DateTime::from_millis(entry.created_at_ms)
+fn date(entry: &Entry<'_>) -> DateTime {
+    DateTime::from_millis(entry.content.created_at_ms)
 }
 
-fn new_metadata(entry: &OutboxEntry) -> Document {
+fn new_metadata(entry: &Entry<'_>) -> Document {
     let event_id = entry.event_id.hyphenated().to_string();
     doc! { "created_at": date(entry), "updated_at": date(entry), "source_event_id": event_id }
 }
 
-fn touch(document: &mut Document, entry: &OutboxEntry) {
+fn touch(document: &mut Document, entry: &Entry<'_>) {
     if let Ok(metadata) = document.get_document_mut("metadata") {
         metadata.insert("updated_at", date(entry));
         metadata.insert("last_event_id", entry.event_id.hyphenated().to_string());
@@ -314,70 +344,72 @@ fn valid_point(longitude: f64, latitude: f64) -> Option<(f64, f64)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::verify::history::tests::events;
 
-    fn entry(number: u8, aggregate: &str, event_type: &str, payload: Value) -> OutboxEntry {
-        OutboxEntry {
-            event_id: Uuid::from_bytes([number; 16]),
-            aggregate_id: aggregate.to_owned(),
-            event_type: event_type.to_owned(),
-            payload: payload.as_object().cloned(),
-            created_at_ms: i64::from(number) * 1_000,
-            sequence_id: i64::from(number),
-        }
-    }
-
-    fn folded(entries: impl IntoIterator<Item = OutboxEntry>) -> Fold {
-        let mut fold = Fold::default();
-        entries.into_iter().for_each(|entry| fold.apply(entry));
-        fold
+    fn folded(told: &[(&str, &str)]) -> (Fold, Vec<Refusal>) {
+        let mut fold = Fold::new("id");
+        let refusals = events(told).iter().filter_map(|event| fold.apply(event).err()).collect();
+        (fold, refusals)
     }
 
     #[test]
     fn half_a_name_keeps_the_other_half() {
-        let fold = folded([
-            entry(1, "u", "UserCreated", json!({ "first_name": "Ada", "last_name": "Byron" })),
-            entry(2, "u", "UserUpdated", json!({ "last_name": "Lovelace", "bio": null })),
+        let (fold, _) = folded(&[
+            ("UserCreated", r#"{"first_name":"Ada","last_name":"Byron"}"#),
+            ("UserUpdated", r#"{"last_name":"Lovelace","bio":null}"#),
         ]);
-        let user = &fold.users["u"];
+        assert_eq!((fold.created_users, fold.last_created), (1, Some(DateTime::from_millis(1_000))));
+        let [user, _] = fold.into_documents();
+        let user = user.unwrap();
         assert_eq!(user.get_str("name").unwrap(), "Ada Lovelace");
         let metadata = user.get_document("metadata").unwrap();
         assert_eq!(metadata.get_datetime("created_at").unwrap().timestamp_millis(), 1_000);
         assert_eq!(metadata.get_datetime("updated_at").unwrap().timestamp_millis(), 2_000);
-        assert_eq!((fold.total_users, fold.last_updated), (1, Some(DateTime::from_millis(1_000))));
     }
 
     #[test]
-    fn joining_twice_counts_once() {
-        let user = "AAAAAAAA-0000-4000-8000-000000000001";
-        let fold = folded([
-            entry(1, "a", "ActivityCreated", json!({ "creator_user_id": user, "max_participants": 5 })),
-            entry(2, "a", "ParticipantJoined", json!({ "user_id": user })),
-            entry(3, "a", "ParticipantJoined", json!({ "user_id": user.to_lowercase() })),
+    fn joining_twice_counts_once_and_numbers_are_exact() {
+        let (fold, _) = folded(&[
+            (
+                "ActivityCreated",
+                r#"{"creator_user_id":"AAAAAAAA-0000-4000-8000-000000000001","max_participants":9007199254740993.0}"#,
+            ),
+            ("ParticipantJoined", r#"{"user_id":"AAAAAAAA-0000-4000-8000-000000000001"}"#),
+            ("ParticipantJoined", r#"{"user_id":"aaaaaaaa-0000-4000-8000-000000000001"}"#),
         ]);
-        let participants = fold.activities["a"].get_document("participants").unwrap();
+        let [_, activity] = fold.into_documents();
+        let activity = activity.unwrap();
+        let participants = activity.get_document("participants").unwrap();
         assert_eq!(participants.get_i64("current_count").unwrap(), 1);
-        assert_eq!(participants.get_array("list").unwrap().len(), 1);
-        assert_eq!(fold.activities["a"].get_array("allowed_users").unwrap().len(), 1);
+        assert_eq!(participants.get_i64("max_count").unwrap(), 9_007_199_254_740_993);
+        let joined = participants.get_array("list").unwrap();
+        assert_eq!(joined[0].as_document().unwrap().get_datetime("joined_at").unwrap().timestamp_millis(), 2_000);
+        assert_eq!((joined.len(), activity.get_array("allowed_users").unwrap().len()), (1, 1));
     }
 
     #[test]
-    fn what_cannot_be_applied_is_named_and_makes_its_document_uncertain() {
-        let mut fold = folded([
-            entry(1, "u", "UserUpdated", json!({})),
-            entry(2, "v", "UserCreated", json!({ "email": 5 })),
-            entry(3, "w", "UserCreated", json!("text")),
-            entry(4, "x", "SomethingElse", json!({})),
+    fn what_cannot_be_applied_is_told_from_what_has_nothing_to_change() {
+        let (fold, refusals) = folded(&[
+            ("UserUpdated", "{}"),
+            ("UserCreated", r#"{"email":5}"#),
+            ("ActivityCreated", r#"{"title":"\ud800"}"#),
+            ("SomethingElse", "{}"),
         ]);
-        assert_eq!(fold.take_inapplicable().len(), 3);
-        assert_eq!((fold.uncertain.len(), fold.unknown_events), (3, 1));
-        assert_eq!(fold.total_users, 1, "the counter does not read the email");
+        assert!(
+            matches!(refusals[..], [Refusal::NoCreation(_), Refusal::Content(_), Refusal::Content(_)]),
+            "{refusals:?}"
+        );
+        assert_eq!((fold.created_users, fold.unknown_events), (1, 1), "the counter does not read the email");
     }
 
     #[test]
-    fn a_dead_letter_leaves_the_counter_within_bounds() {
-        let mut fold = Fold::default();
-        fold.set_aside(&entry(1, "u", "UserCreated", json!({})));
-        assert_eq!((fold.total_users, fold.total_users_uncertain), (0, 1));
+    fn a_correction_is_applied_where_the_first_telling_is_refused_and_counts_once() {
+        let mut told = events(&[("UserCreated", r#"{"email":5}"#), ("UserCreated", r#"{"email":"a@b"}"#)]);
+        let correction = told[1].contents.remove(0);
+        told[0].contents.push(correction);
+        let mut fold = Fold::new("id");
+        assert_eq!(fold.apply(&told[0]), Ok(()));
+        assert_eq!(fold.created_users, 1);
+        assert_eq!(fold.into_documents()[0].as_ref().unwrap().get_str("email").unwrap(), "a@b");
     }
 }

@@ -1,33 +1,53 @@
-//! `evp verify`: compares the read models with what the outbox says they must be.
+//! `evp verify`: compares the read models with what the events of the outbox make them.
 //!
-//! The expectation is folded from the rows by code of its own, straight from the documented effects and without
-//! the handlers, so that a mistake in a handler shows. Rows and documents are read side by side, both sorted by id
-//! ([`first_look`]); what differs is folded once more in the order of the commits, with the events that only the topic still
-//! has ([`second_look`]). Run it once capture and process have caught up, because the sides are read one after the other.
+//! The expectation is folded by code of its own, straight from the documented effects and without the handlers, so that
+//! a mistake in a handler shows. Rows, records and documents are read side by side in the order of aggregates' ids
+//! ([`join`]), for which the topic is sorted in a temporary file ([`spill`]); so one aggregate is held at a time. Its events are
+//! those of the table and of the topic together, in the order of their commits ([`history`]). Run it once capture and
+//! process have caught up, because the sides are read one after the other.
 
 mod compare;
 mod dead_letters;
 mod documents;
-mod first_look;
 mod fold;
+mod history;
+mod join;
 mod judge;
+mod record;
 mod report;
 mod rows;
-mod second_look;
+mod spill;
 mod topic;
+mod totals;
+
+use std::time::Duration;
 
 use bson::{Bson, Document, doc};
+use indicatif::{ProgressBar, ProgressStyle};
 use mongodb::Database;
+use rdkafka::message::Message as _;
 use tokio_util::sync::CancellationToken;
 
 pub use report::{Finding, FindingKind, VerifyReport};
 
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig};
+use crate::envelope::POSITION_HEADER;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo;
-use crate::postgres::sql;
+use crate::kafka::headers::{self, DEAD_LETTER_OF};
+use crate::mongo::{self, client_error};
 use dead_letters::DeadLetters;
-use first_look::FirstLook;
+use join::Sides;
+use judge::{COLLECTIONS, Judge};
+use record::{Place, Record, Systems};
+use spill::{Sorted, Spill};
+use topic::{Reach, read_to_end};
+use totals::Totals;
+
+/// Where the clusters that events come from are listed.
+const SOURCES: &str = "evp_sources";
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(200);
+/// Rows or records after which a terminal is told how far it is.
+const TELL_EVERY: u64 = 1_000;
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -43,85 +63,152 @@ pub struct VerifyOptions {
 /// Compares everything and reports what differs.
 pub async fn run(options: &VerifyOptions, token: &CancellationToken) -> Result<VerifyReport> {
     let database = mongo::connect(&options.mongo).await?;
-    let outcome = token.run_until_cancelled(compare(options, &database)).await;
+    let progress = Progress::start();
+    let outcome = token.run_until_cancelled(Box::pin(compare(options, &database, &progress.0, token))).await;
+    drop(progress);
     mongo::close(database.client().clone()).await;
     outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::System, "stopped by a signal before it was done")))
 }
 
-async fn compare(options: &VerifyOptions, database: &Database) -> Result<VerifyReport> {
+async fn compare(
+    options: &VerifyOptions,
+    database: &Database,
+    progress: &ProgressBar,
+    token: &CancellationToken,
+) -> Result<VerifyReport> {
     let mut report = VerifyReport::default();
-    let dead_letters = match dead_letters::read(&options.kafka).await {
-        Ok(dead_letters) => dead_letters,
-        Err(error) => {
-            report.note(format!("dead letters are not looked at: {error}"));
-            DeadLetters::default()
+    let mut dead_letters = DeadLetters::default();
+    let (mut records, mut reach) = (Sorted::empty(), Reach::Nothing);
+    match dead_letters::read(&options.kafka, token).await {
+        Ok(read) => {
+            dead_letters = read;
+            (records, reach) = records_of(options, database, progress, token, &mut report).await?;
         }
-    };
-    report.dead_letters = dead_letters.records;
-    if dead_letters.without_event_id > 0 {
-        report.add(
-            FindingKind::DeadLetter,
-            &options.kafka.topic,
-            format!("{} dead letters do not name an event", dead_letters.without_event_id),
-        );
+        Err(error) if token.is_cancelled() => return Err(error),
+        Err(error) => report.note(format!("neither the topic nor its dead letters are looked at: {error}")),
     }
-    let client = sql::connect(&options.postgres).await?;
-    let source = (&client, &options.postgres);
-    let mut first = first_look::look(source, database, &dead_letters, &mut report).await?;
-    let statistics = statistics(database).await?;
-    let counts_users = statistics.differ_from(&first);
-    if !first.suspects.is_empty() || counts_users {
-        second_look::look(source, database, &options.kafka, &dead_letters, &mut first, counts_users, &mut report)
-            .await?;
+    dead_letters.report(&options.kafka.topic, &mut report);
+    let is_topic_whole = reach == Reach::Whole;
+    let mut judge = Judge { dead_letters, is_topic_whole, totals: Totals::default(), report };
+    let mut sides = Sides::open(&options.postgres, records, database).await?;
+    while let Some(aggregate) = sides.next().await? {
+        if sides.rows.count % TELL_EVERY == 0 {
+            progress.set_message(format!("{} rows", sides.rows.count));
+        }
+        match aggregate.events {
+            Some(events) => judge.judge(&aggregate.id, events, &aggregate.documents),
+            None => judge.pass_over(&aggregate.documents),
+        }
     }
-    statistics.report(&first, &mut report);
-    Ok(report)
+    judge.report.outbox_events = sides.rows.count;
+    report_nameless(&sides, &mut judge.report).await?;
+    judge.totals.compare(database, &mut judge.report).await?;
+    judge.report.note_what_is_not_compared();
+    Ok(judge.report)
 }
 
-/// The counter of all users.
-struct Statistics {
-    total_users: i64,
-    last_updated: Option<bson::DateTime>,
-}
-
-async fn statistics(database: &Database) -> Result<Statistics> {
-    let found = database
-        .collection::<Document>("statistics")
-        .find_one(doc! { "_id": "global_stats" })
+/// The records of the topic in the order of their aggregates; without the topic the rows have to do.
+async fn records_of(
+    options: &VerifyOptions,
+    database: &Database,
+    progress: &ProgressBar,
+    token: &CancellationToken,
+    report: &mut VerifyReport,
+) -> Result<(Sorted, Reach)> {
+    let systems = systems(database).await?;
+    let (config, progress, token) = (options.kafka.clone(), progress.clone(), token.clone());
+    let read = tokio::task::spawn_blocking(move || sort_records(&config, systems, &progress, &token));
+    let read = read
         .await
-        .map_err(|error| mongo::client_error("reading the read models", database.name(), error))?
-        .unwrap_or_default();
-    let total_users = match found.get("total_users") {
-        Some(Bson::Int32(total)) => i64::from(*total),
-        Some(Bson::Int64(total)) => *total,
-        _ => 0,
-    };
-    Ok(Statistics { total_users, last_updated: found.get_datetime("last_updated").ok().copied() })
+        .map_err(|error| Error::with_source(ErrorKind::System, "reading the topic was interrupted", error))?;
+    match read {
+        Ok((_, Reach::Nothing)) => {
+            report.note(format!("topic {} does not exist, so that rows alone count", options.kafka.topic));
+            Ok((Sorted::empty(), Reach::Nothing))
+        }
+        // What Kafka does not give can be done without; this machine's own faults cannot.
+        Err(error) if error.kind() != ErrorKind::System => {
+            report.note(format!("the topic is not looked at: {error}"));
+            Ok((Sorted::empty(), Reach::Nothing))
+        }
+        read => read,
+    }
 }
 
-impl Statistics {
-    fn is_wrong_count(&self, first: &FirstLook) -> bool {
-        let highest = first.total_users.saturating_add(first.total_users_uncertain);
-        !(first.total_users..=highest).contains(&self.total_users)
-    }
-
-    fn is_wrong_date(&self, first: &FirstLook) -> bool {
-        first.total_users_uncertain == 0 && self.last_updated != first.last_updated
-    }
-
-    fn differ_from(&self, first: &FirstLook) -> bool {
-        self.is_wrong_count(first) || self.is_wrong_date(first)
-    }
-
-    fn report(&self, first: &FirstLook, report: &mut VerifyReport) {
-        report.total_users = (first.total_users, self.total_users);
-        if self.is_wrong_count(first) {
-            let message = format!("total_users is {}, but {} users were created", self.total_users, first.total_users);
-            report.add(FindingKind::Count, "global_stats", message);
+fn sort_records(
+    config: &KafkaConfig,
+    mut systems: Systems,
+    progress: &ProgressBar,
+    token: &CancellationToken,
+) -> Result<(Sorted, Reach)> {
+    let failed = |error| {
+        let message =
+            "sorting the topic in a temporary file fails; point TMPDIR to where there is room for its payloads";
+        Error::with_source(ErrorKind::System, message, error)
+    };
+    let (mut spill, mut count) = (Spill::default(), 0_u64);
+    let reach = read_to_end(config, &config.topic, token, |message| {
+        count = count.saturating_add(1);
+        if count % TELL_EVERY == 0 {
+            progress.set_message(format!("{count} records"));
         }
-        if self.is_wrong_date(first) {
-            let message = "last_updated is not the date of the last created user".to_owned();
-            report.add(FindingKind::Different, "global_stats", message);
+        let place = Place {
+            partition: message.partition(),
+            offset: message.offset(),
+            position: headers::value(message, POSITION_HEADER),
+            is_republished: headers::has(message, DEAD_LETTER_OF),
+        };
+        let record = message.payload().and_then(|value| Record::read(value, place, &mut systems));
+        match record {
+            Some(record) => spill.push(record.key(), &record.to_bytes()?).map_err(failed),
+            None => Ok(()),
         }
+    })?;
+    Ok((spill.sorted().map_err(failed)?, reach))
+}
+
+/// The clusters in the order in which process has met them.
+async fn systems(database: &Database) -> Result<Systems> {
+    let found = database.collection::<Document>(SOURCES).find_one(doc! { "_id": "systems" }).await;
+    let found = found.map_err(|error| client_error("reading the read models", database.name(), error))?;
+    let known = found.iter().flat_map(|found| found.get_array("systems").into_iter().flatten());
+    Ok(Systems::new(known.filter_map(Bson::as_i64).map(i64::cast_unsigned).collect()))
+}
+
+/// What has no place in the order of the ids.
+async fn report_nameless(sides: &Sides<'_>, report: &mut VerifyReport) -> Result<()> {
+    if sides.rows.nameless > 0 {
+        let detail = format!("{} rows have no event_id or no aggregate_id", sides.rows.nameless);
+        report.add(FindingKind::LostEvent, "activity.event_outbox", detail);
+    }
+    for (collection, documents) in COLLECTIONS.into_iter().zip(&sides.documents) {
+        let nameless = documents.nameless().await?;
+        let count = report.collections.entry(collection).or_default();
+        count.actual = count.actual.saturating_add(usize::try_from(nameless).unwrap_or(usize::MAX));
+        if nameless > 0 {
+            let detail = format!("the _id of {nameless} documents is not a text");
+            report.add(FindingKind::Unexpected, collection, detail);
+        }
+    }
+    Ok(())
+}
+
+/// Draws on a terminal, and nothing elsewhere; cleared at the end, so that the report starts on a clean line.
+struct Progress(ProgressBar);
+
+impl Progress {
+    fn start() -> Self {
+        let bar = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed_precise} {msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(PROGRESS_INTERVAL);
+        Self(bar)
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }

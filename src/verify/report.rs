@@ -68,7 +68,7 @@ pub struct CollectionCount {
 pub struct VerifyReport {
     /// Rows of the outbox.
     pub outbox_events: u64,
-    /// Rows whose event type has no effect on the read models.
+    /// Events whose type has no effect on the read models.
     pub unknown_events: u64,
     /// Records of the dead-letter topic.
     pub dead_letters: u64,
@@ -76,8 +76,10 @@ pub struct VerifyReport {
     pub total_users: (i64, i64),
     /// Documents by collection.
     pub collections: BTreeMap<&'static str, CollectionCount>,
-    /// Documents whose rows and records are both gone.
+    /// Documents of events whose rows and records are both gone.
     pub not_judged: u64,
+    /// Aggregates of more events than are held in memory.
+    pub too_long: u64,
     /// How many findings there are of each kind.
     pub finding_counts: BTreeMap<FindingKind, u64>,
     /// The first of each kind.
@@ -98,6 +100,31 @@ impl VerifyReport {
         let details = self.findings.entry(kind).or_default();
         if details.len() < DETAILS_MAX {
             details.push(Finding { subject: subject.to_string(), detail });
+        }
+    }
+
+    /// Takes over the findings of another one.
+    pub(super) fn merge(&mut self, other: Self) {
+        for (kind, findings) in other.findings {
+            let counted = other.finding_counts.get(&kind).copied().unwrap_or_default();
+            let count = self.finding_counts.entry(kind).or_default();
+            *count = count.saturating_add(counted);
+            let details = self.findings.entry(kind).or_default();
+            details.extend(findings);
+            details.truncate(DETAILS_MAX);
+        }
+    }
+
+    pub(super) fn note_what_is_not_compared(&mut self) {
+        if self.not_judged > 0 {
+            let count = self.not_judged;
+            self.note(format!("{count} documents are not compared: rows and records of their events are gone"));
+        }
+        if self.too_long > 0 {
+            self.note(format!(
+                "{} aggregates have more events than are held in memory, and are not compared",
+                self.too_long
+            ));
         }
     }
 
@@ -129,7 +156,7 @@ impl VerifyReport {
         for (name, count) in &self.collections {
             text.push_str(&format!("{name:<14}{} documents, {} expected", count.actual, count.expected));
             if count.not_compared > 0 {
-                text.push_str(&format!(", {} not compared because of dead letters", count.not_compared));
+                text.push_str(&format!(", {} not compared", count.not_compared));
             }
             text.push('\n');
         }

@@ -1,88 +1,110 @@
-//! The rows of the outbox, aggregate by aggregate, without holding more than one of them.
+//! The rows of the outbox in the order of their aggregates, one at a time.
 
 use std::pin::Pin;
 
 use futures_util::TryStreamExt;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row, RowStream};
+use tokio_postgres::{Client, Row as SqlRow, RowStream};
 use uuid::Uuid;
 
-use super::fold::OutboxEntry;
+use super::record::{Content, Said};
 use crate::config::PostgresConfig;
-use crate::envelope::decode::parse_payload;
+use crate::envelope::decode::PAYLOAD_BYTES_MAX;
 use crate::error::{Error, Result};
-use crate::postgres::sql::query_error;
+use crate::postgres::sql::{self, query_error};
 
-/// The payload is read as text: what JSON allows and a program cannot hold is judged here, not by the driver.
-const COLUMNS: &str = "SELECT event_id, aggregate_id::text, event_type::text, payload::text, \
-                              floor(extract(epoch FROM created_at) * 1000)::int8, sequence_id::int8 \
-                       FROM activity.event_outbox";
+/// Limits that are right for the application would end a long table half-way. Set for a transaction, so that a pooler between
+/// cannot give the statement another connection.
+const NO_LIMITS: &str = "SELECT set_config(name, '0', true) FROM pg_catalog.pg_settings WHERE name IN \
+                         ('statement_timeout', 'transaction_timeout', 'idle_in_transaction_session_timeout')";
+/// So that the server does not go on sorting for a client that has gone.
+const LOOK_FOR_CLIENT: &str = "SET client_connection_check_interval = '1s'";
 
-/// The rows in the order of their aggregates' ids, and of each aggregate in that of `sequence_id`.
+/// A row.
+#[derive(Debug)]
+pub(super) struct Row {
+    /// As documents hold it.
+    pub(super) aggregate_id: String,
+    pub(super) event_id: Uuid,
+    pub(super) said: Said,
+}
+
+/// All rows.
 pub(super) struct Rows<'a> {
+    /// Ends the connection when dropped.
+    _client: Client,
     stream: Pin<Box<RowStream>>,
-    next: Option<OutboxEntry>,
+    next: Option<Row>,
     config: &'a PostgresConfig,
+    /// How many were read.
+    pub(super) count: u64,
+    /// How many of them name no event or no aggregate.
+    pub(super) nameless: u64,
 }
 
 impl<'a> Rows<'a> {
     /// Starts to read. The server sorts, by an index where there is one, and sends as fast as rows are taken.
-    pub(super) async fn open(client: &Client, config: &'a PostgresConfig) -> Result<Self> {
-        let statement = format!("{COLUMNS} ORDER BY aggregate_id, sequence_id");
-        let rows = client.query_raw(&statement, std::iter::empty::<&(dyn ToSql + Sync)>()).await;
-        let mut rows = Self { stream: Box::pin(rows.map_err(|error| failed(config, error))?), next: None, config };
+    pub(super) async fn open(config: &'a PostgresConfig) -> Result<Self> {
+        let client = sql::connect(config).await?;
+        // Not every platform has it.
+        let _ = client.batch_execute(LOOK_FOR_CLIENT).await;
+        let begin = format!("BEGIN READ ONLY; {NO_LIMITS}");
+        client.batch_execute(&begin).await.map_err(|error| failed(config, error))?;
+        // As text: what JSON allows and no program can hold is judged here, not by the driver. Of a payload that is too
+        // large for any handler only so much is read that this shows.
+        let statement = format!(
+            "SELECT aggregate_id::uuid, event_id::uuid, event_type::text, left(payload::text, {PAYLOAD_BYTES_MAX} + 1), \
+                    CASE WHEN isfinite(created_at) THEN floor(extract(epoch FROM created_at) * 1000)::int8 END \
+             FROM activity.event_outbox ORDER BY aggregate_id::uuid, sequence_id"
+        );
+        let stream = client.query_raw(&statement, std::iter::empty::<&(dyn ToSql + Sync)>()).await;
+        let stream = Box::pin(stream.map_err(|error| failed(config, error))?);
+        let mut rows = Self { _client: client, stream, next: None, config, count: 0, nameless: 0 };
         rows.next = rows.read().await?;
         Ok(rows)
     }
 
-    /// All rows of the next aggregate.
-    pub(super) async fn next_aggregate(&mut self) -> Result<Option<Vec<OutboxEntry>>> {
-        let Some(first) = self.next.take() else { return Ok(None) };
-        let mut entries = vec![first];
-        while let Some(entry) = self.read().await? {
-            if entries.first().is_some_and(|first| first.aggregate_id != entry.aggregate_id) {
-                self.next = Some(entry);
-                break;
-            }
-            entries.push(entry);
+    /// The aggregate of the next row.
+    pub(super) fn peek(&self) -> Option<&str> {
+        self.next.as_ref().map(|row| row.aggregate_id.as_str())
+    }
+
+    /// The next row, if it is one of this aggregate.
+    pub(super) async fn next_of(&mut self, aggregate_id: &str) -> Result<Option<Row>> {
+        if self.peek() != Some(aggregate_id) {
+            return Ok(None);
         }
-        Ok(Some(entries))
+        let next = self.read().await?;
+        Ok(std::mem::replace(&mut self.next, next))
     }
 
-    async fn read(&mut self) -> Result<Option<OutboxEntry>> {
-        let row = self.stream.try_next().await.map_err(|error| failed(self.config, error))?;
-        row.map(|row| entry_of(&row)).transpose().map_err(|error| failed(self.config, error))
+    async fn read(&mut self) -> Result<Option<Row>> {
+        while let Some(row) = self.stream.try_next().await.map_err(|error| failed(self.config, error))? {
+            self.count = self.count.saturating_add(1);
+            match row_of(&row).map_err(|error| failed(self.config, error))? {
+                Some(row) => return Ok(Some(row)),
+                None => self.nameless = self.nameless.saturating_add(1),
+            }
+        }
+        Ok(None)
     }
-}
-
-/// The rows of some aggregates, in the order of `sequence_id`; an id that is no UUID has none.
-pub(super) async fn of_aggregates(
-    client: &Client,
-    config: &PostgresConfig,
-    aggregate_ids: &[String],
-) -> Result<Vec<OutboxEntry>> {
-    let statement = format!("{COLUMNS} WHERE aggregate_id = ANY($1) ORDER BY sequence_id");
-    let rows = client.query(&statement, &[&uuids(aggregate_ids)]).await.map_err(|error| failed(config, error))?;
-    rows.iter().map(entry_of).collect::<Result<_, _>>().map_err(|error| failed(config, error))
-}
-
-/// The column is compared as it is: a cast of it would pass over its index, and read the whole table for each question.
-pub(super) fn uuids(ids: &[String]) -> Vec<Uuid> {
-    ids.iter().filter_map(|id| Uuid::try_parse(id).ok()).collect()
 }
 
 fn failed(config: &PostgresConfig, error: tokio_postgres::Error) -> Error {
     query_error("reading the outbox", config, error)
 }
 
-fn entry_of(row: &Row) -> Result<OutboxEntry, tokio_postgres::Error> {
-    let payload: Option<String> = row.try_get(3)?;
-    Ok(OutboxEntry {
-        event_id: row.try_get(0)?,
-        aggregate_id: row.try_get(1)?,
-        event_type: row.try_get(2)?,
-        payload: payload.and_then(|text| parse_payload(&text).ok()),
-        created_at_ms: row.try_get(4)?,
-        sequence_id: row.try_get(5)?,
+fn row_of(row: &SqlRow) -> std::result::Result<Option<Row>, tokio_postgres::Error> {
+    let ids: (Option<Uuid>, Option<Uuid>) = (row.try_get(0)?, row.try_get(1)?);
+    let (Some(aggregate_id), Some(event_id)) = ids else { return Ok(None) };
+    let said = said(row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+    Ok(Some(Row { aggregate_id: aggregate_id.hyphenated().to_string(), event_id, said }))
+}
+
+fn said(event_type: Option<String>, payload: Option<String>, created_at_ms: Option<i64>) -> Said {
+    Ok(Content {
+        event_type: event_type.ok_or("`event_type` is missing")?,
+        payload: payload.ok_or("`payload` is missing")?,
+        created_at_ms: created_at_ms.ok_or("`created_at` is missing or has no end")?,
     })
 }
