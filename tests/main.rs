@@ -5,6 +5,8 @@
 /// Servers, a world of its own for each test, and the running binary.
 mod support;
 
+/// Both halves on a cluster of two brokers, one of which is away.
+mod brokers;
 /// `evp capture`: killed, cut off, and lied to by its slot.
 mod capture;
 /// `evp capture`: NULL in columns that have a default.

@@ -4,6 +4,7 @@
 kafka_remember() {
     remember EVP_KAFKA_AUTO_CREATE true
     remember EVP_KAFKA_SETTINGS ""
+    remember EVP_KAFKA_CLUSTER_ID ""
     remember_port EVP_KAFKA_PORT
     remember_port EVP_KAFKA_CONTROLLER_PORT
 }
@@ -52,7 +53,8 @@ kafka_create() {
     [[ -f $STACK/data/kafka/meta.properties ]] && return 0
     local id
     # A cluster id is 16 random bytes in URL-safe base64; a leading dash would read as an option.
-    id=$(python3 -c 'import base64, uuid; print("e" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22])')
+    id=$(setting EVP_KAFKA_CLUSTER_ID)
+    [[ -n $id ]] || id=$(python3 -c 'import base64, uuid; print("e" + base64.urlsafe_b64encode(uuid.uuid4().bytes).decode()[1:22])')
     rm -rf "$STACK/data/kafka"
     kafka_java 128m
     "${JAVA[@]}" kafka.tools.StorageTool format -t "$id" -c "$(kafka_config)" >>"$STACK/logs/kafka.log" 2>&1 ||

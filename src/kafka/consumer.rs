@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::consumer::{CommitMode, Consumer};
@@ -19,6 +19,7 @@ use super::chunk::Chunk;
 use super::group::{GroupConsumer, GroupContext, partition_list};
 use super::identity::Identity;
 use super::known::KnownTopic;
+use super::tail::{Isolation, TailReader};
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -34,6 +35,10 @@ const PAUSE_AFTER: Duration = Duration::from_millis(500);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What leaving the group gets, however late it is.
 const STOP_TIMEOUT_MIN: Duration = Duration::from_millis(500);
+
+/// How long a topic must be absent to count as such; a broker that starts does not know its topics at once.
+const ABSENT_FOR: Duration = Duration::from_secs(2);
+const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the thread hands over.
 #[derive(Debug)]
@@ -132,6 +137,8 @@ fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::Client
         .set("queued.min.messages", "10000")
         .set("queued.max.messages.kbytes", "16384")
         .set("statistics.interval.ms", "2000")
+        // How soon partitions are read that were added; librdkafka's default is five minutes.
+        .set("topic.metadata.refresh.interval.ms", "30000")
         .set("allow.auto.create.topics", "false");
     // With the newer protocol the broker decides these three, and librdkafka refuses to be told.
     if config.property(&["group.protocol"]).is_none_or(|protocol| protocol.expose() != "consumer") {
@@ -322,6 +329,26 @@ impl Reader {
         }
     }
 
+    /// Whether a topic that librdkafka misses is there: what it asked may have been a broker that starts. It tells a
+    /// missing topic only once, so somebody must be asked until there is an answer.
+    fn is_there(&self) -> Result<bool> {
+        let tail = TailReader::new(&self.config, Isolation::Uncommitted)?;
+        let asked = Instant::now();
+        while !self.consumer.stop.load(Ordering::Relaxed) {
+            match tail.partition_counts([&self.config.topic]) {
+                Ok(counts) if counts.contains_key(&self.config.topic) => return Ok(true),
+                Ok(_) if asked.elapsed() >= ABSENT_FOR => return Ok(false),
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::Unavailable => {
+                    tracing::debug!(event = "kafka_unavailable", %error, "whether the topic is there cannot be asked");
+                }
+                Err(error) => return Err(error),
+            }
+            std::thread::sleep(ASK_AGAIN);
+        }
+        Ok(true)
+    }
+
     /// Tells errors that librdkafka heals by itself from those that end the work.
     fn report(&self, error: KafkaError) -> Result<()> {
         let topic = &self.config.topic;
@@ -340,6 +367,14 @@ impl Reader {
                 ),
                 error,
             )),
+            Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
+                if !fatal && self.is_there()? =>
+            {
+                tracing::warn!(event = "kafka_topic_unseen", %error, "a broker did not know the topic, which is there");
+                // Asks for the topic now; librdkafka by itself would minutes later.
+                let again = self.consumer.group.subscribe(&[topic.as_str()]);
+                again.map_err(|error| client_error("subscribing", &self.config, error))
+            }
             Some(
                 RDKafkaErrorCode::UnknownTopicOrPartition
                 | RDKafkaErrorCode::UnknownTopic

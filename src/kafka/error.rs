@@ -88,13 +88,15 @@ pub(super) fn classify(code: Code) -> CodeClass {
         | Code::UnknownTopicId
         | Code::FencedMemberEpoch
         | Code::StaleMemberEpoch
+        // What librdkafka says of a partition without a leader: its broker is away or starts.
+        | Code::UnknownPartition
         | Code::RebootstrapRequired => CodeClass::Transient,
         Code::SaslAuthenticationFailed | Code::Authentication => CodeClass::Credentials,
         Code::TopicAuthorizationFailed
         | Code::GroupAuthorizationFailed
         | Code::ClusterAuthorizationFailed
         | Code::TransactionalIdAuthorizationFailed => CodeClass::Denied,
-        Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition => CodeClass::MissingTopic,
+        Code::UnknownTopicOrPartition | Code::UnknownTopic => CodeClass::MissingTopic,
         Code::UnsupportedVersion
         | Code::UnsupportedForMessageFormat
         | Code::UnsupportedFeature
@@ -177,6 +179,7 @@ mod tests {
     #[test]
     fn what_time_heals_is_waited_for_and_an_unknown_code_keeps_its_name() {
         assert_eq!(told(Code::NotLeaderForPartition).kind(), ErrorKind::Unavailable);
+        assert_eq!(told(Code::UnknownPartition).kind(), ErrorKind::Unavailable);
         assert_eq!(told(Code::SaslAuthenticationFailed).kind(), ErrorKind::Denied);
         assert_eq!(told(Code::UnknownTopicOrPartition).kind(), ErrorKind::Missing);
         let unknown = told(Code::PolicyViolation);

@@ -115,12 +115,13 @@ impl ConsumerContext for GroupContext {
     }
 }
 
-/// An outage for as long as it takes, an answer that evp does not know a few times.
+/// An outage for as long as it takes, an answer that evp does not know a few times, and as often one that does not know
+/// the partitions that the group has just been given: brokers that start, or follow another controller, say so.
 fn is_waited_out(error: &Error, tries: u32) -> bool {
     match error.kind().reaction() {
         Reaction::Retry => true,
         Reaction::RetryBriefly => tries < TRIES_MAX,
-        Reaction::Halt | Reaction::DeadLetter => false,
+        Reaction::Halt | Reaction::DeadLetter => error.kind() == ErrorKind::Missing && tries < TRIES_MAX,
     }
 }
 

@@ -59,7 +59,7 @@ impl Identity {
     pub(crate) fn check_whole(&self, known: &KnownTopic) -> Result<()> {
         let consumer = self.connect()?;
         let topic = &self.config.topic;
-        let failed = |error| client_error("looking at the topic", &self.config, error);
+        let failed = |error| not_seen(&self.config, error);
         let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(failed)?;
         let there: Vec<i32> = metadata
             .topics()
@@ -111,7 +111,7 @@ impl Identity {
 
     fn check_one(&self, consumer: &BaseConsumer, partition: i32, witness: &Witness, deadline: Instant) -> Result<()> {
         let (config, topic) = (&self.config, &self.config.topic);
-        let failed = |error| client_error("looking at the topic", config, error);
+        let failed = |error| not_seen(config, error);
         let (low, high) = consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
         check_end(config, partition, witness.offset.saturating_add(1), (low, high))?;
         if witness.offset < low {
@@ -146,12 +146,22 @@ impl Identity {
                 }
                 Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => return Ok(None),
                 Some(Err(error)) if is_final(&error) => {
-                    return Err(client_error("looking at the topic", &self.config, error));
+                    return Err(not_seen(&self.config, error));
                 }
                 Some(_) | None => {}
             }
         }
         Err(Error::unavailable(format!("Kafka does not deliver topic `{}` in time", self.config.topic)))
+    }
+}
+
+/// Why nothing was seen. A topic that a broker does not know may be known in a moment; whether it is gone is told by the
+/// one who reads it.
+fn not_seen(config: &KafkaConfig, error: KafkaError) -> Error {
+    let error = client_error("looking at the topic", config, error);
+    match error.kind() {
+        ErrorKind::Missing => Error::unavailable(format!("Kafka does not know topic `{}` at the moment", config.topic)),
+        _ => error,
     }
 }
 

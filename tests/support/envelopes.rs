@@ -135,6 +135,15 @@ impl Topics {
         assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot be created");
     }
 
+    /// With one partition on each of these brokers.
+    pub(crate) async fn create_at(&self, topic: &str, brokers: &[i32]) {
+        let placed: Vec<&[i32]> = brokers.chunks(1).collect();
+        let count = i32::try_from(brokers.len()).unwrap();
+        let new = NewTopic::new(topic, count, TopicReplication::Variable(&placed));
+        let results = self.0.create_topics([&new], &AdminOptions::new().operation_timeout(Some(TIMEOUT))).await;
+        assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot be created");
+    }
+
     pub(crate) async fn delete(&self, topic: &str) {
         let results = self.0.delete_topics(&[topic], &AdminOptions::new().operation_timeout(Some(TIMEOUT))).await;
         assert!(results.unwrap().iter().all(Result::is_ok), "{topic} cannot be deleted");

@@ -26,7 +26,7 @@ pub(crate) use {
     read_models::{claim_count, document, read_models},
     replica_set::ReplicaSet,
     running::{Finished, Running},
-    stack::{OwnStack, sasl_broker},
+    stack::{OwnStack, first_broker, sasl_broker, second_broker},
     world::{World, slot_as_it_was},
 };
 

@@ -6,6 +6,9 @@ use std::process::{Command, Output};
 
 use super::free_address;
 
+/// Sixteen bytes in URL-safe base64, as Kafka wants them.
+const CLUSTER_OF_TWO: &str = "evp-two-brokers-of-one";
+
 /// A stack started by `compose/native`; dropping it removes the servers and their data.
 pub(crate) struct OwnStack {
     directory: tempfile::TempDir,
@@ -109,7 +112,6 @@ impl Drop for OwnStack {
 /// A broker that wants a password on its second listener; its address, and where anybody may enter.
 pub(crate) fn sasl_broker() -> (OwnStack, String) {
     let [plain, sasl, controller] = [(); 3].map(|()| free_address());
-    let port = |address: &str| address.rsplit(':').next().unwrap().to_owned();
     let settings = format!(
         "listeners=PLAINTEXT://{plain},SASL://{sasl},CONTROLLER://{controller}\n\
          advertised.listeners=PLAINTEXT://{plain},SASL://{sasl}\n\
@@ -118,6 +120,32 @@ pub(crate) fn sasl_broker() -> (OwnStack, String) {
          listener.name.sasl.plain.sasl.jaas.config=\
          org.apache.kafka.common.security.plain.PlainLoginModule required user_evp=\"right\";"
     );
-    let ports = [("EVP_KAFKA_PORT", &*port(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", &*port(&controller))];
+    let ports = [("EVP_KAFKA_PORT", port_of(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", port_of(&controller))];
     (OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]), sasl)
+}
+
+/// A cluster that a second broker can join: PostgreSQL, MongoDB and the first one, and where its controller listens.
+pub(crate) fn first_broker() -> (OwnStack, String) {
+    let controller = free_address();
+    let settings = [("EVP_KAFKA_CLUSTER_ID", CLUSTER_OF_TWO), ("EVP_KAFKA_CONTROLLER_PORT", port_of(&controller))];
+    (OwnStack::up(&["postgres", "kafka", "mongo"], &settings), controller)
+}
+
+/// The second broker, number 2. What the cluster holds already stays with the first one.
+pub(crate) fn second_broker(controller: &str) -> OwnStack {
+    let address = free_address();
+    let settings = format!(
+        "process.roles=broker\nnode.id=2\ncontroller.quorum.voters=1@{controller}\n\
+         listeners=PLAINTEXT://{address}\nadvertised.listeners=PLAINTEXT://{address}"
+    );
+    let settings = [
+        ("EVP_KAFKA_CLUSTER_ID", CLUSTER_OF_TWO),
+        ("EVP_KAFKA_PORT", port_of(&address)),
+        ("EVP_KAFKA_SETTINGS", &settings),
+    ];
+    OwnStack::up(&["kafka"], &settings)
+}
+
+fn port_of(address: &str) -> &str {
+    address.rsplit(':').next().unwrap()
 }
