@@ -206,8 +206,13 @@ impl ConsumerHandle {
 
     /// The id of the cluster; waits for a broker, unless the thread has found out why there will be none.
     pub(crate) async fn cluster_id(&mut self) -> Result<String> {
-        let consumer = Arc::clone(&self.consumer);
-        let fetched = tokio::task::spawn_blocking(move || consumer.group.client().fetch_cluster_id(REQUEST_TIMEOUT));
+        let (consumer, topic) = (Arc::clone(&self.consumer), self.config.topic.clone());
+        let fetched = tokio::task::spawn_blocking(move || {
+            // Before something is requested librdkafka does not connect, and a consumer's first own request comes
+            // after a second (`rd_kafka_cgrp_coord_query`, 2.12); waiting for the id requests nothing.
+            let metadata = consumer.group.fetch_metadata(Some(&topic), REQUEST_TIMEOUT);
+            metadata.ok().and_then(|_| consumer.group.client().fetch_cluster_id(REQUEST_TIMEOUT))
+        });
         let id =
             fetched.await.map_err(|error| Error::with_source(ErrorKind::System, "asking Kafka panicked", error))?;
         let Some(id) = id else {
