@@ -96,8 +96,15 @@ impl Identity {
             // The batch that holds the record is enough.
             .set("fetch.message.max.bytes", "1")
             .set("queued.min.messages", "1")
+            // One record fills the queue, after which librdkafka by default fetches nothing for a second.
+            .set("fetch.queue.backoff.ms", "5")
             .remove("group.instance.id");
-        client.create().map_err(|error| client_error("creating a consumer", &self.config, error))
+        let client: BaseConsumer =
+            client.create().map_err(|error| client_error("creating a consumer", &self.config, error))?;
+        // Connects at once: asked for watermarks first, librdkafka waits a second before it looks for a leader again
+        // (`rd_kafka_topic_partition_list_query_leaders`, 2.12). What fails here fails again below, and is told there.
+        let _ = client.fetch_metadata(Some(&self.config.topic), REQUEST_TIMEOUT);
+        Ok(client)
     }
 
     /// One at a time: a broker that may send little sends records of the first partition only.

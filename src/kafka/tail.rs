@@ -71,7 +71,8 @@ impl TailReader {
             .set("isolation.level", level)
             .set("auto.offset.reset", "error")
             .set("fetch.wait.max.ms", "50")
-            .set("queued.max.messages.kbytes", "16384");
+            .set("queued.max.messages.kbytes", "16384")
+            .set("fetch.queue.backoff.ms", "5");
         with_user_properties(&mut client, config);
         let consumer = client.create().map_err(|error| client_error("creating a consumer", config, error))?;
         Ok(Self { consumer, config: config.clone() })

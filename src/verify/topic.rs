@@ -45,7 +45,10 @@ pub(super) fn read_to_end(
     with_user_properties(&mut client, config);
     // Partitions are assigned by hand: no group is joined, and no offset is ever stored.
     client.set("group.id", "evp-verify").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
-    client.set("queued.max.messages.kbytes", READ_AHEAD_KBYTES).set("fetch.max.bytes", "16777216");
+    client
+        .set("queued.max.messages.kbytes", READ_AHEAD_KBYTES)
+        .set("fetch.queue.backoff.ms", "5")
+        .set("fetch.max.bytes", "16777216");
     let consumer: BaseConsumer = client.create().map_err(failed)?;
     // All topics at once: asking for one by name can create it.
     let metadata = consumer.fetch_metadata(None, METADATA_TIMEOUT).map_err(failed)?;
