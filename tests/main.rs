@@ -45,10 +45,14 @@ mod process;
 mod process_dead_letters;
 /// `evp process` while servers and other members come and go.
 mod process_faults;
+/// `evp process` with handlers of a stranger.
+mod process_handlers;
 /// `evp process`: the later commit wins.
 mod process_order;
 /// `evp process` while a server stands still.
 mod process_paused;
+/// `evp process` while MongoDB refuses whatever is written.
+mod process_server_refusals;
 /// `evp process` on records of another shape.
 mod process_shapes;
 /// `evp process` on a topic that is not the one that was applied.

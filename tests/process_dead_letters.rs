@@ -6,7 +6,7 @@ use bson::{Document, doc};
 use serde_json::{Value, json};
 
 use crate::support::envelopes::{NewRecord, Topics, committed, envelope, event, id, process, produce, row, world_with};
-use crate::support::{document, eventually, produce_raw, records};
+use crate::support::{document, eventually, http_get, produce_raw, records};
 
 const USER: u128 = 1_001;
 
@@ -151,13 +151,17 @@ async fn the_offset_stays_before_a_poison_until_its_dead_letter_is_on_kafka() {
     let world = world_with("proc_dlq", 1, &[good.clone(), poison]).await;
     let (topics, letters) = (Topics::new(&world), format!("{}.dlq", world.topic()));
     topics.create(&letters, 1, &[("max.message.bytes", "2000")]).await;
-    let mut process = world.start(&["process"]);
+    let mut process = world.start(&["process", "--http", "127.0.0.1:0"]);
+    let address = process.event("http_listening").await["address"].as_str().unwrap().to_owned();
     process.event("dead_letter_refused").await;
+    let is_told = async || matches!(http_get(&address, "/readyz").await, Some((503, why)) if why.contains(&letters));
+    eventually("readiness tells of it", is_told).await;
     // What comes after it does not have to wait for it.
     let small = NewRecord { value: Some(b"not json".to_vec()), ..NewRecord::default() };
     produce(&world, world.topic(), &[event(0, 2, 4_000, "UserCreated", &json!({})), small]).await;
     let database = world.mongo().await;
     eventually("the other dead letter is written", async || !records(&world, &letters).is_empty()).await;
+    assert!(is_told().await, "one that is taken hides one that is not");
     eventually("the rest is applied", async || document(&database, "users", &id(4_000)).await.is_some()).await;
     eventually("what is before it is committed", async || committed(&world, 1).get(&0) == Some(&1)).await;
     let mut again = world.command(&["process"]);

@@ -3,6 +3,7 @@
 
 mongo_remember() {
     remember EVP_MONGO_REPLSET 1
+    remember EVP_MONGO_TEST_COMMANDS 0
     remember EVP_MONGO_DATABASE activity_read
     remember_port EVP_MONGO_PORT
 }
@@ -13,13 +14,14 @@ mongo_is_to_join() { [[ $(setting EVP_MONGO_REPLSET) == join ]]; }
 # With a smaller cache MongoDB evicts in bursts of tens of milliseconds that take both processors. The history of old
 # versions, by default of five minutes, serves reads of the past alone and costs a sixth of its processor time.
 mongo_start() {
-    local -a replica_set=()
-    if mongo_is_replica_set; then replica_set=(--replSet rs0); fi
+    local -a options=()
+    if mongo_is_replica_set; then options=(--replSet rs0); fi
     # What a frozen member has not asked for does not wait for it in a socket either.
-    if mongo_is_to_join; then replica_set+=(--setParameter oplogFetcherUsesExhaust=false); fi
+    if mongo_is_to_join; then options+=(--setParameter oplogFetcherUsesExhaust=false); fi
+    if [[ $(setting EVP_MONGO_TEST_COMMANDS) == 1 ]]; then options+=(--setParameter enableTestCommands=1); fi
     mkdir -p "$STACK/data/mongo"
     launch mongo "$(mongo_home)/mongod" --dbpath "$STACK/data/mongo" --bind_ip 127.0.0.1 --port "$(setting EVP_MONGO_PORT)" \
-        --wiredTigerCacheSizeGB 2 --setParameter minSnapshotHistoryWindowInSeconds=5 --nounixsocket "${replica_set[@]}"
+        --wiredTigerCacheSizeGB 2 --setParameter minSnapshotHistoryWindowInSeconds=5 --nounixsocket "${options[@]}"
 }
 
 mongo_ready() {

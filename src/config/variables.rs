@@ -56,11 +56,10 @@ impl Variables {
         variables
     }
 
-    /// Variables given directly, for tests.
-    #[cfg(test)]
-    pub(crate) fn of(pairs: &[(&str, &str)]) -> Self {
+    /// Variables given by a program that embeds evp; neither its environment nor any `.env` is read.
+    pub fn of(pairs: &[(&str, &str)]) -> Self {
         let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        Self::from_parts(pairs, Path::new("/nonexistent/.env"))
+        Self { environment: pairs.collect(), ..Self::default() }
     }
 
     /// Notes a mistake; `sentence` names the variable and the remedy.

@@ -25,7 +25,7 @@ struct Effects<'a> {
 ///
 /// Offsets are taken to count from 0; bounds on the size of a command are left to the caller.
 pub fn commands(models: &[WriteModel]) -> Result<Vec<RawDocumentBuf>> {
-    let partition = PartitionPaths::new(0, 0);
+    let partition = PartitionPaths::new(0, 0, 0);
     let mut by_collection: BTreeMap<&str, Effects<'_>> = BTreeMap::new();
     for (model, offset) in models.iter().zip(0_i64..) {
         let Effects { creates, folds, places } = by_collection.entry(model.collection()).or_default();

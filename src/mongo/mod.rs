@@ -6,6 +6,7 @@ mod commands;
 mod epochs;
 mod failure;
 mod fold;
+mod generations;
 mod lists;
 mod order;
 mod pipeline;
@@ -32,6 +33,7 @@ pub(crate) use claims::{Claim, Claims, Digest, EVERY_HANDLER, FailedAt, FailedEv
 pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use failure::client_error;
 pub(crate) use fold::{Fold, Form, Position};
+pub(crate) use generations::{Generations, generations};
 pub(crate) use order::{CommitOrder, EventOrder};
 pub(crate) use pipeline::PartitionPaths;
 pub(crate) use sources::{Source, SourceKey, accept_topic, note_applied, source};

@@ -12,16 +12,19 @@ use bson::Bson;
 /// The names under which one partition keeps its bookkeeping in documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PartitionPaths {
-    /// `<source>p<partition>`.
+    /// `<source>p<partition>`, and `g<generation>` behind it for handlers that are not of the first.
     pub(crate) key: String,
     watermark: String,
     watermark_reference: String,
 }
 
 impl PartitionPaths {
-    /// The names for a partition of the topic that has the small number `source`.
-    pub(crate) fn new(source: i32, partition: i32) -> Self {
-        let key = format!("{source}p{partition}");
+    /// The names for a partition of the topic that has the small number `source`, and handlers of one generation.
+    pub(crate) fn new(source: i32, partition: i32, generation: i32) -> Self {
+        let key = match generation {
+            0 => format!("{source}p{partition}"),
+            later => format!("{source}p{partition}g{later}"),
+        };
         let watermark = format!("_evp.wm.{key}");
         Self { watermark_reference: format!("${watermark}"), watermark, key }
     }

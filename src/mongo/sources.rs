@@ -179,7 +179,7 @@ fn witness_of_bson(noted: &Bson) -> Option<Witness> {
     Some(Witness { offset: noted.get_i64("offset").ok()?, digest })
 }
 
-fn is_duplicate(error: &mongodb::error::Error) -> bool {
+pub(super) fn is_duplicate(error: &mongodb::error::Error) -> bool {
     use mongodb::error::{ErrorKind, WriteFailure};
     matches!(error.kind.as_ref(), ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
 }

@@ -4,12 +4,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Bson, Document, RawBsonRef, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
 use mongodb::Database;
 use parking_lot::Mutex;
 
-use super::failure::{CodeClass, DUPLICATE_KEY, classify_code, client_error, error_class};
+use super::claims::CLAIMS;
+use super::failure::{CodeClass, DUPLICATE_KEY, classify_code, client_error, error_class, refusal};
 use super::sources::SOURCES;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
@@ -21,6 +22,12 @@ const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the server may wait for the write concern before it says so.
 const WRITE_CONCERN_TIMEOUT_MS: i32 = 20_000;
+/// The id of what is inserted to see whether anything can be.
+const PROBE: &str = "probe";
+/// A refusal once is none.
+const REFUSED_TRIES: u32 = 2;
+/// How often a command is sent whose refusal evp does not know, before it is asked whether the server takes others.
+const UNKNOWN_TRIES: u32 = 3;
 const BACKOFF_FIRST: Duration = Duration::from_millis(50);
 const BACKOFF_MAX: Duration = Duration::from_secs(2);
 
@@ -64,7 +71,7 @@ impl WriteError {
     pub(crate) fn to_error(&self) -> Error {
         let kind = match classify_code(self.code) {
             CodeClass::Unknown | CodeClass::Transient => ErrorKind::Unavailable,
-            CodeClass::Denied => ErrorKind::Denied,
+            CodeClass::Denied | CodeClass::Forbidden => ErrorKind::Denied,
             CodeClass::Unsupported => ErrorKind::Unsupported,
             CodeClass::Refused => ErrorKind::Data,
         };
@@ -81,6 +88,12 @@ impl WriteError {
             _ => Error::new(kind, format!("MongoDB refuses the write with code {code}")),
         }
     }
+}
+
+/// A command without an answer, or with none that says what became of its writes.
+struct FailedCommand {
+    class: CodeClass,
+    error: Error,
 }
 
 /// The database of the read models, and whether it answers.
@@ -103,27 +116,34 @@ impl Store {
         &self.database
     }
 
-    /// Runs a write command, waiting out whatever time heals.
+    /// Runs a write command, waiting out whatever time or an administrator heals.
     ///
     /// Because a command may have been applied although its answer was lost, it must be one that is
-    /// harmless when repeated.
+    /// harmless when repeated. [`ErrorKind::Data`] is its own fault: the server takes other writes.
     pub(crate) async fn write(&self, command: &RawDocumentBuf) -> Result<Reply> {
-        let mut delay = BACKOFF_FIRST;
+        let (mut delay, mut refusals) = (BACKOFF_FIRST, 0_u32);
         loop {
             let cause = match self.attempt(command).await {
-                Ok(reply) => {
-                    let transient =
-                        reply.write_errors.iter().find(|error| classify_code(error.code) == CodeClass::Transient);
-                    match transient {
-                        Some(error) => error.to_error(),
-                        None => {
-                            self.answered();
-                            return Ok(reply);
+                Ok(reply) => match self.waits_for(&reply, command).await {
+                    Some(cause) => cause,
+                    None => {
+                        self.answered();
+                        return Ok(reply);
+                    }
+                },
+                Err(failed) => {
+                    refusals = refusals.saturating_add(1);
+                    match failed.class {
+                        CodeClass::Transient | CodeClass::Forbidden => failed.error,
+                        CodeClass::Denied | CodeClass::Unsupported => return Err(failed.error),
+                        CodeClass::Refused if refusals < REFUSED_TRIES => continue,
+                        CodeClass::Unknown if refusals < UNKNOWN_TRIES => failed.error,
+                        CodeClass::Unknown | CodeClass::Refused if self.takes_others(command).await => {
+                            return Err(failed.error);
                         }
+                        CodeClass::Unknown | CodeClass::Refused => failed.error,
                     }
                 }
-                Err(error) if error.kind() == ErrorKind::Unavailable => error,
-                Err(error) => return Err(error),
             };
             self.unanswered(&cause);
             tokio::time::sleep(delay).await;
@@ -131,20 +151,61 @@ impl Store {
         }
     }
 
-    async fn attempt(&self, command: &RawDocumentBuf) -> Result<Reply> {
+    /// Why an answered command has to be sent again: a write of it may be taken later.
+    async fn waits_for(&self, reply: &Reply, command: &RawDocumentBuf) -> Option<Error> {
+        let first = |class| reply.write_errors.iter().find(|error| classify_code(error.code) == class);
+        if let Some(transient) = first(CodeClass::Transient) {
+            return Some(transient.to_error());
+        }
+        let unknown = first(CodeClass::Unknown)?;
+        (!self.takes_others(command).await).then(|| unknown.to_error())
+    }
+
+    /// Whether the server takes a write of the same kind that has nothing to do with any event. If it does not, no event
+    /// is to blame for a refusal.
+    async fn takes_others(&self, command: &RawDocumentBuf) -> bool {
+        let probe = match command.iter().next() {
+            Some(Ok((name, RawBsonRef::String(collection)))) if name.as_str() == "update" => {
+                // Matches nothing; ids are never null.
+                let change = doc! { "q": { "_id": Bson::Null }, "u": { "$set": { "_evp.probe": 0 } } };
+                one_statement("update", collection, "updates", change)
+            }
+            _ => one_statement("insert", CLAIMS, "documents", doc! { "_id": PROBE, "at": bson::DateTime::now() }),
+        };
+        let Ok(probe) = probe else { return true };
+        let reply = self.attempt(&probe).await;
+        let is_taken = reply.is_ok_and(|reply| reply.write_errors.iter().all(WriteError::is_taken_id));
+        if is_taken
+            && let Ok(removal) = one_statement("delete", CLAIMS, "deletes", doc! { "q": { "_id": PROBE }, "limit": 1 })
+        {
+            // Left behind it expires like a claim.
+            let _ = self.attempt(&removal).await;
+        }
+        is_taken
+    }
+
+    async fn attempt(&self, command: &RawDocumentBuf) -> std::result::Result<Reply, FailedCommand> {
         let command = self.database.run_raw_command(command.clone());
+        let transient = |error| FailedCommand { class: CodeClass::Transient, error };
         match tokio::time::timeout(COMMAND_TIMEOUT, self.patiently(command.into_future())).await {
-            Err(_elapsed) => Err(Error::unavailable(format!(
+            Err(_elapsed) => Err(transient(Error::unavailable(format!(
                 "MongoDB at {} did not answer within {} s",
                 self.address,
                 COMMAND_TIMEOUT.as_secs()
-            ))),
-            Ok(Err(error)) if error_class(&error) == CodeClass::Unknown => {
-                Err(Error::with_source(ErrorKind::Data, "MongoDB refuses the command", error))
+            )))),
+            Ok(Err(error)) => {
+                let class = error_class(&error);
+                let error = match class {
+                    CodeClass::Refused | CodeClass::Unknown => Error::data(refusal(&self.address, &error)),
+                    _ => client_error("writing read models", &self.address, error),
+                };
+                Err(FailedCommand { class, error })
             }
-            Ok(Err(error)) => Err(client_error("writing read models", &self.address, error)),
             Ok(Ok(document)) => {
-                let reply = parse_reply(&document)?;
+                let reply = parse_reply(&document).map_err(|error| match error.kind() {
+                    ErrorKind::Unavailable => transient(error),
+                    _ => FailedCommand { class: CodeClass::Unsupported, error },
+                })?;
                 self.has_terms.store(reply.term.is_some(), Ordering::Relaxed);
                 Ok(reply)
             }
@@ -201,12 +262,16 @@ impl Store {
                     self.answered();
                     return Ok(documents);
                 }
-                Ok(Err(error)) => client_error("reading", &self.address, error),
+                Ok(Err(error)) => {
+                    let waits = error_class(&error) == CodeClass::Forbidden;
+                    let cause = client_error("reading", &self.address, error);
+                    if !waits && cause.kind() != ErrorKind::Unavailable {
+                        return Err(cause);
+                    }
+                    cause
+                }
                 Err(_elapsed) => Error::unavailable(format!("MongoDB at {} did not answer in time", self.address)),
             };
-            if cause.kind() != ErrorKind::Unavailable {
-                return Err(cause);
-            }
             self.unanswered(&cause);
             tokio::time::sleep(delay).await;
             delay = delay.saturating_mul(2).min(BACKOFF_MAX);
@@ -269,6 +334,12 @@ pub(crate) fn begin_command(name: &str, collection: &str, durability: Durability
     }
     writer.end();
     writer
+}
+
+fn one_statement(name: &str, collection: &str, field: &str, statement: Document) -> Result<RawDocumentBuf> {
+    let mut writer = begin_command(name, collection, Durability::Primary, 256);
+    writer.value(field, &Bson::Array(vec![Bson::Document(statement)]));
+    writer.finish()
 }
 
 fn parse_reply(document: &Document) -> Result<Reply> {

@@ -171,7 +171,7 @@ mod tests {
         writer.begin_array("updates");
         let fold = Fold::new(at(order), change);
         assert!(is_usual(&fold));
-        write_statement(&fold, &mut writer, &PartitionPaths::new(1, 0));
+        write_statement(&fold, &mut writer, &PartitionPaths::new(1, 0, 0));
         let written = Document::try_from(writer.finish().unwrap()).unwrap();
         written.get_array("updates").unwrap()[0].as_document().unwrap().clone()
     }

@@ -136,23 +136,25 @@ impl<'a> CollectionWork<'a> {
         }
     }
 
-    /// Folds what one partition changes in one document, in the order of the effects.
+    /// Folds what one partition changes in one document by handlers of one generation, in the order of the effects.
     fn fold(&self, indexes: &[usize]) -> Vec<Statement<'a>> {
         let mut statements: Vec<Statement<'a>> = Vec::with_capacity(indexes.len());
-        let mut places: HashMap<(&str, i32), usize> = HashMap::with_capacity(indexes.len());
-        let mut paths: HashMap<i32, PartitionPaths> = HashMap::new();
+        let mut places: HashMap<(&str, i32, i32), usize> = HashMap::with_capacity(indexes.len());
+        let mut paths: HashMap<(i32, i32), PartitionPaths> = HashMap::new();
         for index in indexes {
             let Some(effect) = self.effects.get(*index) else { continue };
             let WriteModel::Change(change) = &effect.model else { continue };
-            let partition = effect.event.partition;
-            let place = *places.entry((change.id.as_str(), partition)).or_insert(statements.len());
+            let (partition, generation) = (effect.event.partition, effect.handler.1);
+            let place = *places.entry((change.id.as_str(), partition, generation)).or_insert(statements.len());
             match statements.get_mut(place) {
                 Some(statement) => {
                     statement.fold.push(effect.event.position, change);
                     statement.indexes.push(*index);
                 }
                 None => {
-                    let paths = paths.entry(partition).or_insert_with(|| PartitionPaths::new(self.source, partition));
+                    let paths = paths
+                        .entry((partition, generation))
+                        .or_insert_with(|| PartitionPaths::new(self.source, partition, generation));
                     let fold = Fold::new(effect.event.position, change);
                     let statement =
                         Statement { partition: paths.clone(), fold, form: Form::Exact, indexes: vec![*index] };

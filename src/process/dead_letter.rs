@@ -1,5 +1,7 @@
 //! Events that evp gives up, in a topic of their own, with the reason.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
@@ -17,8 +19,13 @@ use crate::config::KafkaConfig;
 use crate::error::Result;
 use crate::kafka::headers::{DEAD_LETTER_OF, dead_letter_topic};
 use crate::kafka::{client_config, client_error, with_user_properties};
+use crate::telemetry::Health;
 
 const SEND_TIMEOUT: Duration = Duration::from_secs(30);
+/// Dead letters that Kafka has not taken for so long are told of, while they are still tried.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A dead letter waits for a person, however long that takes.
+const RETENTION: (&str, &str) = ("retention.ms", "-1");
 /// Records of the source topic plus the headers that are added here.
 const MESSAGE_BYTES_MAX: &str = "100000000";
 
@@ -27,6 +34,9 @@ pub(crate) struct DeadLetters {
     config: KafkaConfig,
     topic: String,
     producer: OnceCell<FutureProducer>,
+    health: Arc<Health>,
+    /// Whether a letter is refused that is still to be tried again.
+    is_refused: AtomicBool,
 }
 
 impl std::fmt::Debug for DeadLetters {
@@ -36,24 +46,71 @@ impl std::fmt::Debug for DeadLetters {
 }
 
 impl DeadLetters {
-    pub(crate) fn new(config: &KafkaConfig) -> Self {
-        Self { config: config.clone(), topic: dead_letter_topic(&config.topic), producer: OnceCell::new() }
+    pub(crate) fn new(config: &KafkaConfig, health: Arc<Health>) -> Self {
+        Self {
+            config: config.clone(),
+            topic: dead_letter_topic(&config.topic),
+            producer: OnceCell::new(),
+            health,
+            is_refused: AtomicBool::new(false),
+        }
     }
 
     /// Writes one dead letter for each failure; says of each event whether Kafka has all of its letters safe.
     ///
     /// An event that Kafka refuses is in neither place, so its offset must not be committed.
     pub(crate) async fn write(&self, events: &[(&InFlight, Vec<Failure>)]) -> Result<Vec<bool>> {
-        let producer = self.producer.get_or_try_init(async || self.connect()).await?;
+        let producer = self.producer.get_or_try_init(async || self.open().await).await?;
         let written = events.iter().map(|(event, failures)| async {
             let letters = failures.iter().map(|failure| self.write_one(producer, event, failure));
             try_join_all(letters).await.map_err(|error| self.refused(event, error))
         });
-        let written = join_all(written).await;
+        let written = self.patiently(join_all(written)).await;
+        self.tell(events, &written);
         if written.iter().filter_map(|written| written.as_ref().err()).any(is_missing_topic) {
             self.create_topic().await;
         }
         Ok(written.iter().map(std::result::Result::is_ok).collect())
+    }
+
+    /// Not ready as long as a letter is refused; that others are taken meanwhile changes nothing.
+    fn tell(&self, events: &[(&InFlight, Vec<Failure>)], written: &[Result<Vec<()>, KafkaError>]) {
+        let is_retried = || events.iter().any(|(event, _)| event.was_refused());
+        if let Some(error) = written.iter().find_map(|written| written.as_ref().err()) {
+            let topic = &self.topic;
+            self.is_refused.store(true, Ordering::Relaxed);
+            self.health.set_dead_letter_obstacle(Some(format!(
+                "topic `{topic}` does not take a dead letter: {error}; check that it exists, its rights and its limits"
+            )));
+        } else if !self.is_refused.load(Ordering::Relaxed) || is_retried() {
+            self.is_refused.store(false, Ordering::Relaxed);
+            self.health.set_dead_letter_obstacle(None);
+        }
+    }
+
+    /// Letters that were refused may be another member's now; those that are not will be tried again.
+    pub(crate) fn forget_refusals(&self) {
+        if self.is_refused.swap(false, Ordering::Relaxed) {
+            self.health.set_dead_letter_obstacle(None);
+        }
+    }
+
+    /// Waits for Kafka, and says so when that takes long.
+    async fn patiently<T>(&self, written: impl Future<Output = T>) -> T {
+        let mut written = std::pin::pin!(written);
+        if let Ok(written) = tokio::time::timeout(PATIENCE, &mut written).await {
+            return written;
+        }
+        let (topic, seconds) = (&self.topic, PATIENCE.as_secs());
+        self.health.set_dead_letter_obstacle(Some(format!("topic `{topic}` has taken no dead letter for {seconds} s")));
+        written.await
+    }
+
+    /// Before the first record comes, for which a broker would make the topic, with a retention that forgets.
+    async fn open(&self) -> Result<FutureProducer> {
+        let producer = self.connect()?;
+        self.patiently(self.create_topic()).await;
+        Ok(producer)
     }
 
     fn connect(&self) -> Result<FutureProducer> {
@@ -93,6 +150,7 @@ impl DeadLetters {
     }
 
     fn refused(&self, event: &InFlight, error: KafkaError) -> KafkaError {
+        metrics::counter!("evp_process_dead_letters_refused_total").increment(1);
         if event.dead_letter_refused() {
             tracing::error!(
                 event = "dead_letter_refused", topic = self.topic, partition = event.partition,
@@ -134,7 +192,8 @@ async fn create_topic(config: &KafkaConfig, topic: &str) -> Result<Vec<TopicResu
     let mut client = client_config(config, "evp-process-dead-letters");
     with_user_properties(&mut client, config);
     let admin: AdminClient<DefaultClientContext> = client.create()?;
-    admin.create_topics([&NewTopic::new(topic, 1, TopicReplication::Fixed(-1))], &AdminOptions::new()).await
+    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set(RETENTION.0, RETENTION.1);
+    admin.create_topics([&new], &AdminOptions::new().request_timeout(Some(SEND_TIMEOUT))).await
 }
 
 fn is_missing_topic(error: &KafkaError) -> bool {

@@ -1,6 +1,6 @@
 //! What turns an event into effects, and which handler serves which event type.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 
@@ -63,6 +63,12 @@ impl HandlerRegistry {
         let mut types: Vec<&str> = self.by_event_type.keys().map(String::as_str).collect();
         types.sort_unstable();
         types
+    }
+
+    /// The event type and the name of each handler.
+    pub(super) fn names(&self) -> BTreeSet<(String, String)> {
+        let named = |handler: &Arc<dyn Handler>| (handler.event_type().to_owned(), handler.name().to_owned());
+        self.by_event_type.values().flatten().map(named).collect()
     }
 
     /// How many handlers there are.

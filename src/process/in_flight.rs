@@ -119,9 +119,9 @@ pub(crate) struct Effect {
     pub(crate) created_term: Option<i64>,
 }
 
-/// A handler, for its name.
+/// A handler, for its name, and its generation, whose watermarks guard its effects.
 #[derive(Clone)]
-pub(crate) struct HandlerName(pub(crate) Arc<dyn Handler>);
+pub(crate) struct HandlerName(pub(crate) Arc<dyn Handler>, pub(crate) i32);
 
 impl std::fmt::Debug for HandlerName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -133,7 +133,7 @@ impl std::fmt::Debug for HandlerName {
 impl Effect {
     /// An effect of the event at `offset`, for tests.
     pub(crate) fn of(offset: i64, model: WriteModel) -> Self {
-        let handler = HandlerName(Arc::clone(&super::HandlerRegistry::builtin().handlers("UserUpdated")[0]));
+        let handler = HandlerName(Arc::clone(&super::HandlerRegistry::builtin().handlers("UserUpdated")[0]), 0);
         Self { event: Arc::new(InFlight::of(offset)), handler, model, attempts: 0, created_term: None }
     }
 }
@@ -203,6 +203,11 @@ impl InFlight {
 
     pub(crate) fn take_failures(&self) -> Vec<Failure> {
         std::mem::take(&mut self.progress.lock().failures)
+    }
+
+    /// Whether Kafka has refused its dead letters before.
+    pub(crate) fn was_refused(&self) -> bool {
+        self.progress.lock().refused
     }
 
     /// Notes that Kafka has refused its dead letters; true if it did so for the first time.

@@ -146,6 +146,11 @@ async fn work(
     let connected = shutdown.run_until_cancelled(connect(&options, &health, client, address)).await;
     let Some(connected) = connected else { return Ok(Tally::new(started).summary()) };
     let (store, consumer, source) = connected?;
+    let names = registry.names();
+    let known = wait_for("MongoDB", &health, async || mongo::generations(store.database(), &names).await);
+    let Some(generations) = shutdown.run_until_cancelled(known).await else {
+        return Ok(Tally::new(started).summary());
+    };
     let handlers = registry.len();
     tracing::info!(event = "handlers_registered", handlers, "handlers registered");
     tracing::info!(event = "handlers_ready", event_types = ?registry.event_types(), "handlers ready");
@@ -153,11 +158,12 @@ async fn work(
     let parts = Parts {
         preparation: Preparation {
             registry,
+            generations: generations?,
             operations: options.operations.clone(),
             unknown_events: options.unknown_events,
         },
         claims: Arc::new(Claims::new(Arc::clone(&store), source.number())),
-        dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka)),
+        dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka, Arc::clone(&health))),
         source,
         store,
         health,

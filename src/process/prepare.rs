@@ -1,6 +1,7 @@
 //! From records to effects: parsing and handlers. Pure, so that it is tested and measured without servers.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::handler::{Handler, HandlerRegistry};
@@ -8,15 +9,16 @@ use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage
 use super::told::{self, Told, ToldEvent};
 use super::{Event, UnknownEvents};
 use crate::envelope::decode::EnvelopeOp;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
 use crate::kafka::offsets::OffsetTracker;
-use crate::mongo::{Claim, EventOrder, Position, Share, WriteModel};
+use crate::mongo::{Claim, EventOrder, Generations, Position, Share, WriteModel};
 
 /// What is processed and what is passed over.
 #[derive(Debug)]
 pub(crate) struct Preparation {
     pub(crate) registry: HandlerRegistry,
+    pub(crate) generations: Generations,
     pub(crate) operations: HashSet<EnvelopeOp>,
     pub(crate) unknown_events: UnknownEvents,
 }
@@ -139,25 +141,38 @@ impl Preparation {
             let error = Error::data(format!("no handler serves the event's type; there are handlers for {known}"));
             flight.fail(Failure::of_all(Stage::Handle, error));
         }
-        run_handlers(handlers, event, flight)
+        run_handlers(handlers, &self.generations, event, flight)
     }
+}
+
+/// What a handler wants. Its panic is a refusal of this event; unwinding further would end the process, and the next one
+/// that is given the partition.
+fn asked(handler: &dyn Handler, event: &Event) -> Result<Vec<WriteModel>> {
+    let ask = || {
+        handler.validate(event)?;
+        let models = handler.handle(event)?;
+        models.iter().try_for_each(WriteModel::check)?;
+        Ok(models)
+    };
+    catch_unwind(AssertUnwindSafe(ask)).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(Error::data(format!("the handler panicked: {}", said.unwrap_or("without a message"))))
+    })
 }
 
 /// Asks each handler; one that fails does not keep the others from being asked.
 fn run_handlers(
     handlers: &[Arc<dyn Handler>],
+    generations: &Generations,
     event: &Event,
     flight: &InFlight,
 ) -> Vec<(HandlerName, Vec<WriteModel>)> {
     let mut parts = Vec::with_capacity(handlers.len());
     for handler in handlers {
-        let models = handler.validate(event).and_then(|()| handler.handle(event)).and_then(|models| {
-            models.iter().try_for_each(WriteModel::check)?;
-            Ok(models)
-        });
-        match models {
+        let generation = generations.of(&event.event_type, handler.name());
+        match asked(handler.as_ref(), event) {
             Ok(models) if models.is_empty() => {}
-            Ok(models) => parts.push((HandlerName(Arc::clone(handler)), models)),
+            Ok(models) => parts.push((HandlerName(Arc::clone(handler), generation), models)),
             Err(error) => {
                 let handler = Some(handler.name().to_owned());
                 flight.fail(Failure { handler, ..Failure::of_all(Stage::Handle, error) });

@@ -34,6 +34,7 @@ enum Needed {
     Catalog,
     Kafka,
     Delivery,
+    DeadLetters,
     MongoDb,
 }
 
@@ -62,6 +63,11 @@ impl Health {
     /// Kafka answers, but does not acknowledge what is sent, or it does again.
     pub fn set_delivery_obstacle(&self, reason: Option<String>) {
         self.set(Needed::Delivery, reason);
+    }
+
+    /// Dead letters wait to be taken by Kafka, or no longer.
+    pub fn set_dead_letter_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::DeadLetters, reason);
     }
 
     /// PostgreSQL streams, but does not answer questions about its catalog, or it does again.

@@ -100,6 +100,12 @@ pub const METRICS: &[Metric] = &[
         "Commits of offsets that Kafka refused or did not answer; they are repeated",
     ),
     metric("evp_process_dead_letters_total", Counter, Unit::Count, "Dead letters written, by error kind"),
+    metric(
+        "evp_process_dead_letters_refused_total",
+        Counter,
+        Unit::Count,
+        "Attempts at dead letters that Kafka refused",
+    ),
 ];
 
 static RECORDER: OnceLock<PrometheusHandle> = OnceLock::new();

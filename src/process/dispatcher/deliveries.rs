@@ -44,6 +44,7 @@ impl Dispatcher {
     /// Lets the batch that is being written finish, forgets what is behind it, and says what may be committed.
     async fn fence(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>> {
         tracing::info!(event = "partitions_revoked", ?partitions, "another member reads them from now on");
+        self.parts.dead_letters.forget_refusals();
         let deadline = tokio::time::Instant::now() + FENCE_WAIT;
         if self.applying.is_some()
             && let Ok(applied) = tokio::time::timeout_at(deadline, join(&mut self.applying)).await
