@@ -100,7 +100,7 @@ async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
 /// Users and activities with changes and participants, on two partitions.
 fn history() -> Vec<NewRecord> {
     let about = |number: u128| {
-        let partition = i32::from(number % 3 == 0);
+        let partition = i32::from(number.is_multiple_of(3));
         let (user, activity) = (1_000 + number, 5_000 + number);
         [
             event(partition, 10 * number, user, "UserCreated", &json!({ "first_name": "Ada" })),
