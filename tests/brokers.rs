@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::support::envelopes::{NewRecord, Topics, committed, event, produce};
+use crate::support::envelopes::{NewRecord, Topics, committed, event, id, produce};
 use crate::support::{
-    Load, Oracle, OwnStack, World, assert_topic_equals_commits, claim_count, eventually, first_broker, http_get,
-    second_broker, topic_end, topics,
+    Load, Oracle, OwnStack, World, assert_topic_equals_commits, claim_count, document, eventually, first_broker,
+    http_get, second_broker, topic_end, topics,
 };
 
 const PUBLICATION: &str = "debezium_publication";
@@ -58,6 +58,37 @@ async fn partitions_of_a_broker_that_is_away_keep_process_from_no_other_partitio
     assert!(!process.has_ended());
     assert_eq!(process.stop().code, Some(0));
     assert_eq!(committed(&world, 2).values().sum::<i64>(), 250);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_an_event_of_a_broker_that_is_away_does_not_become_a_dead_letter() {
+    let (mut world, _first, second) = two_brokers("brokers_order", |_| {}).await;
+    world.set("RETRY_DELAY_SECONDS", "1.5");
+    world.set("MAX_RETRIES", "3");
+    produce(&world, world.topic(), &users(1, 0..50)).await;
+    second.stop(&["kafka"]);
+    let changed = |number| event(0, 1_000 + number, number, "UserUpdated", &json!({ "first_name": "changed" }));
+    produce(&world, world.topic(), &(0..50).map(changed).collect::<Vec<_>>()).await;
+    let mut process = world.start(&["process", "--http", "127.0.0.1:0"]);
+    let address = process.event("http_listening").await["address"].as_str().unwrap().to_owned();
+    let is_told = async || matches!(http_get(&address, "/readyz").await, Some((503, why)) if why.contains("no leader"));
+    eventually("readiness tells of it", is_told).await;
+    // Several times as long as a predecessor is waited for otherwise.
+    tokio::time::sleep(Duration::from_secs(15)).await;
+    assert!(is_told().await);
+    second.start(&["kafka"]);
+    applied(&world, 100).await;
+    let database = world.mongo().await;
+    for number in 0..50 {
+        eventually("all are changed", async || {
+            let user = document(&database, "users", &id(number)).await;
+            user.is_some_and(|user| user.get_str("first_name").is_ok_and(|name| name == "changed"))
+        })
+        .await;
+    }
+    eventually("it is ready", async || matches!(http_get(&address, "/readyz").await, Some((200, _)))).await;
+    assert_eq!(process.stop().code, Some(0));
+    assert!(!topics(&world).contains_key(&format!("{}.dlq", world.topic())), "an event became a dead letter");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,7 +11,7 @@ use evp::telemetry::Health;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::support::envelopes::{NewRecord, committed, event, id, world_with};
+use crate::support::envelopes::{NewRecord, committed, event, id, produce, world_with};
 use crate::support::{World, document, read_models, records};
 
 /// Panics at one user.
@@ -29,6 +29,24 @@ impl Handler for Brittle {
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
         assert_ne!(event.text("username")?, Some("boom"), "nobody has that name");
         Ok(Vec::new())
+    }
+}
+
+/// What became of [`Brittle`].
+struct Repaired;
+
+impl Handler for Repaired {
+    fn name(&self) -> &str {
+        "brittle"
+    }
+
+    fn event_type(&self) -> &str {
+        "UserCreated"
+    }
+
+    fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
+        let name = event.text("username")?.unwrap_or_default();
+        Ok(vec![WriteModel::upsert("names", name).increment("users", 1).into()])
     }
 }
 
@@ -95,6 +113,18 @@ async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
     let statistics = document(&database, "statistics", "global_stats").await.unwrap();
     assert_eq!(statistics.get_i64("total_users").unwrap(), 3);
     assert_eq!(committed(&world, 1), [(0, 3)].into());
+
+    // Published again it needs a handler of that name, and then runs no other.
+    produce(&world, world.topic(), &[user(1, "boom")]).await;
+    let done = apply(&world, HandlerRegistry::builtin(), group).await;
+    assert_eq!((done.processed, done.dead_lettered), (0, 1), "{done:?}");
+    produce(&world, world.topic(), &[user(1, "boom")]).await;
+    let done = apply(&world, HandlerRegistry::builtin().register(Repaired), group).await;
+    assert_eq!((done.processed, done.dead_lettered), (1, 0), "{done:?}");
+    assert!(document(&database, "names", "boom").await.is_some());
+    let statistics = document(&database, "statistics", "global_stats").await.unwrap();
+    assert_eq!(statistics.get_i64("total_users").unwrap(), 3);
+    assert_eq!(records(&world, &format!("{}.dlq", world.topic())).len(), 2);
 }
 
 /// Users and activities with changes and participants, on two partitions.

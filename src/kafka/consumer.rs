@@ -17,7 +17,7 @@ use tokio::sync::mpsc;
 use super::backlog::Backlog;
 use super::chunk::Chunk;
 use super::group::{GroupConsumer, GroupContext, partition_list};
-use super::identity::Identity;
+use super::identity::{Identity, close_aside};
 use super::known::KnownTopic;
 use super::tail::{Isolation, TailReader};
 use super::{client_config, client_error, with_user_properties};
@@ -338,6 +338,12 @@ impl Reader {
     /// missing topic only once, so somebody must be asked until there is an answer.
     fn is_there(&self) -> Result<bool> {
         let tail = TailReader::new(&self.config, Isolation::Uncommitted)?;
+        let is_there = self.ask(&tail);
+        close_aside(tail);
+        is_there
+    }
+
+    fn ask(&self, tail: &TailReader) -> Result<bool> {
         let asked = Instant::now();
         while !self.consumer.stop.load(Ordering::Relaxed) {
             match tail.partition_counts([&self.config.topic]) {

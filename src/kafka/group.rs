@@ -23,6 +23,8 @@ use crate::telemetry::Health;
 /// How long a rebalance waits for events in flight.
 const REVOKE_WAIT: Duration = Duration::from_secs(10);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a client may know no broker; it is told of every two seconds.
+const LOST_MAX: Duration = Duration::from_millis(1_500);
 const RETRY_INTERVAL: Duration = Duration::from_millis(500);
 /// How often an assignment waits for the leader of every partition; the other partitions wait as long.
 const CHECKS_MAX: u32 = 3;
@@ -48,6 +50,10 @@ pub(crate) struct GroupContext {
     assigned: AtomicBool,
     /// Whether Kafka was reported to be out of reach, which is done once.
     unreachable: AtomicBool,
+    /// Whether a partition is known to have no leader.
+    leaderless: AtomicBool,
+    /// Since when the client has known no broker.
+    lost_since: Mutex<Option<Instant>>,
     /// Since when Kafka answers with an error that evp does not know.
     unknown_since: Mutex<Option<Instant>>,
     has_unknown: AtomicBool,
@@ -72,6 +78,8 @@ impl ClientContext for GroupContext {
         } else if members().next().is_some() {
             self.silent();
         }
+        self.lead(&statistics);
+        self.find_lost(&statistics);
         for (partition, state) in
             statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
         {
@@ -143,6 +151,8 @@ impl GroupContext {
             revoked: Mutex::new(Vec::new()),
             assigned: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
+            leaderless: AtomicBool::new(false),
+            lost_since: Mutex::new(None),
             unknown_since: Mutex::new(None),
             has_unknown: AtomicBool::new(false),
         }
@@ -176,6 +186,45 @@ impl GroupContext {
             self.has_unknown.store(false, Ordering::Relaxed);
         }
         self.answered();
+    }
+
+    /// Gives the client up that knows no broker any more, and so never speaks to one again.
+    ///
+    /// A broker that was away for longer than its session is not in its own first answer. librdkafka then forgets it, and
+    /// asks the bootstrap servers again only after a request to a known broker has failed
+    /// (`rd_kafka_metadata_decommission_unavailable_brokers`, 2.10 to 2.12).
+    fn find_lost(&self, statistics: &Statistics) {
+        let is_known = |broker: &Broker| broker.source == "learned" || broker.source == "configured";
+        if statistics.brokers.values().any(is_known) {
+            *self.lost_since.lock() = None;
+            return;
+        }
+        let since = *self.lost_since.lock().get_or_insert_with(Instant::now);
+        if since.elapsed() >= LOST_MAX {
+            let error = Error::unavailable("the Kafka client has forgotten every broker");
+            let _ = self.deliveries.send(Delivery::Failed(error));
+        }
+    }
+
+    /// Tells of partitions of this member that nobody leads.
+    fn lead(&self, statistics: &Statistics) {
+        let partitions = statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions);
+        let mut missing: Vec<i32> = partitions
+            .filter(|(number, state)| **number >= 0 && state.leader < 0 && state.fetch_state != "none")
+            .map(|(number, _)| *number)
+            .collect();
+        missing.sort_unstable();
+        let topic = &self.config.topic;
+        let reason = format!("partitions {missing:?} of `{topic}` have no leader: a broker is away");
+        let was_missing = self.leaderless.swap(!missing.is_empty(), Ordering::Relaxed);
+        if missing.is_empty() {
+            self.health.set_leader_obstacle(None);
+        } else {
+            if !was_missing {
+                tracing::warn!(event = "kafka_leader_missing", partitions = ?missing, "waiting for their broker; the others are read");
+            }
+            self.health.set_leader_obstacle(Some(reason));
+        }
     }
 
     /// Kafka has requests and a connection, and says nothing: its machine stands still, or the network swallows everything.

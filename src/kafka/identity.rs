@@ -42,22 +42,28 @@ impl Identity {
         if expected.is_empty() {
             return Ok(());
         }
-        let mut client = self.client.lock();
-        let consumer = match client.take() {
+        // Taken and not held: the group's thread must not wait for a look that a broker keeps waiting.
+        let kept = self.client.lock().take();
+        let consumer = match kept {
             Some(consumer) => consumer,
             None => self.connect()?,
         };
         let checked = self.check_all(&consumer, expected);
         // One that did not get an answer may wait for a topic that is gone.
-        if checked.is_ok() {
-            *client = Some(consumer);
-        }
+        let left = if checked.is_ok() { self.client.lock().replace(consumer) } else { Some(consumer) };
+        left.into_iter().for_each(close_aside);
         checked
     }
 
     /// The same for everything that is known, and for the partitions and ends of the topic.
     pub(crate) fn check_whole(&self, known: &KnownTopic) -> Result<()> {
         let consumer = self.connect()?;
+        let checked = self.check_known(&consumer, known);
+        close_aside(consumer);
+        checked
+    }
+
+    fn check_known(&self, consumer: &BaseConsumer, known: &KnownTopic) -> Result<()> {
         let topic = &self.config.topic;
         let failed = |error| not_seen(&self.config, error);
         let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(failed)?;
@@ -80,7 +86,7 @@ impl Identity {
             check_end(&self.config, partition, applied, bounds)?;
         }
         let expected: Vec<Expected> = known.expected(&there);
-        self.check_all(&consumer, &expected)
+        self.check_all(consumer, &expected)
     }
 
     fn connect(&self) -> Result<BaseConsumer> {
@@ -93,6 +99,8 @@ impl Identity {
             .set("auto.offset.reset", "error")
             .set("allow.auto.create.topics", "false")
             .set("fetch.wait.max.ms", "50")
+            // Bounds how long a client whose broker stands still is being closed.
+            .set("socket.timeout.ms", "10000")
             // The batch that holds the record is enough.
             .set("fetch.message.max.bytes", "1")
             .set("queued.min.messages", "1")
@@ -159,6 +167,14 @@ impl Identity {
             }
         }
         Err(Error::unavailable(format!("Kafka does not deliver topic `{}` in time", self.config.topic)))
+    }
+}
+
+/// Closes a client where nobody waits for it: it stays open until its requests are answered, or time out.
+pub(super) fn close_aside<T: Send + 'static>(client: T) {
+    let closing = std::thread::Builder::new().name("kafka-closing".to_owned()).spawn(move || drop(client));
+    if let Err(error) = closing {
+        tracing::debug!(event = "kafka_client_closed", %error, "no thread could be had to close it aside");
     }
 }
 

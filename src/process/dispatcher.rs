@@ -13,7 +13,6 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use super::ProcessSummary;
 use super::apply::Applied;
 use super::claim::{Claimed, Postponed, claim};
 use super::create::EarlyCreates;
@@ -39,6 +38,8 @@ use crate::telemetry::Health;
 
 /// From so many records on the next batch is claimed while the one before is being written.
 const CLAIM_AHEAD_RECORDS: usize = 450;
+/// What a client gets to say good-bye whose brokers it cannot reach.
+const REPLACED_WITHIN: Duration = Duration::from_secs(2);
 /// What a drain leaves of its time for the last commit, at the most.
 const DRAIN_RESERVE: Duration = Duration::from_secs(5);
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
@@ -96,7 +97,7 @@ enum Next {
 }
 
 impl Dispatcher {
-    pub(super) fn new(parts: Parts, consumer: ConsumerHandle, started: Instant) -> Self {
+    pub(super) fn new(parts: Parts, consumer: ConsumerHandle, tally: Tally) -> Self {
         let gathered = Gathered::new(Arc::clone(&consumer.backlog));
         let first_records = FirstRecords::new(parts.accept_shape || parts.source.has_events());
         Self {
@@ -113,17 +114,19 @@ impl Dispatcher {
             first_records,
             given_up: GivenUp::default(),
             giving_up: None,
-            tally: Tally::new(started),
+            tally,
             pulse: Pulse::default(),
         }
     }
 
-    /// Runs until told to stop, until the end is reached, or until something cannot be healed.
-    pub(super) async fn run(mut self, shutdown: CancellationToken) -> Result<ProcessSummary> {
+    /// Runs until told to stop, until the end is reached, or until something cannot be healed. It may be run anew after
+    /// [`ErrorKind::Unavailable`]: the client was of no use any more.
+    pub(super) async fn run(mut self, shutdown: &CancellationToken) -> (Tally, Result<()>) {
         tracing::info!(event = "starting_event_consumption", "consuming");
-        let worked = self.work(&shutdown).await;
+        let worked = self.work(shutdown).await;
         tracing::info!(event = "kafka_consumer_shutting_down", "draining");
-        let limit = self.parts.process.shutdown_timeout;
+        let is_replaced = worked.as_ref().is_err_and(|error| error.kind() == ErrorKind::Unavailable);
+        let limit = if is_replaced { REPLACED_WITHIN } else { self.parts.process.shutdown_timeout };
         // What is left after the end is for the clients to close.
         let end = tokio::time::Instant::now() + limit * 5 / 6;
         let drained = match worked {
@@ -145,18 +148,20 @@ impl Dispatcher {
             giving_up.abort();
         }
         self.commit_last(end - limit / 8).await;
-        let summary = self.tally.summary();
         self.consumer.stop(end).await;
-        tracing::info!(
-            event = "kafka_consumer_stopped",
-            total_processed = summary.processed,
-            total_errors = summary.dead_lettered,
-            duplicates = summary.duplicates,
-            skipped = summary.skipped,
-            uptime_seconds = summary.uptime.as_secs_f64(),
-            "stopped"
-        );
-        drained.map(|()| summary)
+        let summary = self.tally.summary();
+        if !is_replaced {
+            tracing::info!(
+                event = "kafka_consumer_stopped",
+                total_processed = summary.processed,
+                total_errors = summary.dead_lettered,
+                duplicates = summary.duplicates,
+                skipped = summary.skipped,
+                uptime_seconds = summary.uptime.as_secs_f64(),
+                "stopped"
+            );
+        }
+        (self.tally, drained)
     }
 
     /// Commits and notes what is applied; without an answer of Kafka in time, that is applied again without effect.
@@ -351,7 +356,8 @@ impl Dispatcher {
     fn settle(&mut self, applied: Applied) -> Result<()> {
         let is_current = |event: &InFlight| self.progress.is_current(event);
         let process = &self.parts.process;
-        let policy = RetryPolicy { retries_max: process.retries_max, delay: process.retry_delay };
+        let is_suspended = self.parts.health.is_kafka_away();
+        let policy = RetryPolicy { retries_max: process.retries_max, delay: process.retry_delay, is_suspended };
         let now = Instant::now();
         let settled = settle(applied, is_current, policy, now)?;
         for event in settled.applied {

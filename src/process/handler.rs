@@ -30,7 +30,7 @@ pub trait Handler: Send + Sync + 'static {
 /// Handlers by event type; one type may have several.
 #[derive(Clone, Default)]
 pub struct HandlerRegistry {
-    by_event_type: HashMap<String, Vec<Arc<dyn Handler>>>,
+    by_event_type: HashMap<String, Arc<Vec<Arc<dyn Handler>>>>,
 }
 
 impl HandlerRegistry {
@@ -48,6 +48,7 @@ impl HandlerRegistry {
     #[must_use]
     pub fn register(mut self, handler: impl Handler) -> Self {
         let handlers = self.by_event_type.entry(handler.event_type().to_owned()).or_default();
+        let handlers = Arc::make_mut(handlers);
         handlers.retain(|known| known.name() != handler.name());
         handlers.push(Arc::new(handler));
         self
@@ -55,7 +56,12 @@ impl HandlerRegistry {
 
     /// The handlers of an event type; none if the type is unknown.
     pub fn handlers(&self, event_type: &str) -> &[Arc<dyn Handler>] {
-        self.by_event_type.get(event_type).map(Vec::as_slice).unwrap_or_default()
+        self.by_event_type.get(event_type).map(|handlers| handlers.as_slice()).unwrap_or_default()
+    }
+
+    /// The same, shared.
+    pub(super) fn serving(&self, event_type: &str) -> Arc<Vec<Arc<dyn Handler>>> {
+        self.by_event_type.get(event_type).cloned().unwrap_or_default()
     }
 
     /// The event types that have a handler, sorted.
@@ -68,12 +74,12 @@ impl HandlerRegistry {
     /// The event type and the name of each handler.
     pub(super) fn names(&self) -> BTreeSet<(String, String)> {
         let named = |handler: &Arc<dyn Handler>| (handler.event_type().to_owned(), handler.name().to_owned());
-        self.by_event_type.values().flatten().map(named).collect()
+        self.by_event_type.values().flat_map(|handlers| handlers.iter()).map(named).collect()
     }
 
     /// How many handlers there are.
     pub fn len(&self) -> usize {
-        self.by_event_type.values().map(Vec::len).sum()
+        self.by_event_type.values().map(|handlers| handlers.len()).sum()
     }
 
     /// Whether there are none.

@@ -35,7 +35,7 @@ use mongodb::Client;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
-use crate::error::{Error, Reaction, Result, TRIES_MAX};
+use crate::error::{Error, ErrorKind, Reaction, Result, TRIES_MAX};
 use crate::kafka::consumer::{self, ConsumerHandle, EndOfPartition};
 use crate::kafka::identity::superseded;
 use crate::mongo::{self, Claims, SourceKey, Store};
@@ -143,13 +143,43 @@ async fn work(
     started: Instant,
     (client, address): (&Client, String),
 ) -> Result<ProcessSummary> {
-    let connected = shutdown.run_until_cancelled(connect(&options, &health, client, address)).await;
-    let Some(connected) = connected else { return Ok(Tally::new(started).summary()) };
-    let (store, consumer, source) = connected?;
-    let names = registry.names();
-    let known = wait_for("MongoDB", &health, async || mongo::generations(store.database(), &names).await);
-    let Some(generations) = shutdown.run_until_cancelled(known).await else {
-        return Ok(Tally::new(started).summary());
+    let mut tally = Tally::new(started);
+    let ended = loop {
+        let ended;
+        (tally, ended) =
+            work_once(&options, registry.clone(), &health, &shutdown, tally, (client, address.clone())).await;
+        match ended {
+            Err(error) if error.kind() == ErrorKind::Unavailable && !shutdown.is_cancelled() => {
+                health.set_not_ready(error.to_string());
+                tracing::warn!(event = "kafka_client_replaced", %error, "beginning anew behind the committed offsets");
+                let _ = shutdown.run_until_cancelled(tokio::time::sleep(RETRY_FIRST)).await;
+            }
+            ended => break ended,
+        }
+    };
+    ended.map(|()| tally.summary())
+}
+
+/// Works with one client of Kafka.
+async fn work_once(
+    options: &ProcessOptions,
+    registry: HandlerRegistry,
+    health: &Arc<Health>,
+    shutdown: &CancellationToken,
+    tally: Tally,
+    (client, address): (&Client, String),
+) -> (Tally, Result<()>) {
+    let prepared = async {
+        let (store, consumer, source) = connect(options, health, client, address).await?;
+        let names = registry.names();
+        let generations =
+            wait_for("MongoDB", health, async || mongo::generations(store.database(), &names).await).await?;
+        Ok((store, consumer, source, generations))
+    };
+    let (store, consumer, source, generations) = match shutdown.run_until_cancelled(prepared).await {
+        None => return (tally, Ok(())),
+        Some(Err(error)) => return (tally, Err(error)),
+        Some(Ok(prepared)) => prepared,
     };
     let handlers = registry.len();
     tracing::info!(event = "handlers_registered", handlers, "handlers registered");
@@ -158,20 +188,20 @@ async fn work(
     let parts = Parts {
         preparation: Preparation {
             registry,
-            generations: generations?,
+            generations,
             operations: options.operations.clone(),
             unknown_events: options.unknown_events,
         },
         claims: Arc::new(Claims::new(Arc::clone(&store), source.number())),
-        dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka, Arc::clone(&health))),
+        dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka, Arc::clone(health))),
         source,
         store,
-        health,
+        health: Arc::clone(health),
         process: options.process.clone(),
         until: options.until,
         accept_shape: options.accept_shape,
     };
-    Dispatcher::new(parts, consumer, started).run(shutdown).await
+    Dispatcher::new(parts, consumer, tally).run(shutdown).await
 }
 
 async fn connect(

@@ -12,7 +12,7 @@ use crate::envelope::decode::EnvelopeOp;
 use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
 use crate::kafka::offsets::OffsetTracker;
-use crate::mongo::{Claim, EventOrder, Generations, Position, Share, WriteModel};
+use crate::mongo::{Claim, EVERY_HANDLER, EventOrder, Generations, Position, Share, WriteModel};
 
 /// What is processed and what is passed over.
 #[derive(Debug)]
@@ -36,13 +36,20 @@ pub(crate) struct Prepared {
 }
 
 /// An event and what its handlers want.
-#[derive(Debug)]
 pub(crate) struct PreparedEvent {
     pub(crate) event: InFlight,
     pub(crate) claim: Claim,
     /// The cluster it comes from, if its record names one.
     pub(crate) system: Option<u64>,
     pub(crate) parts: Vec<(HandlerName, Vec<WriteModel>)>,
+    /// The handlers that were asked.
+    handlers: Arc<Vec<Arc<dyn Handler>>>,
+}
+
+impl std::fmt::Debug for PreparedEvent {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PreparedEvent").field("event", &self.event).field("parts", &self.parts).finish_non_exhaustive()
+    }
 }
 
 impl PreparedEvent {
@@ -50,12 +57,28 @@ impl PreparedEvent {
     pub(crate) fn take(&mut self, share: Share) {
         self.parts.retain(|(handler, _)| share.has(handler.0.name()));
         self.event.retain_failures(|handler| share.has(handler));
+        self.miss_handlers(&share);
         // It comes behind the place that the event had by its first record.
         self.event.position.is_replay |= !share.taken_over.is_empty();
         if let Some(order @ EventOrder::Commit(_)) = share.order {
             self.event.position.order = order;
         }
         self.event.taken_over = share.taken_over;
+    }
+
+    /// A dead letter of a handler that was renamed or removed since has nobody to take it, and stays one.
+    fn miss_handlers(&self, share: &Share) {
+        // None was asked, which is a failure by itself.
+        if self.handlers.is_empty() {
+            return;
+        }
+        let is_there = |name: &str| name == EVERY_HANDLER || self.handlers.iter().any(|handler| handler.name() == name);
+        for name in share.taken_over.iter().filter(|name| share.has(name) && !is_there(name)) {
+            let error = Error::data(format!(
+                "no handler named `{name}` serves the event any more; register one of that name, or leave the dead letter"
+            ));
+            self.event.fail(Failure { handler: Some(name.clone()), ..Failure::of_all(Stage::Handle, error) });
+        }
     }
 
     /// The effects, each on its own way from here; `created_term` knows the documents that were created early.
@@ -121,15 +144,19 @@ impl Preparation {
         flight.claim = Some(claim);
         flight.source_ts_us = told.source_ts_us;
         flight.position = Position { offset, order, is_replay };
+        let mut handlers = Arc::default();
         // Also of an event that fails: whether it gets a dead letter depends on what is known of it.
         let parts = match told.event {
-            Ok(event) => self.ask_handlers(&event, &flight),
+            Ok(event) => {
+                handlers = self.registry.serving(&event.event_type);
+                self.ask_handlers(&event, &flight)
+            }
             Err(error) => {
                 flight.fail(Failure::of_all(Stage::Parse, error));
                 Vec::new()
             }
         };
-        prepared.events.push(PreparedEvent { event: flight, claim, system, parts });
+        prepared.events.push(PreparedEvent { event: flight, claim, system, parts, handlers });
     }
 
     fn ask_handlers(&self, event: &Event, flight: &InFlight) -> Vec<(HandlerName, Vec<WriteModel>)> {

@@ -14,6 +14,8 @@ use crate::error::{Error, Reaction, Result};
 pub(super) struct RetryPolicy {
     pub(super) retries_max: u32,
     pub(super) delay: Duration,
+    /// What an effect waits for may be where nobody can read it, so that waiting counts for nothing.
+    pub(super) is_suspended: bool,
 }
 
 /// The events and effects of a batch by what happens to them next.
@@ -82,8 +84,8 @@ pub(super) fn settle(
                 settled.parked.push((effect, now));
                 continue;
             }
-            Next::MayHeal(_) if effect.attempts < policy.retries_max => {
-                effect.attempts = effect.attempts.saturating_add(1);
+            Next::MayHeal(_) if policy.is_suspended || effect.attempts < policy.retries_max => {
+                effect.attempts = effect.attempts.saturating_add(u32::from(!policy.is_suspended));
                 settled.parked.push((effect, after(now, policy.delay)));
                 continue;
             }

@@ -33,6 +33,7 @@ enum Needed {
     Start,
     Catalog,
     Kafka,
+    Leaders,
     Delivery,
     DeadLetters,
     MongoDb,
@@ -58,6 +59,17 @@ impl Health {
     /// Kafka keeps the work waiting for the given reason, or no longer.
     pub fn set_kafka_obstacle(&self, reason: Option<String>) {
         self.set(Needed::Kafka, reason);
+    }
+
+    /// Partitions cannot be read because nobody leads them, or they can again.
+    pub fn set_leader_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Leaders, reason);
+    }
+
+    /// Whether something of Kafka that was to be read is out of reach.
+    pub(crate) fn is_kafka_away(&self) -> bool {
+        let obstacles = self.obstacles.lock();
+        obstacles.contains_key(&Needed::Kafka) || obstacles.contains_key(&Needed::Leaders)
     }
 
     /// Kafka answers, but does not acknowledge what is sent, or it does again.
