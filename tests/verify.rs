@@ -14,14 +14,14 @@ async fn user(client: &Client, id: Uuid, event_type: &str, payload: &str) {
     client.execute(USER, &[&id, &event_type, &payload]).await.unwrap();
 }
 
-fn both_halves(world: &World) {
+pub(crate) fn both_halves(world: &World) {
     for half in ["capture", "process"] {
         let finished = world.run(&[half, "--until", "caught-up"]);
         assert_eq!(finished.code, Some(0), "{finished:?}");
     }
 }
 
-fn verified(world: &World) -> (Option<i32>, Value) {
+pub(crate) fn verified(world: &World) -> (Option<i32>, Value) {
     let finished = world.run(&["verify", "--json"]);
     let json = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
     (finished.code, json)

@@ -1,12 +1,12 @@
 //! `evp verify` beside rows and records that are no longer what, or where, they were.
 
 use bson::{Document, doc};
-use serde_json::Value;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::support::World;
 use crate::support::envelopes::Topics;
+use crate::verify::{both_halves, verified};
 
 const INSERT: &str = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
                       VALUES ($1, $2, 'Aggregate', $3, $4::text::jsonb)";
@@ -25,19 +25,6 @@ async fn write_and_delete(sql: &mut Client, aggregate: Uuid, event_type: &str, p
     transaction.execute(INSERT, &[&event_id, &aggregate, &event_type, &payload]).await.unwrap();
     transaction.execute(DELETE, &[&event_id]).await.unwrap();
     transaction.commit().await.unwrap();
-}
-
-fn both_halves(world: &World) {
-    for half in ["capture", "process"] {
-        let finished = world.run(&[half, "--until", "caught-up"]);
-        assert_eq!(finished.code, Some(0), "{finished:?}");
-    }
-}
-
-fn verified(world: &World) -> (Option<i32>, Value) {
-    let finished = world.run(&["verify", "--json"]);
-    let json = serde_json::from_str(&finished.stdout).unwrap_or_else(|error| panic!("{error}: {finished:?}"));
-    (finished.code, json)
 }
 
 /// Outboxes are often emptied of personal data once they are published.
