@@ -70,6 +70,10 @@ impl ClientContext for GroupContext {
     }
 
     fn stats(&self, statistics: Statistics) {
+        // A client that is being closed has nothing to say of the next one.
+        if self.stop.load(Ordering::Relaxed) {
+            return;
+        }
         // A broker with a negative number is an address to start from, not a member of the cluster.
         let members = || statistics.brokers.values().filter(|broker| broker.nodeid >= 0 && broker.state == "UP");
         let is_silent = |broker: &Broker| broker.waitresp_cnt > 0 && broker.rxidle >= SILENCE_US;
@@ -462,5 +466,18 @@ mod tests {
         assert!(check_committed(&config(), 3, 11, (0, 10)).is_err());
         let deleted = check_committed(&config(), 0, 4, (10, 20)).unwrap_err();
         assert!(deleted.to_string().contains("offsets 4 to 9"), "{deleted}");
+    }
+
+    #[test]
+    fn a_client_that_knows_no_broker_any_more_is_given_up() {
+        let config = KafkaConfig::from_variables(&mut Variables::of(&[]), &[]);
+        let (sender, mut delivered) = mpsc::unbounded_channel();
+        let context = GroupContext::new(&config, sender, Arc::default(), Arc::default());
+        context.stats(Statistics::default());
+        assert!(delivered.try_recv().is_err(), "not at once");
+        *context.lost_since.lock() = Instant::now().checked_sub(LOST_MAX);
+        context.stats(Statistics::default());
+        let failed = delivered.try_recv();
+        assert!(matches!(failed, Ok(Delivery::Failed(error)) if error.kind() == ErrorKind::Unavailable));
     }
 }

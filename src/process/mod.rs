@@ -150,6 +150,7 @@ async fn work(
             work_once(&options, registry.clone(), &health, &shutdown, tally, (client, address.clone())).await;
         match ended {
             Err(error) if error.kind() == ErrorKind::Unavailable && !shutdown.is_cancelled() => {
+                health.forget_kafka();
                 health.set_not_ready(error.to_string());
                 tracing::warn!(event = "kafka_client_replaced", %error, "beginning anew behind the committed offsets");
                 let _ = shutdown.run_until_cancelled(tokio::time::sleep(RETRY_FIRST)).await;

@@ -66,6 +66,12 @@ impl Health {
         self.set(Needed::Leaders, reason);
     }
 
+    /// A client of Kafka is replaced: what kept the former one waiting says nothing of the next.
+    pub(crate) fn forget_kafka(&self) {
+        let mut obstacles = self.obstacles.lock();
+        obstacles.retain(|needed, _| !matches!(needed, Needed::Kafka | Needed::Leaders | Needed::DeadLetters));
+    }
+
     /// Whether something of Kafka that was to be read is out of reach.
     pub(crate) fn is_kafka_away(&self) -> bool {
         let obstacles = self.obstacles.lock();
@@ -198,6 +204,19 @@ mod tests {
         assert!(fetch(address, "/readyz").await.contains("Kafka does not answer"));
         assert!(fetch(address, "/metrics").await.contains("evp_build_info{version="));
         token.cancel();
+    }
+
+    #[test]
+    fn a_replaced_client_leaves_no_obstacle_of_kafka_behind() {
+        let health = Health::default();
+        health.set_ready();
+        health.set_kafka_obstacle(Some("away".to_owned()));
+        health.set_leader_obstacle(Some("no leader".to_owned()));
+        health.set_mongodb_obstacle(Some("MongoDB".to_owned()));
+        assert!(health.is_kafka_away());
+        health.forget_kafka();
+        assert!(!health.is_kafka_away());
+        assert_eq!(health.obstacle().as_deref(), Some("MongoDB"));
     }
 
     #[tokio::test]
