@@ -47,6 +47,8 @@ mod process_dead_letters;
 mod process_faults;
 /// `evp process` with handlers of a stranger.
 mod process_handlers;
+/// `evp process` while a partition is behind the others.
+mod process_lagging;
 /// `evp process`: the later commit wins.
 mod process_order;
 /// `evp process` while a server stands still.

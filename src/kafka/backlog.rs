@@ -15,15 +15,27 @@ pub(crate) struct Backlog {
     records_max: usize,
     size: Mutex<(usize, usize)>,
     taken: Condvar,
+    /// The only partition that is wanted for now.
+    only: Mutex<Option<i32>>,
 }
 
 impl Backlog {
     pub(crate) fn new(records_max: usize) -> Self {
-        Self { records_max, size: Mutex::new((0, 0)), taken: Condvar::new() }
+        Self { records_max, size: Mutex::new((0, 0)), taken: Condvar::new(), only: Mutex::new(None) }
     }
 
     fn is_full(&self, size: (usize, usize)) -> bool {
         size.0 >= self.records_max || size.1 >= BACKLOG_BYTES_MAX
+    }
+
+    /// Asks for the records of one partition alone, or again for those of all.
+    pub(crate) fn want_only(&self, partition: Option<i32>) {
+        *self.only.lock() = partition;
+    }
+
+    /// The only partition that is wanted for now; `None` if all are.
+    pub(crate) fn wanted(&self) -> Option<i32> {
+        *self.only.lock()
     }
 
     /// Notes that a chunk was handed over.

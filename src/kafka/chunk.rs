@@ -91,18 +91,30 @@ impl Chunk {
     /// A copy of one record, so that it can outlive its chunk.
     pub(crate) fn only(&self, index: usize) -> Self {
         let mut copy = Self::default();
-        if let Some(record) = self.record(index) {
-            let key = record.key().map(|key| copy.copy(key));
-            let value = record.value().map(|value| copy.copy(value));
-            for (name, value) in record.headers() {
-                let name = copy.copy(name.as_bytes());
-                let value = value.map(|value| copy.copy(value));
-                copy.headers.push((name, value));
-            }
-            let headers = 0..copy.headers.len();
-            copy.records.push(Entry { key, value, headers, ..*record.entry });
-        }
+        self.record(index).into_iter().for_each(|record| copy.append(record));
         copy
+    }
+
+    /// The records of a partition, and those of the others.
+    pub(crate) fn split(&self, partition: i32) -> (Self, Self) {
+        let (mut of_it, mut others) = (Self::default(), Self::default());
+        for record in self.records() {
+            if record.partition() == partition { &mut of_it } else { &mut others }.append(record);
+        }
+        (of_it, others)
+    }
+
+    fn append(&mut self, record: Record<'_>) {
+        let key = record.key().map(|key| self.copy(key));
+        let value = record.value().map(|value| self.copy(value));
+        let first_header = self.headers.len();
+        for (name, value) in record.headers() {
+            let name = self.copy(name.as_bytes());
+            let value = value.map(|value| self.copy(value));
+            self.headers.push((name, value));
+        }
+        let headers = first_header..self.headers.len();
+        self.records.push(Entry { key, value, headers, ..*record.entry });
     }
 
     /// Records given directly, for tests: partition, offset, value.
@@ -166,5 +178,14 @@ mod tests {
         assert_eq!((record.partition(), record.offset(), record.value()), (2, 7, Some(&b"second"[..])));
         assert_eq!(kept.bytes(), 6);
         assert_eq!(chunk.only(9).len(), 0);
+    }
+
+    #[test]
+    fn the_records_of_one_partition_are_told_from_the_others_in_their_order() {
+        let (of_it, others) = Chunk::of(&[(0, 1, b"a"), (2, 7, b"b"), (0, 2, b"c"), (1, 4, b"d")]).split(0);
+        let places =
+            |chunk: &Chunk| chunk.records().map(|record| (record.partition(), record.offset())).collect::<Vec<_>>();
+        assert_eq!((places(&of_it), places(&others)), (vec![(0, 1), (0, 2)], vec![(2, 7), (1, 4)]));
+        assert_eq!(of_it.record(1).unwrap().value(), Some(&b"c"[..]));
     }
 }

@@ -10,12 +10,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use tokio::sync::mpsc;
 
 use super::backlog::Backlog;
 use super::chunk::Chunk;
+use super::ends::{PartitionEnds, partition_ends};
 use super::group::{GroupConsumer, GroupContext, partition_list};
 use super::identity::{Identity, close_aside};
 use super::known::KnownTopic;
@@ -204,6 +206,12 @@ impl ConsumerHandle {
         self.consumer.group.context().failed_commits()
     }
 
+    /// Where the topic's partitions end and how far the group is, asked off the runtime's threads.
+    pub(crate) fn ask_for_ends(&self) -> tokio::task::JoinHandle<Result<Vec<PartitionEnds>>> {
+        let (consumer, config) = (Arc::clone(&self.consumer), self.config.clone());
+        tokio::task::spawn_blocking(move || partition_ends(&consumer.group, &config))
+    }
+
     /// The id of the cluster; waits for a broker, unless the thread has found out why there will be none.
     pub(crate) async fn cluster_id(&mut self) -> Result<String> {
         let (consumer, topic) = (Arc::clone(&self.consumer), self.config.topic.clone());
@@ -271,6 +279,14 @@ impl Drop for Deliveries {
     }
 }
 
+/// Which of the assigned partitions are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    All,
+    Only(i32),
+    None,
+}
+
 /// The thread.
 struct Reader {
     consumer: Arc<TopicConsumer>,
@@ -281,14 +297,18 @@ struct Reader {
 
 impl Reader {
     fn run(self) {
-        let mut paused = false;
+        let mut flow = Flow::All;
         while !self.consumer.stop.load(Ordering::Relaxed) && !self.deliveries.0.is_closed() {
-            let has_room = self.backlog.wait(if paused { Duration::ZERO } else { PAUSE_AFTER });
+            let has_room = self.backlog.wait(if flow == Flow::None { Duration::ZERO } else { PAUSE_AFTER });
+            let wanted = match self.backlog.wanted() {
+                _ if !has_room => Flow::None,
+                Some(partition) => Flow::Only(partition),
+                None => Flow::All,
+            };
             // Partitions that were just assigned are as they were left: librdkafka remembers a pause across assignments.
-            let assigned = self.consumer.group.context().take_assigned();
-            if has_room == paused || assigned {
-                paused = !has_room;
-                self.set_paused(paused);
+            if self.consumer.group.context().take_assigned() || wanted != flow {
+                flow = wanted;
+                self.set_flow(flow);
             }
             let mut chunk = Chunk::default();
             let mut timeout = POLL_INTERVAL;
@@ -323,11 +343,22 @@ impl Reader {
         }
     }
 
-    fn set_paused(&self, paused: bool) {
+    fn set_flow(&self, flow: Flow) {
         let group = &self.consumer.group;
-        let changed = group.assignment().and_then(|all| if paused { group.pause(&all) } else { group.resume(&all) });
+        let changed = group.assignment().and_then(|all| match flow {
+            Flow::All => group.resume(&all),
+            Flow::None => group.pause(&all),
+            Flow::Only(partition) => {
+                let (mut paused, mut read) = (TopicPartitionList::new(), TopicPartitionList::new());
+                for element in all.elements() {
+                    let list = if element.partition() == partition { &mut read } else { &mut paused };
+                    list.add_partition(element.topic(), element.partition());
+                }
+                group.pause(&paused).and_then(|()| group.resume(&read))
+            }
+        });
         match changed {
-            Ok(()) => tracing::debug!(event = "kafka_consumer_flow", paused, "the backlog is full or has room again"),
+            Ok(()) => tracing::debug!(event = "kafka_consumer_flow", ?flow, "partitions are paused or resumed"),
             Err(error) => {
                 tracing::warn!(event = "kafka_consumer_flow", %error, "partitions could not be paused or resumed")
             }

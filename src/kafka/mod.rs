@@ -4,6 +4,7 @@ pub(crate) mod admin;
 pub(crate) mod backlog;
 pub(crate) mod chunk;
 pub(crate) mod consumer;
+pub(crate) mod ends;
 mod error;
 pub(crate) mod group;
 pub(crate) mod headers;

@@ -20,12 +20,25 @@ pub(crate) struct Assignment(u64);
 #[derive(Debug, Default)]
 struct PartitionOffsets {
     assignment: Assignment,
-    /// From the first unfinished record on, in order; `true` where finished.
-    received: VecDeque<(i64, bool)>,
+    /// From the first unfinished record on, in order.
+    received: VecDeque<(i64, Stage)>,
+    /// One past the last record that was received.
+    received_end: Option<i64>,
     /// One past the finished prefix.
     committable: Option<i64>,
     /// What was last handed out for committing.
     handed_out: Option<i64>,
+}
+
+/// How far a record is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// It has not been tried.
+    Open,
+    /// It was tried, and waits.
+    Waiting,
+    /// It is applied, skipped, or safely in the dead-letter topic.
+    Done,
 }
 
 impl OffsetTracker {
@@ -60,22 +73,38 @@ impl OffsetTracker {
         if !is_next {
             return None;
         }
-        partition.received.push_back((offset, false));
+        partition.received.push_back((offset, Stage::Open));
+        partition.received_end = Some(offset.saturating_add(1));
         Some(partition.assignment)
+    }
+
+    /// Notes a record that was tried and waits for what another record brings.
+    pub(crate) fn waits(&mut self, partition: i32, assignment: Assignment, offset: i64) {
+        self.set_stage(partition, assignment, offset, Stage::Waiting);
+    }
+
+    /// One past the last record before which every record was tried; `None` before the first record.
+    pub(crate) fn tried_end(&self, partition: i32) -> Option<i64> {
+        let partition = self.partitions.get(&partition)?;
+        let first_open = partition.received.iter().find(|(_, stage)| *stage == Stage::Open);
+        first_open.map(|(offset, _)| *offset).or(partition.received_end)
+    }
+
+    fn set_stage(&mut self, partition: i32, assignment: Assignment, offset: i64, stage: Stage) {
+        let partition = self.partitions.get_mut(&partition).filter(|partition| partition.assignment == assignment);
+        let Some(partition) = partition else { return };
+        if let Ok(index) = partition.received.binary_search_by_key(&offset, |(received, _)| *received)
+            && let Some((_, known)) = partition.received.get_mut(index)
+        {
+            *known = stage;
+        }
     }
 
     /// Notes a record that is applied, skipped, or safely in the dead-letter topic.
     pub(crate) fn done(&mut self, partition: i32, assignment: Assignment, offset: i64) {
+        self.set_stage(partition, assignment, offset, Stage::Done);
         let Some(partition) = self.partitions.get_mut(&partition) else { return };
-        if partition.assignment != assignment {
-            return;
-        }
-        if let Ok(index) = partition.received.binary_search_by_key(&offset, |(received, _)| *received)
-            && let Some((_, done)) = partition.received.get_mut(index)
-        {
-            *done = true;
-        }
-        while let Some((offset, true)) = partition.received.front().copied() {
+        while let Some((offset, Stage::Done)) = partition.received.front().copied() {
             partition.received.pop_front();
             partition.committable = Some(offset.saturating_add(1));
         }
@@ -164,6 +193,21 @@ mod tests {
         assert_eq!(tracker.received(0, 1), None);
         assert_eq!(tracker.outstanding(), 1);
         assert_eq!(tracker.received(5, 1), None);
+    }
+
+    #[test]
+    fn what_waits_was_tried_and_what_is_in_the_works_was_not() {
+        let (mut tracker, current) = tracker(&[3, 4, 9]);
+        assert_eq!(tracker.tried_end(0), Some(3));
+        tracker.waits(0, current, 3);
+        assert_eq!(tracker.tried_end(0), Some(4));
+        tracker.done(0, current, 9);
+        assert_eq!((tracker.tried_end(0), tracker.take_committable()), (Some(4), vec![]));
+        tracker.done(0, current, 4);
+        assert_eq!(tracker.tried_end(0), Some(10));
+        tracker.done(0, current, 3);
+        assert_eq!((tracker.tried_end(0), tracker.take_committable()), (Some(10), vec![(0, 10)]));
+        assert_eq!(tracker.tried_end(1), None);
     }
 
     proptest! {

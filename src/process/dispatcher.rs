@@ -5,6 +5,7 @@
 //! time, which keeps the order of each document.
 
 mod deliveries;
+mod room;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +19,7 @@ use super::claim::{Claimed, Postponed, claim};
 use super::create::EarlyCreates;
 use super::dead_letter::DeadLetters;
 use super::first_records::FirstRecords;
+use super::frontier::Frontier;
 use super::gathered::Gathered;
 use super::given_up::GivenUp;
 use super::in_flight::{Effect, InFlight};
@@ -35,6 +37,7 @@ use crate::kafka::consumer::{ConsumerHandle, Delivery};
 use crate::mongo::{Claims, Store};
 use crate::shutdown::Until;
 use crate::telemetry::Health;
+use room::Looking;
 
 /// From so many records on the next batch is claimed while the one before is being written.
 const CLAIM_AHEAD_RECORDS: usize = 450;
@@ -43,12 +46,6 @@ const REPLACED_WITHIN: Duration = Duration::from_secs(2);
 /// What a drain leaves of its time for the last commit, at the most.
 const DRAIN_RESERVE: Duration = Duration::from_secs(5);
 const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
-/// Effects that may wait for their documents before no new events are taken.
-const WAITING_EFFECTS_MAX: usize = 20_000;
-/// Events that may wait for their dead letters before no new ones are taken.
-const GIVEN_UP_MAX: usize = 1_000;
-/// What waits may keep so much in memory before nothing new is taken.
-const KEPT_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// What the dispatcher works with.
 #[derive(Debug)]
@@ -70,6 +67,8 @@ pub(super) struct Dispatcher {
     consumer: ConsumerHandle,
     progress: Progress,
     waiting: Waiting,
+    frontier: Frontier,
+    looking: Option<Looking>,
     gathered: Gathered,
     /// What is to be claimed before anything else.
     postponed: Option<Postponed>,
@@ -105,6 +104,8 @@ impl Dispatcher {
             consumer,
             progress: Progress::default(),
             waiting: Waiting::default(),
+            frontier: Frontier::default(),
+            looking: None,
             gathered,
             postponed: None,
             open: Arc::default(),
@@ -224,6 +225,7 @@ impl Dispatcher {
         let committed = self.progress.commit(&self.consumer);
         self.parts.source.committed(&committed);
         self.parts.source.check(&self.consumer)?;
+        self.look_at_topic();
         self.given_up.extend(self.first_records.take_due(Instant::now())?);
         let is_idle = self.claiming.is_none() && self.applying.is_none();
         self.pulse.beat(&self.parts.store, is_idle);
@@ -249,9 +251,9 @@ impl Dispatcher {
     /// Few records are not claimed while a batch is being written, because they could not be written before it ends,
     /// and until then more of them can share the commands.
     fn start_claiming(&mut self) -> Result<()> {
+        let has_room = self.makes_room();
         let is_worth_it = self.applying.is_none()
             || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
-        let has_room = self.has_room();
         let is_busy = self.claiming.is_some() || self.claimed.is_some();
         if let Some(postponed) = self.postponed.take_if(|postponed| !is_busy && !self.open.contains(postponed.until)) {
             self.claim(Prepared { events: postponed.events, ..Prepared::default() }, EarlyCreates::default());
@@ -262,6 +264,7 @@ impl Dispatcher {
         }
         let chunks = self.gathered.take(self.parts.process.batch_records_max);
         self.parts.source.received(&chunks);
+        self.frontier.taken(&chunks);
         let mut prepared = self.parts.preparation.prepare(chunks, &mut self.progress.tracker);
         if self.first_records.judge(&mut prepared, Instant::now())? {
             self.parts.source.found_event();
@@ -283,13 +286,6 @@ impl Dispatcher {
         self.claiming = Some(tokio::spawn(claim(claims, store, Arc::clone(&self.open), prepared, creates)));
     }
 
-    fn has_room(&self) -> bool {
-        self.waiting.len() < WAITING_EFFECTS_MAX
-            && self.given_up.len() < GIVEN_UP_MAX
-            && self.waiting.bytes().saturating_add(self.given_up.bytes()) < KEPT_BYTES_MAX
-            && self.progress.has_room()
-    }
-
     fn start_writing(&mut self) {
         let now = Instant::now();
         let due = self.waiting.next_due().is_some_and(|due| due <= now);
@@ -297,7 +293,7 @@ impl Dispatcher {
             return;
         }
         let effects = self.claimed.take().unwrap_or_default();
-        let effects = self.waiting.admit(effects, now);
+        let effects = self.waiting.admit(effects, now, |event| self.progress.waits(event));
         let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
         self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
     }
@@ -339,6 +335,7 @@ impl Dispatcher {
         self.claimed = Some(claimed.effects);
         self.postponed = claimed.postponed;
         self.keep_current_postponed();
+        claimed.failed.iter().for_each(|event| self.progress.waits(event));
         self.given_up.extend(claimed.failed);
     }
 
@@ -359,12 +356,16 @@ impl Dispatcher {
         let is_suspended = self.parts.health.is_kafka_away();
         let policy = RetryPolicy { retries_max: process.retries_max, delay: process.retry_delay, is_suspended };
         let now = Instant::now();
-        let settled = settle(applied, is_current, policy, now)?;
+        // What is read no further cannot bring what is missing.
+        let is_stuck = self.postponed.is_some() || self.is_full();
+        let has_passed = |missing| is_stuck || self.frontier.has_passed(missing);
+        let settled = settle(applied, is_current, policy, has_passed, now)?;
         for event in settled.applied {
             self.tally.in_mongodb(&event);
             self.end(&event, End::Applied);
         }
         for (effect, due) in settled.parked {
+            self.progress.waits(&effect.event);
             self.waiting.park(effect, due);
         }
         for (document, event) in settled.held {
@@ -372,6 +373,7 @@ impl Dispatcher {
         }
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!("evp_process_waiting_events").set(self.waiting.len() as f64);
+        settled.given_up.iter().for_each(|event| self.progress.waits(event));
         self.given_up.extend(settled.given_up);
         Ok(())
     }

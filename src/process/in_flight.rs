@@ -1,9 +1,11 @@
 //! An event on its way from the topic into the read models.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use parking_lot::Mutex;
 
+use super::frontier::MissingSince;
 use super::handler::Handler;
 use crate::error::Error;
 use crate::kafka::chunk::Chunk;
@@ -113,8 +115,10 @@ pub(crate) struct Effect {
     pub(crate) event: Arc<InFlight>,
     pub(crate) handler: HandlerName,
     pub(crate) model: WriteModel,
-    /// How often it was tried.
+    /// How often it was tried, as far as that counts.
     pub(crate) attempts: u32,
+    /// Since when its document has been missing.
+    pub(crate) missing_since: Option<Instant>,
     /// The election term in which its document was created, if that was done while its event was claimed.
     pub(crate) created_term: Option<i64>,
 }
@@ -129,12 +133,28 @@ impl std::fmt::Debug for HandlerName {
     }
 }
 
+impl Effect {
+    /// What it waits for, if its document was missing.
+    pub(super) fn missing_since(&self) -> Option<MissingSince> {
+        let KeptRecord { chunk, index } = self.event.record();
+        let written_ms = chunk.record(index).and_then(|record| record.timestamp_ms());
+        Some(MissingSince { partition: self.event.partition, since: self.missing_since?, written_ms })
+    }
+}
+
 #[cfg(test)]
 impl Effect {
     /// An effect of the event at `offset`, for tests.
     pub(crate) fn of(offset: i64, model: WriteModel) -> Self {
         let handler = HandlerName(Arc::clone(&super::HandlerRegistry::builtin().handlers("UserUpdated")[0]), 0);
-        Self { event: Arc::new(InFlight::of(offset)), handler, model, attempts: 0, created_term: None }
+        Self {
+            event: Arc::new(InFlight::of(offset)),
+            handler,
+            model,
+            attempts: 0,
+            missing_since: None,
+            created_term: None,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ mod dead_letter;
 mod dispatcher;
 mod event;
 mod first_records;
+mod frontier;
 mod gathered;
 mod given_up;
 mod handler;

@@ -93,6 +93,7 @@ impl PreparedEvent {
                 created_term: created_term(&model),
                 model,
                 attempts: 0,
+                missing_since: None,
             }));
         }
     }

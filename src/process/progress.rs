@@ -7,9 +7,6 @@ use crate::error::Result;
 use crate::kafka::consumer::ConsumerHandle;
 use crate::kafka::offsets::OffsetTracker;
 
-/// Records that may be received and not committable before no new ones are taken.
-const OUTSTANDING_RECORDS_MAX: usize = 500_000;
-
 /// The partitions of this member of the group.
 #[derive(Debug, Default)]
 pub(super) struct Progress {
@@ -62,13 +59,14 @@ impl Progress {
         self.is_assigned && self.tracker.partitions().all(|partition| self.ended.contains(&partition))
     }
 
-    pub(super) fn has_room(&self) -> bool {
-        self.tracker.outstanding() < OUTSTANDING_RECORDS_MAX
-    }
-
     /// Whether the event's partition is still read under the assignment under which the event came.
     pub(super) fn is_current(&self, event: &InFlight) -> bool {
         self.tracker.is_current(event.partition, event.assignment)
+    }
+
+    /// Notes that an event was tried and waits.
+    pub(super) fn waits(&mut self, event: &InFlight) {
+        self.tracker.waits(event.partition, event.assignment, event.position.offset);
     }
 
     pub(super) fn done(&mut self, event: &InFlight) {

@@ -5,9 +5,13 @@ use std::time::{Duration, Instant};
 
 use super::apply::Applied;
 use super::collection::Outcome;
+use super::frontier::MissingSince;
 use super::in_flight::{Effect, Failure, InFlight, Missing, Stage};
 use super::waiting::{DocumentKey, after, key};
 use crate::error::{Error, Reaction, Result};
+
+/// What does not count is not tried more often than this, however short the delay.
+const RETRY_MIN: Duration = Duration::from_millis(200);
 
 /// How often and when an effect that may still heal is tried again.
 #[derive(Debug, Clone, Copy)]
@@ -16,6 +20,14 @@ pub(super) struct RetryPolicy {
     pub(super) delay: Duration,
     /// What an effect waits for may be where nobody can read it, so that waiting counts for nothing.
     pub(super) is_suspended: bool,
+}
+
+impl RetryPolicy {
+    /// Whether it counts that an effect was tried in vain. A document that is missing may be created by an event that is
+    /// still to be read, and until all has been tried that was there when the waiting began, nobody can say.
+    fn counts(&self, effect: &Effect, is_missing: bool, has_passed: impl Fn(MissingSince) -> bool) -> bool {
+        !self.is_suspended && (!is_missing || effect.missing_since().is_some_and(has_passed))
+    }
 }
 
 /// The events and effects of a batch by what happens to them next.
@@ -63,6 +75,7 @@ pub(super) fn settle(
     applied: Applied,
     is_current: impl Fn(&InFlight) -> bool,
     policy: RetryPolicy,
+    has_passed: impl Fn(MissingSince) -> bool,
     now: Instant,
 ) -> Result<Settled> {
     let mut settled = Settled::default();
@@ -84,12 +97,20 @@ pub(super) fn settle(
                 settled.parked.push((effect, now));
                 continue;
             }
-            Next::MayHeal(_) if policy.is_suspended || effect.attempts < policy.retries_max => {
-                effect.attempts = effect.attempts.saturating_add(u32::from(!policy.is_suspended));
-                settled.parked.push((effect, after(now, policy.delay)));
-                continue;
+            Next::MayHeal(error) => {
+                let counts = policy.counts(&effect, is_missing, &has_passed);
+                if !counts || effect.attempts < policy.retries_max {
+                    effect.attempts = effect.attempts.saturating_add(u32::from(counts));
+                    if is_missing {
+                        effect.missing_since.get_or_insert(now);
+                    }
+                    let delay = if counts { policy.delay } else { policy.delay.max(RETRY_MIN) };
+                    settled.parked.push((effect, after(now, delay)));
+                    continue;
+                }
+                error
             }
-            Next::MayHeal(error) | Next::GiveUp(error) => error,
+            Next::GiveUp(error) => error,
         };
         settled.held.push((key(&effect.model), Arc::clone(&effect.event)));
         let handler = Some(effect.handler.0.name().to_owned());

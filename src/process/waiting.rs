@@ -94,8 +94,13 @@ impl Waiting {
 
     /// Takes what is to be tried now, and lets the new effects of waiting documents wait behind the others.
     ///
-    /// A document is tried once it is due, or once one of the `effects` creates it.
-    pub(crate) fn admit(&mut self, effects: Vec<Effect>, now: Instant) -> Vec<Effect> {
+    /// A document is tried once it is due, or once one of the `effects` creates it. `waits` hears of what is not tried.
+    pub(crate) fn admit(
+        &mut self,
+        effects: Vec<Effect>,
+        now: Instant,
+        mut waits: impl FnMut(&InFlight),
+    ) -> Vec<Effect> {
         if self.documents.is_empty() {
             return effects;
         }
@@ -123,6 +128,7 @@ impl Waiting {
         for effect in effects {
             match self.documents.get_mut(&key(&effect.model)) {
                 Some(document) => {
+                    waits(&effect.event);
                     effect.event.detach_record();
                     self.effects = self.effects.saturating_add(1);
                     self.bytes = self.bytes.saturating_add(kept_bytes(&effect));
@@ -179,8 +185,8 @@ mod tests {
         waiting.park(update(1), due);
         waiting.park(update(2), now);
         assert_eq!((waiting.next_due(), waiting.len()), (Some(due), 2));
-        assert!(waiting.admit(vec![update(3)], now).is_empty());
-        assert_eq!(offsets(&waiting.admit(vec![update(4)], due)), [1, 2, 3, 4]);
+        assert!(waiting.admit(vec![update(3)], now, |_| {}).is_empty());
+        assert_eq!(offsets(&waiting.admit(vec![update(4)], due, |_| {})), [1, 2, 3, 4]);
         assert!(waiting.is_empty());
     }
 
@@ -193,13 +199,13 @@ mod tests {
         }
         waiting.park(update(3), now);
         let created = || Effect::of(4, WriteModel::create("users", "1", bson::doc! {}));
-        assert!(waiting.admit(vec![created()], now).is_empty());
+        assert!(waiting.admit(vec![created()], now, |_| {}).is_empty());
         assert_eq!((waiting.next_due(), waiting.is_holding(), waiting.bytes() > 0), (None, true, true));
         waiting.release(&given_up[..1]);
-        assert!(waiting.admit(Vec::new(), now).is_empty());
+        assert!(waiting.admit(Vec::new(), now, |_| {}).is_empty());
         waiting.release(&given_up[1..]);
         assert_eq!(waiting.next_due(), Some(now));
-        assert_eq!(offsets(&waiting.admit(Vec::new(), now)), [3, 4]);
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, |_| {})), [3, 4]);
         assert_eq!((waiting.is_empty(), waiting.bytes()), (true, 0));
     }
 
@@ -209,7 +215,7 @@ mod tests {
         waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
         waiting.park(update(2), now);
         waiting.retain(|event| event.position.offset != 1);
-        assert_eq!(offsets(&waiting.admit(Vec::new(), now)), [2]);
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, |_| {})), [2]);
         waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
         waiting.retain(|_| false);
         assert!(waiting.is_empty());
@@ -220,6 +226,6 @@ mod tests {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         waiting.park(update(2), after(now, Duration::from_secs(5)));
         let created = Effect::of(9, WriteModel::create("users", "1", bson::doc! {}));
-        assert_eq!(offsets(&waiting.admit(vec![created], now)), [2, 9]);
+        assert_eq!(offsets(&waiting.admit(vec![created], now, |_| {})), [2, 9]);
     }
 }
