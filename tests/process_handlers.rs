@@ -71,6 +71,32 @@ impl Handler for TotalActivities {
     }
 }
 
+/// Keeps the balance of an account, and notes the account in a vault, which has to exist. What failed holds back what follows.
+struct Deposited {
+    /// Takes an amount that is no number for nothing.
+    is_repaired: bool,
+}
+
+impl Handler for Deposited {
+    fn name(&self) -> &str {
+        "deposited"
+    }
+
+    fn event_type(&self) -> &str {
+        "Deposited"
+    }
+
+    fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
+        let amount =
+            event.integer("amount").or_else(|error| if self.is_repaired { Ok(Some(0)) } else { Err(error) })?;
+        let balance =
+            WriteModel::upsert("accounts", event.aggregate_id.clone()).set("balance", amount.unwrap_or_default());
+        let vault =
+            event.text("vault")?.map(|vault| WriteModel::update("vaults", vault).set("last", event.sequence_id).into());
+        Ok([balance.into()].into_iter().chain(vault).collect())
+    }
+}
+
 /// Applies the topic up to its end.
 async fn apply(world: &World, registry: HandlerRegistry, group: &str) -> ProcessSummary {
     let names = ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "MONGODB_URI", "MONGODB_DATABASE"];
@@ -187,4 +213,80 @@ async fn a_handler_that_is_added_has_exactly_its_effects_when_the_topic_is_read_
         apply(&world, registry, &group).await;
         assert!(read_models(&database, true).await == with_it, "a replay has changed a document");
     }
+}
+
+fn deposited(number: u128, account: u128, amount: &serde_json::Value) -> NewRecord {
+    event(0, number, account, "Deposited", &json!({ "amount": amount }))
+}
+
+fn deposits(is_repaired: bool) -> HandlerRegistry {
+    HandlerRegistry::new().register(Deposited { is_repaired })
+}
+
+async fn balance(world: &World, account: u128) -> Option<i64> {
+    document(&world.mongo().await, "accounts", &id(account)).await.map(|account| account.get_i64("balance").unwrap())
+}
+
+/// The event ids of the dead letters, in order.
+fn letters(world: &World) -> Vec<String> {
+    let letters = records(world, &format!("{}.dlq", world.topic()));
+    let event_id = |value: Vec<u8>| {
+        let envelope: serde_json::Value = serde_json::from_slice(&value).unwrap();
+        envelope["after"]["event_id"].as_str().unwrap().to_owned()
+    };
+    letters.into_iter().map(|letter| event_id(letter.value.unwrap())).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_follows_a_dead_letter_is_parked_and_applied_in_order_once_it_is_published_again() {
+    const ACCOUNT: u128 = 1_000;
+    let (bad, other) = (json!("much"), 2_000);
+    let event = |number: u128| deposited(number, ACCOUNT, &if number == 2 { bad.clone() } else { json!(number) });
+    let first = [event(1), event(2), event(3), deposited(10, other, &json!(10)), event(4)];
+    let world = world_with("handlers_park", 1, &first).await;
+    let group = world.variable("KAFKA_GROUP_ID");
+    let done = apply(&world, deposits(false), group).await;
+    assert_eq!((done.processed, done.dead_lettered), (2, 3), "{done:?}");
+    assert_eq!(letters(&world), [id(2), id(3), id(4)]);
+    assert_eq!((balance(&world, ACCOUNT).await, balance(&world, other).await), (Some(1), Some(10)));
+
+    // What comes later follows, and so does what is published again too early.
+    produce(&world, world.topic(), &[event(5), deposited(11, other, &json!(11)), event(4)]).await;
+    let done = apply(&world, deposits(true), group).await;
+    assert_eq!((done.processed, done.dead_lettered), (1, 2), "{done:?}");
+    assert_eq!((balance(&world, ACCOUNT).await, balance(&world, other).await), (Some(1), Some(11)));
+
+    // Published again with the repaired handler they are applied, and nothing holds back what is new.
+    produce(&world, world.topic(), &[event(2), event(3)]).await;
+    let done = apply(&world, deposits(true), group).await;
+    assert_eq!((done.processed, done.dead_lettered), (2, 0), "{done:?}");
+    assert_eq!(balance(&world, ACCOUNT).await, Some(3));
+    produce(&world, world.topic(), &[event(4), event(5), event(6)]).await;
+    let done = apply(&world, deposits(true), group).await;
+    assert_eq!((done.processed, done.dead_lettered), (3, 0), "{done:?}");
+    assert_eq!(balance(&world, ACCOUNT).await, Some(6));
+    assert_eq!(letters(&world).len(), 5);
+}
+
+/// The event that fails does so in MongoDB, long after later ones were read, which are about another document.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_event_overtakes_one_of_its_aggregate_that_waits_for_another_document() {
+    let into = |number: u128, account: u128, vault: &str| {
+        event(0, number, account, "Deposited", &json!({ "amount": number, "vault": vault }))
+    };
+    let history = [
+        into(1, 1_000, "missing"),
+        deposited(2, 1_000, &json!(2)),
+        deposited(3, 2_000, &json!(3)),
+        into(4, 1_000, "v"),
+    ];
+    let world = world_with("handlers_order", 1, &history).await;
+    world.mongo().await.collection::<Document>("vaults").insert_one(bson::doc! { "_id": "v" }).await.unwrap();
+    let group = world.variable("KAFKA_GROUP_ID");
+    let done = apply(&world, deposits(false), group).await;
+    assert_eq!((done.processed, done.dead_lettered), (1, 3), "{done:?}");
+    assert_eq!(letters(&world), [id(1), id(2), id(4)]);
+    assert_eq!((balance(&world, 1_000).await, balance(&world, 2_000).await), (Some(1), Some(3)));
+    let vault = document(&world.mongo().await, "vaults", "v").await.unwrap();
+    assert!(!vault.contains_key("last"), "{vault}");
 }

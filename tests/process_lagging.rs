@@ -55,7 +55,12 @@ async fn an_event_waits_for_the_partition_of_a_member_that_stands_still() {
     let assigned = second.events("partitions_assigned").last().unwrap()["partitions"].to_string();
     let (slow, quick) = if assigned.contains('0') { (second, first) } else { (first, second) };
     slow.pause();
-    produce(&world, world.topic(), &(2..40).flat_map(|number| [created(number), updated(1, number)]).collect::<Vec<_>>()).await;
+    produce(
+        &world,
+        world.topic(),
+        &(2..40).flat_map(|number| [created(number), updated(1, number)]).collect::<Vec<_>>(),
+    )
+    .await;
     eventually("the updates are claimed", async || claim_count(&database).await == 2 + 38).await;
     // Ten times as long as all attempts last.
     tokio::time::sleep(Duration::from_secs(4)).await;

@@ -91,6 +91,8 @@ pub(crate) struct FailedEvent {
     pub(crate) digest: Option<Digest>,
     /// Set if the failure may leave its document uncreated.
     pub(crate) aggregate_id: Option<String>,
+    /// The aggregate whose later events follow it into the dead letters, if they do.
+    pub(crate) parks: Option<String>,
 }
 
 /// Where the dead letter of an event comes from.
@@ -219,8 +221,8 @@ impl Claims {
         // A dead letter was published again or its row corrected: this record takes over what failed. Only one can.
         let filter = doc! { "_id": id(claim.event_id), "failed": &failed, "s": known.get("s"), "p": known.get("p"), "o": known.get("o") };
         let update = doc! {
-            "$set": { "s": self.source, "p": claim.partition, "o": claim.offset, "only": &failed },
-            "$unset": { "failed": "", "digest": "", "a": "" },
+            "$set": { "s": self.source, "p": claim.partition, "o": claim.offset, "only": &failed, "at": DateTime::now() },
+            "$unset": { "failed": "", "digest": "", "a": "", "k": "" },
         };
         self.update_claims(vec![doc! { "q": filter, "u": update }]).await?;
         // Whose it is now tells who took it over, also if the answer to the update was lost.
@@ -254,9 +256,12 @@ impl Claims {
                 facts.insert("digest", Binary { subtype: BinarySubtype::Generic, bytes: digest.to_vec() });
             }
             facts.extend(failed.aggregate_id.as_ref().map(|aggregate_id| ("a".to_owned(), aggregate_id.into())));
-            let update = doc! {
-                "$addToSet": { "failed": { "$each": &failed.handlers } }, "$set": facts,
-                "$setOnInsert": { "at": DateTime::now() },
+            facts.extend(failed.parks.as_ref().map(|aggregate_id| ("k".to_owned(), aggregate_id.into())));
+            let mut update = doc! { "$addToSet": { "failed": { "$each": &failed.handlers } }, "$set": facts };
+            match failed.parks {
+                // It must not expire: its aggregate would go on by itself.
+                Some(_) => update.insert("$unset", doc! { "at": "" }),
+                None => update.insert("$setOnInsert", doc! { "at": DateTime::now() }),
             };
             doc! { "q": filter, "u": update, "upsert": true }
         });
@@ -270,9 +275,25 @@ impl Claims {
         }
         let projection = doc! { "a": 1, "p": 1, "o": 1, "order": 1 };
         let found = self.store.find(CLAIMS, doc! { "a": { "$in": aggregate_ids } }, projection).await?;
-        let mut known: Vec<_> = found.iter().filter_map(failed_at).collect();
+        let mut known: Vec<_> = found.iter().filter_map(|claim| failed_at(claim, "a")).collect();
         known.sort_by_key(|(_, order, _)| std::cmp::Reverse(*order));
         Ok(known.into_iter().map(|(aggregate_id, _, failed)| (aggregate_id, failed)).collect())
+    }
+
+    /// The dead letters that later events of their aggregates stand behind.
+    pub(crate) async fn parked(&self, aggregate_ids: &[&str]) -> Result<HashMap<String, Vec<(EventOrder, FailedAt)>>> {
+        let mut parked: HashMap<String, Vec<_>> = HashMap::new();
+        if aggregate_ids.is_empty() {
+            return Ok(parked);
+        }
+        let projection = doc! { "k": 1, "p": 1, "o": 1, "order": 1 };
+        for claim in self.store.find(CLAIMS, doc! { "k": { "$in": aggregate_ids } }, projection).await? {
+            let found = failed_at(&claim, "k");
+            found
+                .into_iter()
+                .for_each(|(aggregate_id, order, at)| parked.entry(aggregate_id).or_default().push((order, at)));
+        }
+        Ok(parked)
     }
 
     async fn update_claims(&self, updates: Vec<Document>) -> Result<usize> {
@@ -286,10 +307,11 @@ fn id(event_id: Uuid) -> Binary {
     Binary { subtype: BinarySubtype::Uuid, bytes: event_id.as_bytes().to_vec() }
 }
 
-fn failed_at(claim: &Document) -> Option<(String, EventOrder, FailedAt)> {
+/// The aggregate that `field` names, and the place of the dead letter.
+fn failed_at(claim: &Document, field: &str) -> Option<(String, EventOrder, FailedAt)> {
     let event_id = Uuid::from_slice(bytes_of(claim, "_id")?).ok()?;
     let failed = FailedAt { event_id, partition: claim.get_i32("p").ok()?, offset: claim.get_i64("o").ok()? };
-    Some((claim.get_str("a").ok()?.to_owned(), EventOrder::from_bson(claim.get("order")?)?, failed))
+    Some((claim.get_str(field).ok()?.to_owned(), EventOrder::from_bson(claim.get("order")?)?, failed))
 }
 
 fn bytes_of<'a>(claim: &'a Document, field: &str) -> Option<&'a [u8]> {

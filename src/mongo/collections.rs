@@ -43,6 +43,7 @@ fn indexes() -> Vec<Index> {
         Index { sparse: true, ..index("activities", "coordinates", doc! { "location.coordinates": "2dsphere" }) },
         Index { expire_after: Some(CLAIM_LIFETIME), ..index(CLAIMS, "expiry", doc! { "at": 1 }) },
         Index { sparse: true, ..index(CLAIMS, "failed_aggregate", doc! { "a": 1 }) },
+        Index { sparse: true, ..index(CLAIMS, "parked_aggregate", doc! { "k": 1 }) },
         Index { unique: true, ..index(SOURCES, "number", doc! { "s": 1 }) },
     ]
 }

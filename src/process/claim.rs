@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::create::EarlyCreates;
 use super::in_flight::{Effect, InFlight};
 use super::open_events::OpenEvents;
+use super::parking::{ParkedAt, behind, parked_at};
 use super::prepare::{Prepared, PreparedEvent};
 use super::told::is_same;
 use crate::error::Result;
@@ -23,6 +24,10 @@ pub(super) struct Claimed {
     pub(super) skipped: Vec<Arc<InFlight>>,
     pub(super) failed: Vec<Arc<InFlight>>,
     pub(super) postponed: Option<Postponed>,
+    /// Events that a handler which parks has refused.
+    pub(super) refused: Vec<Arc<InFlight>>,
+    /// Events of which dead letters were taken over.
+    pub(super) taken_over: HashSet<Uuid>,
 }
 
 /// The rest of a batch from a record on that says something else of an event than the record whose event it is. Whether
@@ -40,6 +45,7 @@ pub(super) async fn claim(
     open: Arc<OpenEvents>,
     prepared: Prepared,
     creates: EarlyCreates,
+    letters: HashMap<Arc<str>, Vec<ParkedAt>>,
 ) -> Result<Claimed> {
     let started = Instant::now();
     let mut events = prepared.events;
@@ -48,7 +54,14 @@ pub(super) async fn claim(
         let position = &mut event.event.position;
         position.order = position.order.in_epoch(claims.epochs.of(event.system));
     }
-    let (decided, created) = tokio::try_join!(decide(&claims, &open, events), creates.insert(&store))?;
+    let (mut decided, created) = tokio::try_join!(decide(&claims, &open, events), creates.insert(&store))?;
+    let taken_over: HashSet<Uuid> = decided
+        .events
+        .iter()
+        .filter(|event| !event.event.taken_over.is_empty())
+        .map(|event| event.claim.event_id)
+        .collect();
+    park(&claims, &mut decided.events, letters, &taken_over).await?;
     metrics::histogram!("evp_process_claim_seconds").record(started.elapsed());
     let mut claimed = Claimed {
         effects: Vec::with_capacity(decided.events.len()),
@@ -57,6 +70,8 @@ pub(super) async fn claim(
         skipped: prepared.skipped,
         failed: prepared.failed,
         postponed: decided.postponed,
+        refused: Vec::new(),
+        taken_over,
     };
     for event in decided.events {
         if event.parts.is_empty() {
@@ -64,12 +79,48 @@ pub(super) async fn claim(
             let has_failures = event.event.has_failures();
             let list = if has_failures { &mut claimed.failed } else { &mut claimed.without_effect };
             list.push(Arc::new(event.event));
+            claimed.refused.extend(list.last().filter(|event| event.parks()).cloned());
         } else {
             event.into_effects(|model| created.term_of(model), &mut claimed.effects);
+            let event = claimed.effects.last().map(|effect| &effect.event);
+            claimed.refused.extend(event.filter(|event| event.parks()).cloned());
         }
     }
     open.add(claimed.effects.iter().map(|effect| &effect.event).chain(&claimed.failed));
     Ok(claimed)
+}
+
+/// Lets events fail that stand behind a dead letter of their aggregate, as far as handlers that park serve them.
+///
+/// `letters` are those that MongoDB may not tell of yet.
+async fn park(
+    claims: &Claims,
+    events: &mut [PreparedEvent],
+    letters: HashMap<Arc<str>, Vec<ParkedAt>>,
+    taken_over: &HashSet<Uuid>,
+) -> Result<()> {
+    let aggregates: HashSet<&str> =
+        events.iter().filter_map(|event| event.event.ordered_aggregate.as_deref()).collect();
+    if aggregates.is_empty() {
+        return Ok(());
+    }
+    let mut parked = letters;
+    for (aggregate, known) in claims.parked(&aggregates.into_iter().collect::<Vec<_>>()).await? {
+        let known = known.into_iter().map(|(order, failed)| ParkedAt { order, failed });
+        parked.entry(Arc::from(aggregate)).or_default().extend(known);
+    }
+    parked.values_mut().for_each(|letters| letters.retain(|letter| !taken_over.contains(&letter.failed.event_id)));
+    for event in events {
+        let Some(aggregate) = event.event.ordered_aggregate.clone() else { continue };
+        let letters = parked.get(&aggregate).map(Vec::as_slice).unwrap_or_default();
+        if let Some(failed) = behind(letters.iter(), &event.event) {
+            event.park_behind(failed);
+        }
+        if let Some((aggregate, at)) = parked_at(&event.event) {
+            parked.entry(aggregate).or_default().push(at);
+        }
+    }
+    Ok(())
 }
 
 #[derive(Default)]

@@ -34,7 +34,9 @@ impl EarlyCreates {
         let mut by_collection: BTreeMap<&'static str, Vec<&Create>> = BTreeMap::new();
         // Whether a replay has anything to create depends on its claim.
         let events = events.iter().filter(|event| !event.event.position.is_replay);
-        for model in events.flat_map(|event| &event.parts).flat_map(|(_, models)| models) {
+        // Whether one of a handler that parks comes behind a dead letter is known after the claim.
+        let parts = events.flat_map(|event| &event.parts).filter(|(handler, _)| !handler.parks());
+        for model in parts.flat_map(|(_, models)| models) {
             if let WriteModel::Create(create) = model {
                 by_collection.entry(create.collection).or_default().push(create);
             }

@@ -218,6 +218,9 @@ fn log(event: &InFlight, failure: &Failure, topic: &str) {
         (Stage::Handle, _) => {
             tracing::warn!(event = "event_validation_failed", handler, partition, offset, %error, topic, "refused: now a dead letter");
         }
+        (Stage::Park, _) => {
+            tracing::warn!(event = "event_parked", handler, event_id, partition, offset, %error, topic, "behind a dead letter of its aggregate: now one, too");
+        }
         (Stage::Apply, _) => {
             tracing::warn!(event = "handler_failed", handler, event_id, partition, offset, attempts, %error, topic, "not applied: now a dead letter");
         }

@@ -7,6 +7,7 @@
 mod deliveries;
 mod room;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,6 +25,7 @@ use super::gathered::Gathered;
 use super::given_up::GivenUp;
 use super::in_flight::{Effect, InFlight};
 use super::open_events::OpenEvents;
+use super::parking::Parking;
 use super::prepare::{Preparation, Prepared};
 use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
@@ -67,6 +69,7 @@ pub(super) struct Dispatcher {
     consumer: ConsumerHandle,
     progress: Progress,
     waiting: Waiting,
+    parking: Parking,
     frontier: Frontier,
     looking: Option<Looking>,
     gathered: Gathered,
@@ -104,6 +107,7 @@ impl Dispatcher {
             consumer,
             progress: Progress::default(),
             waiting: Waiting::default(),
+            parking: Parking::default(),
             frontier: Frontier::default(),
             looking: None,
             gathered,
@@ -283,16 +287,19 @@ impl Dispatcher {
 
     fn claim(&mut self, prepared: Prepared, creates: EarlyCreates) {
         let (claims, store) = (Arc::clone(&self.parts.claims), Arc::clone(&self.parts.store));
-        self.claiming = Some(tokio::spawn(claim(claims, store, Arc::clone(&self.open), prepared, creates)));
+        let letters = self.parking.next_batch();
+        self.claiming = Some(tokio::spawn(claim(claims, store, Arc::clone(&self.open), prepared, creates, letters)));
     }
 
     fn start_writing(&mut self) {
         let now = Instant::now();
         let due = self.waiting.next_due().is_some_and(|due| due <= now);
-        if self.applying.is_some() || (self.claimed.is_none() && !due) {
+        if self.applying.is_some() || (self.claimed.is_none() && !due && !self.parking.has_released()) {
             return;
         }
         let effects = self.claimed.take().unwrap_or_default();
+        let (effects, given_up) = self.parking.enter(effects, |event| self.progress.waits(event));
+        self.give_up(given_up);
         let effects = self.waiting.admit(effects, now, |event| self.progress.waits(event));
         let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
         self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
@@ -316,7 +323,9 @@ impl Dispatcher {
             && self.claimed.is_none()
             && self.applying.is_none()
             && self.giving_up.is_none()
-            && self.given_up.is_empty();
+            && self.given_up.is_empty()
+            && self.parking.len() == 0
+            && !self.parking.has_released();
         idle && self.progress.is_at_end() && self.waiting.is_empty()
     }
 
@@ -332,14 +341,35 @@ impl Dispatcher {
         for event in &claimed.without_effect {
             self.end(event, End::Applied);
         }
+        self.parking.batch_claimed();
+        self.parking.taken_over(&claimed.taken_over);
+        claimed
+            .refused
+            .iter()
+            .filter(|event| self.progress.is_current(event))
+            .for_each(|event| self.parking.failed(event));
         self.claimed = Some(claimed.effects);
         self.postponed = claimed.postponed;
         self.keep_current_postponed();
-        claimed.failed.iter().for_each(|event| self.progress.waits(event));
-        self.given_up.extend(claimed.failed);
+        self.give_up(claimed.failed);
+    }
+
+    /// Lets events wait for their dead letters, and behind them those that follow.
+    fn give_up(&mut self, events: Vec<Arc<InFlight>>) {
+        let mut events = VecDeque::from(events);
+        while let Some(event) = events.pop_front() {
+            self.progress.waits(&event);
+            self.parking.failed(&event);
+            if event.parks() {
+                let waiting = self.waiting.extract(|effect| follows(effect, &event));
+                events.extend(self.parking.fail_behind(&event, waiting));
+            }
+            self.given_up.extend(vec![event]);
+        }
     }
 
     fn dead_lettered(&mut self, outcome: DeadLettered) {
+        self.parking.told(&outcome.written);
         for event in &outcome.written {
             self.end(event, End::DeadLettered);
         }
@@ -373,8 +403,7 @@ impl Dispatcher {
         }
         #[allow(clippy::cast_precision_loss)]
         metrics::gauge!("evp_process_waiting_events").set(self.waiting.len() as f64);
-        settled.given_up.iter().for_each(|event| self.progress.waits(event));
-        self.given_up.extend(settled.given_up);
+        self.give_up(settled.given_up);
         Ok(())
     }
 
@@ -388,6 +417,7 @@ impl Dispatcher {
 
     fn end(&mut self, event: &InFlight, end: End) {
         self.open.remove(event);
+        self.parking.decided(event);
         self.progress.done(event);
         self.tally.ended(event, end);
     }
@@ -410,4 +440,11 @@ impl Dispatcher {
             self.handle(next).await?;
         }
     }
+}
+
+/// Whether an effect is of a later event of the aggregate, by a handler that parks.
+fn follows(effect: &Effect, failed: &InFlight) -> bool {
+    effect.handler.parks()
+        && effect.event.ordered_aggregate == failed.ordered_aggregate
+        && effect.event.position.order > failed.position.order
 }

@@ -111,7 +111,7 @@ mod tests {
         let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, 1, value)])), index: 0 };
         let position = Position { offset: 1, order: crate::mongo::EventOrder::Sequence(0), is_replay: false };
         let event = InFlight::new(0, Assignment::default(), position, record);
-        event.fail(Failure { handler: None, stage, attempts: 1, error: Error::data("refused"), missing: None });
+        event.fail(Failure::of_all(stage, Error::data("refused")));
         Arc::new(event)
     }
 

@@ -213,8 +213,8 @@ mod tests {
     fn the_partition_whose_records_are_oldest_is_hindmost_unless_it_is_at_its_end() {
         let mut frontier = Frontier::default();
         let (mut tracker, assignments) = tracker(&[(0, 5), (1, 5), (2, 5)]);
-        for offset in 0..5 {
-            (0..3).for_each(|partition| tracker.done(partition, assignments[partition as usize], offset));
+        for (partition, assignment) in (0..).zip(assignments) {
+            (0..5).for_each(|offset| tracker.done(partition, assignment, offset));
         }
         for (partition, taken_ms) in [(0, 300), (1, 100), (2, 200)] {
             frontier.partitions.entry(partition).or_default().taken_ms = Some(taken_ms);

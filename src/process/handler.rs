@@ -8,6 +8,15 @@ use super::Event;
 use crate::error::Result;
 use crate::mongo::WriteModel;
 
+/// What becomes of later events of an aggregate once one of its events is a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterFailure {
+    /// They become dead letters, too, in order, until the first is published again and applied: nothing is applied out of order.
+    Park,
+    /// They are applied. Right for effects that may come in any order, such as counts, and fields of which the last value counts.
+    GoOn,
+}
+
 /// Turns events of one type into write models. A pure function: no server, no clock.
 pub trait Handler: Send + Sync + 'static {
     /// Names the handler in logs and dead letters; unique among the handlers of one event type.
@@ -20,6 +29,11 @@ pub trait Handler: Send + Sync + 'static {
     fn validate(&self, event: &Event) -> Result<()> {
         let _ = event;
         Ok(())
+    }
+
+    /// What becomes of later events of the aggregate, as far as handlers that say the same serve them.
+    fn after_failure(&self) -> AfterFailure {
+        AfterFailure::Park
     }
 
     /// The effects of the event. One that increments should do nothing else, so that its dead letter can be published
@@ -92,5 +106,35 @@ impl fmt::Debug for HandlerRegistry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names = |handlers: &[Arc<dyn Handler>]| handlers.iter().map(|h| h.name().to_owned()).collect::<Vec<_>>();
         f.debug_map().entries(self.by_event_type.iter().map(|(kind, list)| (kind, names(list)))).finish()
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Says nothing of failures.
+    pub(in crate::process) struct Parks;
+
+    impl Handler for Parks {
+        fn name(&self) -> &str {
+            "parks"
+        }
+
+        fn event_type(&self) -> &str {
+            "Anything"
+        }
+
+        fn handle(&self, _: &Event) -> Result<Vec<WriteModel>> {
+            Ok(Vec::new())
+        }
+    }
+
+    #[test]
+    fn a_handler_that_says_nothing_keeps_the_order_behind_a_failure() {
+        assert_eq!(Parks.after_failure(), AfterFailure::Park);
+        let builtin = HandlerRegistry::builtin();
+        let handlers = builtin.by_event_type.values().flat_map(|handlers| handlers.iter());
+        assert!(handlers.into_iter().all(|handler| handler.after_failure() == AfterFailure::GoOn));
     }
 }

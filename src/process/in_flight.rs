@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::frontier::MissingSince;
-use super::handler::Handler;
+use super::handler::{AfterFailure, Handler};
 use crate::error::Error;
 use crate::kafka::chunk::Chunk;
 use crate::kafka::offsets::Assignment;
@@ -25,6 +25,8 @@ pub(crate) struct InFlight {
     /// The handlers whose dead letters of an earlier record it takes over; empty if there were none.
     pub(crate) taken_over: Vec<String>,
     pub(crate) source_ts_us: Option<i64>,
+    /// The aggregate, if a handler that parks serves the event.
+    pub(crate) ordered_aggregate: Option<Arc<str>>,
     progress: Mutex<Progress>,
 }
 
@@ -35,6 +37,8 @@ struct Progress {
     open: usize,
     applied: bool,
     failures: Vec<Failure>,
+    /// Whether later events of its aggregate follow it into the dead letters.
+    parks: bool,
     /// Whether Kafka has refused its dead letters before.
     refused: bool,
 }
@@ -56,6 +60,8 @@ pub(crate) struct Failure {
     pub(crate) error: Error,
     /// The document that it waited for in vain.
     pub(crate) missing: Option<Missing>,
+    /// Whether later events of the aggregate follow.
+    pub(crate) parks: bool,
 }
 
 /// A document that does not exist. Its dead letter names it; a log does not.
@@ -77,7 +83,7 @@ impl std::fmt::Display for Missing {
 impl Failure {
     /// Of the event as a whole, at the first attempt.
     pub(crate) fn of_all(stage: Stage, error: Error) -> Self {
-        Self { handler: None, stage, attempts: 1, error, missing: None }
+        Self { handler: None, stage, attempts: 1, error, missing: None, parks: false }
     }
 
     /// The reason as a dead letter gives it.
@@ -94,6 +100,8 @@ pub(crate) enum Stage {
     Parse,
     /// From an event to write models.
     Handle,
+    /// Behind a dead letter of its aggregate.
+    Park,
     /// From write models to MongoDB.
     Apply,
 }
@@ -104,7 +112,7 @@ impl Stage {
         match self {
             Self::Parse => "VALUE_CONVERTER",
             Self::Handle => "TRANSFORMATION",
-            Self::Apply => "TASK_PUT",
+            Self::Park | Self::Apply => "TASK_PUT",
         }
     }
 }
@@ -126,6 +134,13 @@ pub(crate) struct Effect {
 /// A handler, for its name, and its generation, whose watermarks guard its effects.
 #[derive(Clone)]
 pub(crate) struct HandlerName(pub(crate) Arc<dyn Handler>, pub(crate) i32);
+
+impl HandlerName {
+    /// Whether it keeps the order of an aggregate behind a failure.
+    pub(crate) fn parks(&self) -> bool {
+        self.0.after_failure() == AfterFailure::Park
+    }
+}
 
 impl std::fmt::Debug for HandlerName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -168,7 +183,15 @@ impl InFlight {
             claim_term: None,
             taken_over: Vec::new(),
             source_ts_us: None,
-            progress: Mutex::new(Progress { record, open: 0, applied: false, failures: Vec::new(), refused: false }),
+            ordered_aggregate: None,
+            progress: Mutex::new(Progress {
+                record,
+                open: 0,
+                applied: false,
+                failures: Vec::new(),
+                parks: false,
+                refused: false,
+            }),
         }
     }
 
@@ -186,6 +209,7 @@ impl InFlight {
 
     pub(crate) fn fail(&self, failure: Failure) {
         let mut progress = self.progress.lock();
+        progress.parks |= failure.parks;
         if !progress.failures.iter().any(|known| known.handler == failure.handler) {
             progress.failures.push(failure);
         }
@@ -207,6 +231,11 @@ impl InFlight {
         progress.open == 0
     }
 
+    /// Whether it failed in a handler that parks.
+    pub(crate) fn parks(&self) -> bool {
+        self.progress.lock().parks
+    }
+
     pub(crate) fn has_failures(&self) -> bool {
         !self.progress.lock().failures.is_empty()
     }
@@ -218,7 +247,9 @@ impl InFlight {
 
     /// Forgets the failures of handlers that are not this record's to call.
     pub(crate) fn retain_failures(&self, is_ours: impl Fn(&str) -> bool) {
-        self.progress.lock().failures.retain(|failure| failure.handler.as_deref().is_none_or(&is_ours));
+        let mut progress = self.progress.lock();
+        progress.failures.retain(|failure| failure.handler.as_deref().is_none_or(&is_ours));
+        progress.parks = progress.failures.iter().any(|failure| failure.parks);
     }
 
     pub(crate) fn take_failures(&self) -> Vec<Failure> {

@@ -18,6 +18,7 @@ mod handlers;
 mod in_flight;
 mod open_events;
 pub(crate) mod order;
+mod parking;
 mod prepare;
 mod progress;
 mod settle;
@@ -47,7 +48,7 @@ pub use crate::envelope::decode::EnvelopeOp;
 pub use crate::kafka::headers::dead_letter_topic;
 pub use crate::mongo::{AddOnce, Change, Create, WriteModel};
 pub use event::Event;
-pub use handler::{Handler, HandlerRegistry};
+pub use handler::{AfterFailure, Handler, HandlerRegistry};
 
 use dispatcher::{Dispatcher, Parts};
 use prepare::Preparation;

@@ -4,15 +4,16 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use super::handler::{Handler, HandlerRegistry};
+use super::handler::{AfterFailure, Handler, HandlerRegistry};
 use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage};
+use super::parking::parked_behind;
 use super::told::{self, Told, ToldEvent};
 use super::{Event, UnknownEvents};
 use crate::envelope::decode::EnvelopeOp;
 use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
 use crate::kafka::offsets::OffsetTracker;
-use crate::mongo::{Claim, EVERY_HANDLER, EventOrder, Generations, Position, Share, WriteModel};
+use crate::mongo::{Claim, EVERY_HANDLER, EventOrder, FailedAt, Generations, Position, Share, WriteModel};
 
 /// What is processed and what is passed over.
 #[derive(Debug)]
@@ -79,6 +80,16 @@ impl PreparedEvent {
             ));
             self.event.fail(Failure { handler: Some(name.clone()), ..Failure::of_all(Stage::Handle, error) });
         }
+    }
+
+    /// It stands behind a dead letter of its aggregate, so that handlers which park do not apply it.
+    pub(crate) fn park_behind(&mut self, failed: FailedAt) {
+        self.parts.retain(|(handler, _)| {
+            if handler.parks() {
+                self.event.fail(parked_behind(handler.0.name(), failed));
+            }
+            !handler.parks()
+        });
     }
 
     /// The effects, each on its own way from here; `created_term` knows the documents that were created early.
@@ -150,10 +161,13 @@ impl Preparation {
         let parts = match told.event {
             Ok(event) => {
                 handlers = self.registry.serving(&event.event_type);
+                flight.ordered_aggregate = handlers.iter().any(parks).then(|| Arc::from(event.aggregate_id.as_str()));
                 self.ask_handlers(&event, &flight)
             }
             Err(error) => {
-                flight.fail(Failure::of_all(Stage::Parse, error));
+                let parks = told.event_type.is_some_and(|kind| self.registry.handlers(&kind).iter().any(parks));
+                flight.ordered_aggregate = told.aggregate_id.filter(|_| parks).map(Arc::from);
+                flight.fail(Failure { parks, ..Failure::of_all(Stage::Parse, error) });
                 Vec::new()
             }
         };
@@ -188,6 +202,10 @@ fn asked(handler: &dyn Handler, event: &Event) -> Result<Vec<WriteModel>> {
     })
 }
 
+fn parks(handler: &Arc<dyn Handler>) -> bool {
+    handler.after_failure() == AfterFailure::Park
+}
+
 /// Asks each handler; one that fails does not keep the others from being asked.
 fn run_handlers(
     handlers: &[Arc<dyn Handler>],
@@ -202,8 +220,8 @@ fn run_handlers(
             Ok(models) if models.is_empty() => {}
             Ok(models) => parts.push((HandlerName(Arc::clone(handler), generation), models)),
             Err(error) => {
-                let handler = Some(handler.name().to_owned());
-                flight.fail(Failure { handler, ..Failure::of_all(Stage::Handle, error) });
+                let (parks, handler) = (parks(handler), Some(handler.name().to_owned()));
+                flight.fail(Failure { handler, parks, ..Failure::of_all(Stage::Handle, error) });
             }
         }
     }

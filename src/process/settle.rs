@@ -114,9 +114,10 @@ pub(super) fn settle(
         };
         settled.held.push((key(&effect.model), Arc::clone(&effect.event)));
         let handler = Some(effect.handler.0.name().to_owned());
+        let parks = effect.handler.parks();
         let attempts = effect.attempts.saturating_add(1);
         let missing = is_missing.then(|| Missing { id: effect.model.id().to_owned(), creation: None });
-        if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error, missing }) {
+        if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error, missing, parks }) {
             settled.given_up.push(effect.event);
         }
     }

@@ -62,6 +62,7 @@ async fn name_creations(claims: &Claims, letters: &mut [(&InFlight, Vec<Failure>
 /// What is to be remembered of an event whose dead letters are safe.
 fn failed_event(event: &InFlight, claim: Claim, failures: Vec<Failure>) -> FailedEvent {
     let facts = Facts::of(event);
+    let parks = event.ordered_aggregate.as_deref().filter(|_| event.parks()).map(ToOwned::to_owned);
     let aggregate_id = facts.aggregate_id.filter(|_| failures.iter().all(|failure| failure.missing.is_none()));
     let mut handlers = Vec::new();
     for failure in failures {
@@ -72,7 +73,7 @@ fn failed_event(event: &InFlight, claim: Claim, failures: Vec<Failure>) -> Faile
             None => handlers.extend(event.taken_over.iter().cloned()),
         }
     }
-    FailedEvent { claim, handlers, order: event.position.order, digest: facts.digest, aggregate_id }
+    FailedEvent { claim, handlers, order: event.position.order, digest: facts.digest, aggregate_id, parks }
 }
 
 /// Writes the effects of a batch.

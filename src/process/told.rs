@@ -33,6 +33,8 @@ pub(super) struct ToldEvent {
     /// Known also of events that cannot be read otherwise.
     pub(super) event_type: Option<String>,
     pub(super) event: Result<Event>,
+    /// Of an event that cannot be read otherwise.
+    pub(super) aggregate_id: Option<String>,
     pub(super) order: EventOrder,
     /// The cluster that the order is of, if the record names one.
     pub(super) system: Option<u64>,
@@ -77,6 +79,7 @@ fn read_row(record: &Record<'_>, envelope: &DecodedEnvelope<'_>) -> Result<ToldE
     Ok(ToldEvent {
         event_id,
         event_type: row.text(Column::EventType).unwrap_or_default().map(std::borrow::Cow::into_owned),
+        aggregate_id: event.is_err().then(|| Event::aggregate_id_of(row).ok()).flatten(),
         event,
         order: placed.map_or_else(unplaced, |placed| placed.order),
         system: placed.and_then(|placed| placed.system),

@@ -54,6 +54,10 @@ impl Waiting {
         self.effects
     }
 
+    pub(crate) fn has_effects(&self) -> bool {
+        self.effects > 0
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.documents.is_empty()
     }
@@ -140,6 +144,18 @@ impl Waiting {
         admitted
     }
 
+    /// Takes effects out, in their order.
+    pub(crate) fn extract(&mut self, is_wanted: impl Fn(&Effect) -> bool) -> Vec<Effect> {
+        let mut extracted = Vec::new();
+        for document in self.documents.values_mut() {
+            extracted.extend(document.effects.extract_if(.., |effect| is_wanted(effect)));
+        }
+        extracted.sort_by_key(|effect| effect.event.position.order);
+        self.forget_idle();
+        self.recount();
+        extracted
+    }
+
     /// When the next document is due.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         self.documents.values().filter(|document| document.is_free()).map(|document| document.due).min()
@@ -152,6 +168,10 @@ impl Waiting {
             document.held_by.retain(|event| keep(event));
         }
         self.forget_idle();
+        self.recount();
+    }
+
+    fn recount(&mut self) {
         let effects = || self.documents.values().flat_map(|document| &document.effects);
         (self.effects, self.bytes) = (effects().count(), effects().map(kept_bytes).sum());
     }

@@ -64,6 +64,7 @@ impl Dispatcher {
         let is_ours = |event: &InFlight| progress.is_current(event);
         self.waiting.retain(is_ours);
         self.given_up.retain(is_ours);
+        self.parking.retain(is_ours, partitions);
         self.first_records.retain(is_ours);
         if let Some(claimed) = &mut self.claimed {
             claimed.retain(|effect| is_ours(&effect.event));

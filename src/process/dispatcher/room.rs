@@ -54,7 +54,7 @@ impl Dispatcher {
         let kept_bytes = self.waiting.bytes().saturating_add(self.given_up.bytes());
         let fits = |quarters: usize| {
             let share = |of: usize| (of / 4).saturating_mul(quarters);
-            self.waiting.len() < share(WAITING_EFFECTS_MAX)
+            self.waiting.len().saturating_add(self.parking.len()) < share(WAITING_EFFECTS_MAX)
                 && kept_bytes < share(KEPT_BYTES_MAX)
                 && self.progress.tracker.outstanding() < share(OUTSTANDING_RECORDS_MAX)
         };
@@ -72,7 +72,7 @@ impl Dispatcher {
 
     /// Looks at the ends of the topic now and then, as long as something waits.
     pub(super) fn look_at_topic(&mut self) {
-        if self.waiting.len() == 0 {
+        if !self.waiting.has_effects() {
             self.frontier.forget();
             return;
         }

@@ -5,7 +5,7 @@ use bson::{Bson, doc};
 use super::fields::{change_metadata, creation_metadata, nested_text, point, text_or_null};
 use crate::error::Result;
 use crate::mongo::{AddOnce, WriteModel};
-use crate::process::{Event, Handler};
+use crate::process::{AfterFailure, Event, Handler};
 
 const ACTIVITIES: &str = "activities";
 
@@ -19,6 +19,10 @@ impl Handler for ActivityCreated {
 
     fn event_type(&self) -> &str {
         "ActivityCreated"
+    }
+
+    fn after_failure(&self) -> AfterFailure {
+        AfterFailure::GoOn
     }
 
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
@@ -61,6 +65,10 @@ impl Handler for ActivityUpdated {
         "ActivityUpdated"
     }
 
+    fn after_failure(&self) -> AfterFailure {
+        AfterFailure::GoOn
+    }
+
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
         let mut change = WriteModel::update(ACTIVITIES, event.aggregate_id.as_str());
         for field in ["title", "description", "status"] {
@@ -93,6 +101,10 @@ impl Handler for ParticipantJoined {
 
     fn validate(&self, event: &Event) -> Result<()> {
         event.required_text("user_id").map(|_| ())
+    }
+
+    fn after_failure(&self) -> AfterFailure {
+        AfterFailure::GoOn
     }
 
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {

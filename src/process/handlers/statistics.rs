@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::mongo::WriteModel;
-use crate::process::{Event, Handler};
+use crate::process::{AfterFailure, Event, Handler};
 
 const STATISTICS: &str = "statistics";
 const GLOBAL: &str = "global_stats";
@@ -17,6 +17,10 @@ impl Handler for UserCount {
 
     fn event_type(&self) -> &str {
         "UserCreated"
+    }
+
+    fn after_failure(&self) -> AfterFailure {
+        AfterFailure::GoOn
     }
 
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {

@@ -5,7 +5,7 @@ use bson::{Bson, doc};
 use super::fields::{change_metadata, creation_metadata, nested_text, text_or_null};
 use crate::error::Result;
 use crate::mongo::{WriteModel, joined_text};
-use crate::process::{Event, Handler};
+use crate::process::{AfterFailure, Event, Handler};
 
 const USERS: &str = "users";
 
@@ -19,6 +19,10 @@ impl Handler for UserCreated {
 
     fn event_type(&self) -> &str {
         "UserCreated"
+    }
+
+    fn after_failure(&self) -> AfterFailure {
+        AfterFailure::GoOn
     }
 
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
@@ -48,6 +52,10 @@ impl Handler for UserUpdated {
 
     fn event_type(&self) -> &str {
         "UserUpdated"
+    }
+
+    fn after_failure(&self) -> AfterFailure {
+        AfterFailure::GoOn
     }
 
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
