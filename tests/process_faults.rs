@@ -226,7 +226,7 @@ async fn partitions_that_a_member_keeps_in_a_rebalance_while_mongodb_stalls_are_
     stack.pause(&["mongo"]);
     let created = |number: u128| event(i32::from(number % 2 == 1), number, number, "UserCreated", &json!({}));
     produce(&world, world.topic(), &(0..2_000).map(created).collect::<Vec<NewRecord>>()).await;
-    let is_paused = || process.events("kafka_consumer_flow").last().is_some_and(|flow| flow["paused"] == true);
+    let is_paused = || process.events("kafka_consumer_flow").last().is_some_and(|flow| flow["flow"] == "None");
     eventually("the backlog is full", async || is_paused()).await;
     let other = join_group(&world);
     eventually("another member has partitions", async || {
