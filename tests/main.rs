@@ -55,6 +55,8 @@ mod process_paused;
 mod process_server_refusals;
 /// `evp process` on records of another shape.
 mod process_shapes;
+/// `evp process` in a group whose members come, go, die and sleep.
+mod process_storms;
 /// `evp process` on a topic that is not the one that was applied.
 mod process_topics;
 /// `evp process`: rows that are updated after their events.
