@@ -76,7 +76,7 @@ impl KeptDocument {
         kept.watermarks.insert(partition.to_owned(), position.offset);
         if kept.is_deleted {
             kept.writers.clear();
-            kept.document.retain_id();
+            strip(&mut kept.document);
         }
         *known = Some(kept);
         Ok(Done::Applied)
@@ -163,16 +163,10 @@ impl KeptDocument {
 }
 
 /// Leaves nothing but the id.
-trait RetainId {
-    fn retain_id(&mut self);
-}
-
-impl RetainId for Document {
-    fn retain_id(&mut self) {
-        let id = self.remove("_id");
-        self.clear();
-        self.extend(id.map(|id| ("_id".to_owned(), id)));
-    }
+fn strip(document: &mut Document) {
+    let id = document.remove("_id");
+    document.clear();
+    document.extend(id.map(|id| ("_id".to_owned(), id)));
 }
 
 /// The value at a path.
