@@ -257,4 +257,20 @@ mod tests {
     async fn an_address_without_a_port_is_a_usage_error() {
         assert_eq!(bind("localhost").await.unwrap_err().kind(), ErrorKind::Configuration);
     }
+
+    #[test]
+    fn several_works_are_ready_when_each_is_and_one_does_not_hide_the_obstacle_of_another() {
+        let health = Health::default();
+        let parts = health.parts(&["a", "b"]);
+        parts[0].set_ready();
+        assert_eq!(health.obstacle().as_deref(), Some(STARTING));
+        parts[1].set_ready();
+        assert_eq!(health.obstacle(), None);
+        parts.iter().for_each(|part| part.set_kafka_obstacle(Some("away".to_owned())));
+        assert_eq!(health.obstacle().as_deref(), Some("away"), "said once");
+        parts[0].set_kafka_obstacle(None);
+        assert!(!parts[0].is_kafka_away() && parts[1].is_kafka_away() && health.obstacle().is_some());
+        parts[1].forget_kafka();
+        assert_eq!(health.obstacle(), None);
+    }
 }
