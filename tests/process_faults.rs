@@ -241,38 +241,6 @@ async fn partitions_that_a_member_keeps_in_a_rebalance_while_mongodb_stalls_are_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn offsets_that_kafka_does_not_take_are_told_of_while_events_are_applied() {
-    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
-    let world = World::on_stack("faults_offsets", &stack).await;
-    let topics = Topics::new(&world);
-    topics.create(world.topic(), 1, &[]).await;
-    let created = |number: u128| event(0, number, number, "UserCreated", &json!({}));
-    produce(&world, world.topic(), &[created(0)]).await;
-    let mut process = world.start(&["process", "--http", "127.0.0.1:0"]);
-    let address = process.event("http_listening").await["address"].as_str().unwrap().to_owned();
-    eventually("the first is committed", async || committed(&world, 1) == [(0, 1)].into()).await;
-    topics.set("__consumer_offsets", "min.insync.replicas", "2").await;
-    let database = world.mongo().await;
-    let mut number = 1;
-    eventually("readiness tells of it", async || {
-        produce(&world, world.topic(), &[created(number)]).await;
-        number += 1;
-        matches!(http_get(&address, "/readyz").await, Some((503, reason)) if reason.contains("offsets of group"))
-    })
-    .await;
-    let all = u64::try_from(number).unwrap();
-    eventually("all are applied", async || claim_count(&database).await == all).await;
-    let metrics = http_get(&address, "/metrics").await.unwrap().1;
-    let failed = metrics.lines().find(|line| line.starts_with("evp_process_commits_failed_total "));
-    assert!(failed.is_some_and(|line| !line.ends_with(" 0")), "{failed:?}");
-    topics.set("__consumer_offsets", "min.insync.replicas", "1").await;
-    eventually("it is ready again", async || http_get(&address, "/readyz").await.unwrap().0 == 200).await;
-    let all = i64::try_from(all).unwrap();
-    eventually("all are committed", async || committed(&world, 1) == [(0, all)].into()).await;
-    assert_eq!(process.stop().code, Some(0));
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_for_kafka_end_both_halves_with_the_remedy() {
     let (_stack, sasl) = sasl_broker();
     let mut world = World::new("faults_denied").await;
