@@ -60,7 +60,7 @@ pub enum Command {
 
     /// Apply the topic's events to MongoDB until told to stop
     #[command(after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS and its security, KAFKA_TOPIC, KAFKA_GROUP_ID, \
-        KAFKA_AUTO_OFFSET_RESET, MONGODB_URI, MONGODB_DATABASE, PROCESSING_BATCH_SIZE, MAX_RETRIES, RETRY_DELAY_SECONDS, \
+        KAFKA_AUTO_OFFSET_RESET, OUTBOX_COLUMNS, OUTBOX_IDS, MONGODB_URI, MONGODB_DATABASE, PROCESSING_BATCH_SIZE, MAX_RETRIES, RETRY_DELAY_SECONDS, \
         SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL; all are in .env.example")]
     Process(ProcessArguments),
 
@@ -143,6 +143,15 @@ pub struct ProcessArguments {
     /// Operations that are applied: c (insert), u (update), r (snapshot); others are skipped
     #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "c,u", value_parser = ["c", "u", "r"])]
     pub ops: Vec<String>,
+
+    /// Columns of an outbox that is not evp's own: `debezium` for id, aggregateid, aggregatetype, type and payload, or pairs
+    /// such as event_id=id,aggregate_id=order_no,created_at= (none: the commit's time) [env: OUTBOX_COLUMNS]
+    #[arg(long, value_name = "LIST")]
+    pub columns: Option<String>,
+
+    /// What ids of events and aggregates are: uuid, or any text or number [env: OUTBOX_IDS] [default: uuid]
+    #[arg(long, value_name = "KIND")]
+    pub ids: Option<String>,
 
     /// What happens to an event that no handler serves
     #[arg(long, value_enum, value_name = "ACTION", default_value = "dead-letter")]

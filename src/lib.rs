@@ -35,6 +35,8 @@
 //! | a column type | a line in the table of `envelope/types.rs` |
 //! | a connector property | a line in the table of `connector/properties.rs` |
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
+//! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
+//! | a property of librdkafka | a line in the table of `config/kafka_properties.rs` |
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capture::{self, CaptureChoices, CaptureOptions, RefusedRows};
 use crate::cli::{Arguments, Command, GenerateArguments, RefusedRowsArgument, UnknownEventsArgument, UntilArgument};
-use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables};
+use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables, outbox_columns};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, GenerateOptions, Length};
 use crate::init::{self, InitPlan};
@@ -61,7 +61,7 @@ pub fn run(registry: HandlerRegistry) -> ExitCode {
         "info".to_owned()
     });
     let outcome = telemetry::init_logs(format, &level)
-        .and_then(|()| checked(arguments.command, variables))
+        .and_then(|()| checked(arguments.command, variables, &registry))
         .and_then(|task| execute(task, registry, arguments.common.http.as_deref()));
     outcome.unwrap_or_else(|error| {
         report(&error, format);
@@ -70,8 +70,8 @@ pub fn run(registry: HandlerRegistry) -> ExitCode {
 }
 
 /// Reads the command's settings; all mistakes are in the one error.
-fn checked(command: Command, mut variables: Variables) -> Result<Task> {
-    let task = task_of(command, &mut variables);
+fn checked(command: Command, mut variables: Variables, registry: &HandlerRegistry) -> Result<Task> {
+    let task = task_of(command, &mut variables, registry);
     match (task, variables.finish()) {
         (Ok(task), Ok(())) => Ok(task),
         (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
@@ -79,7 +79,7 @@ fn checked(command: Command, mut variables: Variables) -> Result<Task> {
     }
 }
 
-fn task_of(command: Command, variables: &mut Variables) -> Result<Task> {
+fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegistry) -> Result<Task> {
     match command {
         Command::Capture(flags) => {
             let choices = CaptureChoices {
@@ -107,6 +107,7 @@ fn task_of(command: Command, variables: &mut Variables) -> Result<Task> {
                 UnknownEventsArgument::DeadLetter => UnknownEvents::DeadLetter,
                 UnknownEventsArgument::Skip => UnknownEvents::Skip,
             },
+            columns: outbox_columns(variables, flags.columns.as_deref(), flags.ids.as_deref()),
             until: until(flags.until),
             accept_new_topic: flags.accept_new_topic,
             accept_shape: flags.accept_shape,
@@ -118,6 +119,7 @@ fn task_of(command: Command, variables: &mut Variables) -> Result<Task> {
                 partitions: flags.partitions,
                 replication_factor: flags.replication_factor,
                 is_dry_run: flags.dry_run,
+                collections: registry.collections(),
                 ..plan
             })))
         }
@@ -130,6 +132,10 @@ fn task_of(command: Command, variables: &mut Variables) -> Result<Task> {
                 mongo: MongoConfig::from_variables(variables),
                 kafka: KafkaConfig::from_variables(variables, &flags.kafka),
             };
+            if options.kafka.topics().len() > 1 {
+                variables
+                    .mistake("KAFKA_TOPIC names several topics, and `evp verify` compares one: name that".to_owned());
+            }
             Ok(Task::Verify(Box::new(options), output(flags.json)))
         }
     }

@@ -43,6 +43,8 @@ mod pipeline;
 mod process;
 /// `evp process`: what it sets aside.
 mod process_dead_letters;
+/// `evp process`: what handlers do to documents, beside the same in memory.
+mod process_effects;
 /// `evp process` while servers and other members come and go.
 mod process_faults;
 /// `evp process` with handlers of a stranger.
@@ -57,6 +59,10 @@ mod process_paused;
 mod process_server_refusals;
 /// `evp process` on records of another shape.
 mod process_shapes;
+/// `evp process` on a stranger's outbox and on several topics.
+mod process_sources;
+/// `evp process` in a group whose members come, go, die and sleep.
+mod process_storms;
 /// `evp process` on a topic that is not the one that was applied.
 mod process_topics;
 /// `evp process`: rows that are updated after their events.

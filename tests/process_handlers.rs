@@ -5,7 +5,9 @@ use std::sync::Arc;
 use bson::Document;
 use evp::config::{KafkaConfig, MongoConfig, ProcessConfig, Variables};
 use evp::error::Result;
-use evp::process::{Event, Handler, HandlerRegistry, ProcessOptions, ProcessSummary, UnknownEvents, WriteModel, run};
+use evp::process::{
+    Event, Handler, HandlerRegistry, OutboxColumns, ProcessOptions, ProcessSummary, UnknownEvents, WriteModel, run,
+};
 use evp::shutdown::Until;
 use evp::telemetry::Health;
 use serde_json::json;
@@ -109,6 +111,7 @@ async fn apply(world: &World, registry: HandlerRegistry, group: &str) -> Process
         process: ProcessConfig::from_variables(&mut variables),
         operations: ProcessOptions::default_operations(),
         unknown_events: UnknownEvents::DeadLetter,
+        columns: OutboxColumns::default(),
         until: Until::CaughtUp,
         accept_new_topic: false,
         accept_shape: false,

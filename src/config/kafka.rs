@@ -18,7 +18,7 @@ pub enum OffsetReset {
 pub struct KafkaConfig {
     /// `host:port`, comma separated.
     pub bootstrap_servers: String,
-    /// The topic that `process` reads.
+    /// The topic that `process` reads, or several, separated by commas.
     pub topic: String,
     /// The consumer group of `process`.
     pub group_id: String,
@@ -48,14 +48,34 @@ impl KafkaConfig {
         let protocol = check_security(variables, &properties);
         let bootstrap_servers = variables.text("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092");
         check_servers(variables, &bootstrap_servers, &protocol);
+        let topic = variables.text("KAFKA_TOPIC", "postgres.activity.event_outbox");
+        if topic.split(',').all(|topic| topic.trim().is_empty()) {
+            variables.mistake("KAFKA_TOPIC names no topic: give one, or several with commas between them".to_owned());
+        }
         let reset = variables.choice("KAFKA_AUTO_OFFSET_RESET", "earliest", &["earliest", "latest"]);
         Self {
             bootstrap_servers,
-            topic: variables.text("KAFKA_TOPIC", "postgres.activity.event_outbox"),
+            topic,
             group_id: variables.text("KAFKA_GROUP_ID", "event-processor-group"),
             offset_reset: if reset == "latest" { OffsetReset::Latest } else { OffsetReset::Earliest },
             properties,
         }
+    }
+
+    /// The topics that `process` reads, each once.
+    pub fn topics(&self) -> Vec<&str> {
+        let mut topics: Vec<&str> = self.topic.split(',').map(str::trim).filter(|topic| !topic.is_empty()).collect();
+        topics.sort_unstable();
+        topics.dedup();
+        topics
+    }
+
+    /// The same for one of several topics, whose consumers are members of their own.
+    pub(crate) fn of_topic(&self, topic: &str) -> Self {
+        let mut config = Self { topic: topic.to_owned(), ..self.clone() };
+        let names = config.properties.iter_mut().filter(|(property, _)| property == "group.instance.id");
+        names.for_each(|(_, name)| *name = Secret::new(format!("{}-{topic}", name.expose())));
+        config
     }
 
     /// The value of the last of the properties that has one of these names.
@@ -94,6 +114,13 @@ fn add(variables: &mut Variables, properties: &mut Vec<(String, Secret)>, name: 
         Given::Free => properties.push((name.to_owned(), Secret::new(value))),
         Given::AsEvpSetsIt => {}
         Given::Refused(reason) => variables.mistake(format!("--kafka {name} is refused: {reason}")),
+        Given::OutOfBounds(low, high, reason) => {
+            variables.mistake(format!("--kafka {name} has to be a number from {low} to {high}: {reason}"));
+        }
+        Given::Unknown { nearest } => {
+            let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
+            variables.mistake(format!("--kafka {} is no property of librdkafka{hint}", name_part(name)));
+        }
     }
 }
 
@@ -168,9 +195,22 @@ mod tests {
 
     #[test]
     fn a_property_that_evp_rests_on_is_refused_by_name_and_one_as_evp_sets_it_is_taken() {
-        let said = mistakes(&[], &["acks=1", "group.id=g", "enable.idempotence=true", "linger.ms=5"]);
+        let given =
+            ["acks=1", "group.id=g", "enable.idempotence=true", "linger.ms=5", "linger=5", "max.poll.interval.ms=999"];
+        let said = mistakes(&[], &given);
         assert!(said.contains("--kafka acks") && said.contains("KAFKA_GROUP_ID"), "{said}");
-        assert_eq!(said.lines().count(), 2, "{said}");
+        assert!(said.contains("`linger.ms`?") && said.contains("60000"), "{said}");
+        assert_eq!(said.lines().count(), 4, "{said}");
+    }
+
+    #[test]
+    fn several_topics_are_a_list_and_their_consumers_have_names_of_their_own() {
+        let mut variables = Variables::of(&[("KAFKA_TOPIC", "b, a,,b")]);
+        let config = KafkaConfig::from_variables(&mut variables, &["group.instance.id=one".to_owned()]);
+        assert_eq!(config.topics(), ["a", "b"]);
+        let of_a = config.of_topic("a");
+        assert_eq!((of_a.topic.as_str(), of_a.property(&["group.instance.id"]).unwrap().expose()), ("a", "one-a"));
+        assert!(mistakes(&[("KAFKA_TOPIC", " , ")], &[]).contains("KAFKA_TOPIC"));
     }
 
     #[test]

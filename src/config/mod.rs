@@ -3,11 +3,13 @@
 mod kafka;
 mod kafka_properties;
 mod kafka_security;
+mod outbox;
 mod secret;
 mod servers;
 mod variables;
 
 pub use kafka::{KafkaConfig, OffsetReset};
+pub(crate) use outbox::outbox_columns;
 pub use secret::Secret;
 pub use servers::{GivenProperty, MongoConfig, PostgresConfig, ProcessConfig, SslMode, TlsFiles};
 pub(crate) use servers::{POSTGRES_VARIABLES, shutdown_timeout};

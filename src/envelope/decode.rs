@@ -3,13 +3,17 @@
 //! Nothing is copied where the text allows it, and nothing of the text is quoted in errors.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::marker::PhantomData;
 
 use serde::Deserialize;
+use serde::de::DeserializeSeed;
 use serde_json::value::RawValue;
 
 use super::number::integer;
+use super::outbox::RowSeed;
 use crate::error::{Error, Result};
+
+pub use super::outbox::{Column, Ids, OutboxColumns, OutboxRow};
 
 /// Nesting that a payload may have; BSON ends at 100 and `serde_json` at 128.
 pub const PAYLOAD_DEPTH_MAX: usize = 64;
@@ -63,25 +67,6 @@ pub struct DecodedEnvelope<'a> {
     pub source: Source<'a>,
 }
 
-/// The columns of an outbox row, each still as JSON.
-#[derive(Debug, Deserialize)]
-pub struct OutboxRow<'a> {
-    #[serde(borrow, default)]
-    event_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    sequence_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    aggregate_id: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    aggregate_type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    event_type: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    payload: Option<&'a RawValue>,
-    #[serde(borrow, default)]
-    created_at: Option<&'a RawValue>,
-}
-
 /// Either an envelope, or Connect's wrapping of one with its schema.
 #[derive(Deserialize)]
 struct Outer<'a> {
@@ -121,8 +106,13 @@ impl Source<'_> {
     }
 }
 
-/// Parses an envelope, with or without the schema block.
+/// Parses an envelope around a row of evp's own outbox, with or without the schema block.
 pub fn decode(bytes: &[u8]) -> Result<DecodedEnvelope<'_>> {
+    decode_row(bytes, OutboxColumns::own())
+}
+
+/// The same around a row with other columns.
+pub fn decode_row<'a>(bytes: &'a [u8], columns: &'a OutboxColumns) -> Result<DecodedEnvelope<'a>> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::data("the value is not UTF-8"))?;
     let mut outer: Outer<'_> = parse(text, "the value")?;
     if outer.op.is_none()
@@ -134,7 +124,7 @@ pub fn decode(bytes: &[u8]) -> Result<DecodedEnvelope<'_>> {
     let letter = text_of(letter).ok_or_else(|| Error::data("`op` is not a text"))?;
     let op = EnvelopeOp::from_letter(&letter).ok_or_else(|| Error::data("`op` is none of c, u, d, r, t, m"))?;
     let after = match outer.after {
-        Some(after) if after.get() != "null" => Some(parse(after.get(), "`after`")?),
+        Some(after) if after.get() != "null" => Some(parse_as(RowSeed(columns), after.get(), "`after`")?),
         _ => None,
     };
     let source = outer.source.and_then(|source| parse::<Source<'_>>(source.get(), "`source`").ok()).unwrap_or_default();
@@ -143,9 +133,15 @@ pub fn decode(bytes: &[u8]) -> Result<DecodedEnvelope<'_>> {
 }
 
 fn parse<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
+    parse_as(PhantomData, text, what)
+}
+
+fn parse_as<'a, S: DeserializeSeed<'a>>(seed: S, text: &'a str, what: &str) -> Result<S::Value> {
     // Into a struct serde would read an array too, by position.
     let is_object = text.trim_ascii_start().starts_with('{');
-    let parsed = serde_json::from_str(text).map(|value| is_object.then_some(value));
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let parsed = seed.deserialize(&mut deserializer).and_then(|value| deserializer.end().map(|()| value));
+    let parsed = parsed.map(|value| is_object.then_some(value));
     let wrong_form = || Error::data(format!("{what} is not a JSON object of the expected form"));
     parsed.map(|value| value.ok_or_else(wrong_form)).map_err(|error| {
         use serde_json::error::Category;
@@ -157,99 +153,6 @@ fn parse<'a, T: Deserialize<'a>>(text: &'a str, what: &str) -> Result<T> {
             Category::Data => wrong_form(),
         }
     })?
-}
-
-impl<'a> OutboxRow<'a> {
-    /// A text column.
-    pub fn text(&self, column: Column) -> Result<Option<Cow<'a, str>>> {
-        match self.raw(column) {
-            None => Ok(None),
-            Some(raw) => {
-                text_of(raw).map(Some).ok_or_else(|| Error::data(format!("`{}` is not a text", column.name())))
-            }
-        }
-    }
-
-    /// `sequence_id`, a number or a number written as text.
-    pub fn sequence_id(&self) -> Result<Option<i64>> {
-        let Some(raw) = present(self.sequence_id) else { return Ok(None) };
-        let text = text_of(raw).unwrap_or(Cow::Borrowed(raw.get()));
-        integer(&text).map(Some).ok_or_else(|| Error::data("`sequence_id` is not a whole number"))
-    }
-
-    /// `created_at` as it stands.
-    pub fn created_at(&self) -> Option<&'a RawValue> {
-        present(self.created_at)
-    }
-
-    /// `payload` as an object: Debezium sends jsonb as text, other producers as the object itself.
-    pub fn payload(&self) -> Result<serde_json::Map<String, serde_json::Value>> {
-        let text = self.payload_text().ok_or_else(|| Error::data("`payload` is missing"))?;
-        if text == UNAVAILABLE_VALUE {
-            return Err(Error::data("`payload` was not sent by PostgreSQL: the row was updated without it"));
-        }
-        parse_payload(&text)
-    }
-
-    /// The fields of `payload` that are integers written with a point or an exponent, which its numbers do not keep exactly.
-    pub fn written_integers(&self) -> BTreeMap<String, i64> {
-        let text = self.payload_text().unwrap_or_default();
-        let fields: BTreeMap<Cow<'_, str>, &RawValue> = serde_json::from_str(&text).unwrap_or_default();
-        let is_number = |raw: &RawValue| raw.get().starts_with(|first: char| first == '-' || first.is_ascii_digit());
-        let numbers = fields.into_iter().filter(|(_, raw)| is_number(raw));
-        numbers.filter_map(|(field, raw)| Some((field.into_owned(), integer(raw.get())?))).collect()
-    }
-
-    /// The columns that make up the event, as they stand; `None` if the payload is not there as an object.
-    pub fn content(&self) -> Option<[Cow<'a, str>; 6]> {
-        let payload = self.payload_text()?;
-        // A placeholder of Debezium's is no object, whichever it is configured to be.
-        let is_object = payload.trim_ascii_start().starts_with('{') && payload.trim_ascii_end().ends_with('}');
-        let columns = [self.event_type, self.aggregate_id, self.aggregate_type, self.created_at, self.sequence_id];
-        let [kind, id, aggregate, created_at, sequence] =
-            columns.map(|raw| Cow::Borrowed(raw.map_or("", RawValue::get)));
-        is_object.then_some([kind, id, aggregate, created_at, sequence, payload])
-    }
-
-    fn payload_text(&self) -> Option<Cow<'a, str>> {
-        let raw = present(self.payload)?;
-        Some(text_of(raw).unwrap_or(Cow::Borrowed(raw.get())))
-    }
-
-    fn raw(&self, column: Column) -> Option<&'a RawValue> {
-        present(match column {
-            Column::EventId => self.event_id,
-            Column::AggregateId => self.aggregate_id,
-            Column::AggregateType => self.aggregate_type,
-            Column::EventType => self.event_type,
-        })
-    }
-}
-
-/// The text columns of an outbox row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[allow(missing_docs)]
-pub enum Column {
-    EventId,
-    AggregateId,
-    AggregateType,
-    EventType,
-}
-
-impl Column {
-    /// The column's name in the table.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::EventId => "event_id",
-            Self::AggregateId => "aggregate_id",
-            Self::AggregateType => "aggregate_type",
-            Self::EventType => "event_type",
-        }
-    }
-}
-
-fn present(raw: Option<&RawValue>) -> Option<&RawValue> {
-    raw.filter(|raw| raw.get() != "null")
 }
 
 /// A payload within the limits of what is applied.

@@ -7,6 +7,7 @@ pub mod decode;
 mod defaults;
 mod json;
 pub mod number;
+mod outbox;
 mod position;
 mod record;
 mod table;

@@ -9,9 +9,9 @@ pub(super) async fn ensure(plan: &InitPlan, report: &mut Report) -> Result<()> {
     let database = mongo::connect(&plan.mongo).await?;
     let name = database.name();
     let created = if plan.is_dry_run {
-        mongo::missing_collections(&database).await
+        mongo::missing_collections(&database, &plan.collections).await
     } else {
-        mongo::ensure_collections(&database).await
+        mongo::ensure_collections(&database, &plan.collections).await
     };
     mongo::close(database.client().clone()).await;
     let created = created?;

@@ -20,6 +20,7 @@ use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, Variables};
 use crate::connector::Connector;
 use crate::envelope::Profile;
 use crate::error::Result;
+use crate::mongo::CollectionSpec;
 use crate::postgres::sql;
 
 /// What has to be there when set-up is done.
@@ -49,6 +50,8 @@ pub struct InitPlan {
     pub replication_factor: i32,
     /// The read models' database.
     pub mongo: MongoConfig,
+    /// The collections that handlers write, with their indexes.
+    pub collections: Vec<CollectionSpec>,
     /// Change nothing, only say what would be done.
     pub is_dry_run: bool,
 }
@@ -90,6 +93,7 @@ impl InitPlan {
             partitions: 1,
             replication_factor: -1,
             mongo: MongoConfig::from_variables(variables),
+            collections: Vec::new(),
             is_dry_run: false,
         })
     }

@@ -161,6 +161,16 @@ impl<'a> Record<'a> {
         })
     }
 
+    /// The headers that have a value, for as long as the chunk lives.
+    pub(crate) fn headers_with_values(self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+        let Self { chunk, entry } = self;
+        let entries = chunk.headers.get(entry.headers.clone()).unwrap_or_default();
+        entries.iter().filter_map(move |(name, value)| {
+            let name = self.slice(Some(name)).unwrap_or_default();
+            Some((std::str::from_utf8(name).unwrap_or_default(), self.slice(value.as_ref())?))
+        })
+    }
+
     fn slice(&self, range: Option<&Range<usize>>) -> Option<&'a [u8]> {
         range.and_then(|range| self.chunk.buffer.get(range.clone()))
     }

@@ -1,18 +1,19 @@
 //! Membership in the consumer group: where partitions are read from, and how they are given back.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::statistics::Broker;
 use rdkafka::types::RDKafkaRespErr;
 use rdkafka::{ClientContext, Offset, Statistics, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::client_error;
+use super::commits::Commits;
 use super::consumer::Delivery;
 use super::identity::{Identity, check_end};
 use super::known::{KnownPartition, KnownTopic};
@@ -43,7 +44,7 @@ pub(crate) struct GroupContext {
     stop: Arc<AtomicBool>,
     known: Arc<Mutex<KnownTopic>>,
     identity: Arc<Identity>,
-    failed_commits: AtomicU64,
+    commits: Commits,
     /// Partitions that were revoked since the reader last looked.
     revoked: Mutex<Vec<i32>>,
     /// Whether partitions were assigned since the reader last looked; a pause may be left from when they were here before.
@@ -84,13 +85,16 @@ impl ClientContext for GroupContext {
         }
         self.lead(&statistics);
         self.find_lost(&statistics);
+        // Nobody calls a member that is given no partition, where members share out cooperatively.
+        if statistics.cgrp.as_ref().is_some_and(|group| group.join_state == "steady" && group.assignment_size == 0) {
+            self.health.set_ready();
+        }
         for (partition, state) in
             statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
         {
             if *partition >= 0 && state.consumer_lag >= 0 {
                 #[allow(clippy::cast_precision_loss)]
-                metrics::gauge!("evp_process_lag_records", "partition" => partition.to_string())
-                    .set(state.consumer_lag as f64);
+                self.lag(*partition).set(state.consumer_lag as f64);
             }
         }
     }
@@ -117,13 +121,7 @@ impl ConsumerContext for GroupContext {
     }
 
     fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        // An empty commit has nothing to say; the others are repeated by whoever asks for the count.
-        if let Err(error) = result
-            && error.rdkafka_error_code() != Some(RDKafkaErrorCode::NoOffset)
-        {
-            tracing::debug!(event = "kafka_commit_failed", %error, "offsets will be committed again");
-            self.failed_commits.fetch_add(1, Ordering::Relaxed);
-        }
+        self.commits.answered(result);
     }
 }
 
@@ -145,13 +143,13 @@ impl GroupContext {
         health: Arc<Health>,
     ) -> Self {
         Self {
+            commits: Commits::new(&config.group_id, Arc::clone(&health)),
             health,
             config: config.clone(),
             deliveries,
             stop,
             known: Arc::default(),
             identity: Arc::new(Identity::new(config)),
-            failed_commits: AtomicU64::new(0),
             revoked: Mutex::new(Vec::new()),
             assigned: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
@@ -259,6 +257,11 @@ impl GroupContext {
         &self.identity
     }
 
+    fn lag(&self, partition: i32) -> metrics::Gauge {
+        let topic = self.config.topic.clone();
+        metrics::gauge!("evp_process_lag_records", "topic" => topic, "partition" => partition.to_string())
+    }
+
     /// Whether Kafka does not answer, as far as is known.
     pub(crate) fn is_unreachable(&self) -> bool {
         self.unreachable.load(Ordering::Relaxed)
@@ -266,7 +269,7 @@ impl GroupContext {
 
     /// How many commits the broker has refused or not answered.
     pub(crate) fn failed_commits(&self) -> u64 {
-        self.failed_commits.load(Ordering::Relaxed)
+        self.commits.failed()
     }
 
     /// The partitions that were revoked since this was last asked.
@@ -390,7 +393,7 @@ impl GroupContext {
         let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
         self.revoked.lock().extend_from_slice(&numbers);
         for partition in &numbers {
-            metrics::gauge!("evp_process_lag_records", "partition" => partition.to_string()).set(0.0);
+            self.lag(*partition).set(0.0);
         }
         let (answer, answered) = std::sync::mpsc::sync_channel(1);
         if self.deliveries.send(Delivery::Revoked { partitions: numbers, answer }).is_err() {

@@ -3,6 +3,7 @@
 pub(crate) mod admin;
 pub(crate) mod backlog;
 pub(crate) mod chunk;
+mod commits;
 pub(crate) mod consumer;
 pub(crate) mod ends;
 mod error;

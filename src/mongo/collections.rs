@@ -10,111 +10,173 @@ use mongodb::{Database, IndexModel};
 
 use super::claims::CLAIMS;
 use super::client_error;
+use super::path::Collection;
 use super::sources::SOURCES;
 use crate::error::Result;
 
 /// How long a claim on an event id is kept. A repetition that arrives later is no longer recognised.
 const CLAIM_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
+/// How long a deleted document is remembered, so that nothing makes it again.
+const DELETION_LIFETIME: Duration = CLAIM_LIFETIME;
+
+/// A collection that handlers write, with its indexes; `evp init` makes what is missing of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CollectionSpec {
+    collection: Collection,
+    indexes: Vec<Index>,
+}
+
+impl CollectionSpec {
+    /// A collection without indexes but that of `_id`.
+    pub fn new(collection: impl Into<Collection>) -> Self {
+        Self { collection: collection.into(), indexes: Vec::new() }
+    }
+
+    /// With an index on these keys, such as `doc! { "email": 1 }`.
+    #[must_use]
+    pub fn index(self, name: impl Into<String>, keys: Document) -> Self {
+        self.with(Index { keys, ..Index::named(name) })
+    }
+
+    /// With an index that passes over documents without the field.
+    #[must_use]
+    pub fn sparse_index(self, name: impl Into<String>, keys: Document) -> Self {
+        self.with(Index { keys, is_sparse: true, ..Index::named(name) })
+    }
+
+    /// With an index that takes a key once. An event that breaks it is a dead letter.
+    #[must_use]
+    pub fn unique_index(self, name: impl Into<String>, keys: Document) -> Self {
+        self.with(Index { keys, is_unique: true, ..Index::named(name) })
+    }
+
+    /// Lets MongoDB remove what is left of deleted documents after 30 days. Events that are older than the deletion, and
+    /// come later than that, would make the document again.
+    #[must_use]
+    pub fn forget_deleted(self) -> Self {
+        let keys = doc! { "_evp.d": 1 };
+        self.with(Index { keys, expire_after: Some(DELETION_LIFETIME), ..Index::named("evp_deleted") })
+    }
+
+    fn with(mut self, index: Index) -> Self {
+        self.indexes.push(index);
+        self
+    }
+
+    /// Several as one each collection.
+    pub(crate) fn merged(specs: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut merged: Vec<Self> = Vec::new();
+        for spec in specs {
+            match merged.iter_mut().find(|known| known.collection == spec.collection) {
+                Some(known) => {
+                    let new = spec.indexes.into_iter().filter(|index| !known.indexes.contains(index));
+                    let new: Vec<Index> = new.collect();
+                    known.indexes.extend(new);
+                }
+                None => merged.push(spec),
+            }
+        }
+        merged
+    }
+}
+
 /// One index that has to exist.
+#[derive(Debug, Clone, PartialEq)]
 struct Index {
-    collection: &'static str,
-    name: &'static str,
+    name: String,
     keys: Document,
-    unique: bool,
+    is_unique: bool,
     /// Passes over documents without the field.
-    sparse: bool,
+    is_sparse: bool,
     expire_after: Option<Duration>,
 }
 
-fn index(collection: &'static str, name: &'static str, keys: Document) -> Index {
-    Index { collection, name, keys, unique: false, sparse: false, expire_after: None }
+impl Index {
+    fn named(name: impl Into<String>) -> Self {
+        Self { name: name.into(), keys: Document::new(), is_unique: false, is_sparse: false, expire_after: None }
+    }
 }
 
-fn indexes() -> Vec<Index> {
+/// What evp keeps its own books in.
+fn bookkeeping() -> Vec<CollectionSpec> {
+    let expiry = Index { keys: doc! { "at": 1 }, expire_after: Some(CLAIM_LIFETIME), ..Index::named("expiry") };
     vec![
-        index("users", "email", doc! { "email": 1 }),
-        index("users", "username", doc! { "username": 1 }),
-        index("users", "allowed_users", doc! { "allowed_users": 1 }),
-        index("users", "created_at", doc! { "metadata.created_at": 1 }),
-        index("activities", "allowed_users", doc! { "allowed_users": 1 }),
-        index("activities", "created_at", doc! { "metadata.created_at": 1 }),
-        // Documents without valid coordinates hold null there.
-        Index { sparse: true, ..index("activities", "coordinates", doc! { "location.coordinates": "2dsphere" }) },
-        Index { expire_after: Some(CLAIM_LIFETIME), ..index(CLAIMS, "expiry", doc! { "at": 1 }) },
-        Index { sparse: true, ..index(CLAIMS, "failed_aggregate", doc! { "a": 1 }) },
-        Index { sparse: true, ..index(CLAIMS, "parked_aggregate", doc! { "k": 1 }) },
-        Index { unique: true, ..index(SOURCES, "number", doc! { "s": 1 }) },
+        CollectionSpec::new(CLAIMS)
+            .with(expiry)
+            .sparse_index("failed_aggregate", doc! { "a": 1 })
+            .sparse_index("parked_aggregate", doc! { "k": 1 }),
+        CollectionSpec::new(SOURCES).unique_index("number", doc! { "s": 1 }),
     ]
 }
 
-const COLLECTIONS: [&str; 5] = ["users", "activities", "statistics", CLAIMS, SOURCES];
-const BOOKKEEPING: [&str; 2] = [CLAIMS, SOURCES];
-
-/// Creates what is missing; returns a line for each thing it created.
-pub async fn ensure_collections(database: &Database) -> Result<Vec<String>> {
-    let missing = Missing::find(database).await?;
+/// Creates what is missing of the collections and of evp's own bookkeeping; returns a line for each thing it created.
+pub async fn ensure_collections(database: &Database, collections: &[CollectionSpec]) -> Result<Vec<String>> {
+    let missing = Missing::find(database, wanted(collections)).await?;
     missing.create(database).await?;
     Ok(missing.lines())
 }
 
 /// Creates only what evp's own bookkeeping needs.
 pub(crate) async fn ensure_bookkeeping(database: &Database) -> Result<()> {
-    let mut missing = Missing::find(database).await?;
-    missing.collections.retain(|name| BOOKKEEPING.contains(name));
-    missing.indexes.retain(|index| BOOKKEEPING.contains(&index.collection));
-    missing.create(database).await
+    Missing::find(database, bookkeeping()).await?.create(database).await
 }
 
 /// What [`ensure_collections`] would create.
-pub async fn missing_collections(database: &Database) -> Result<Vec<String>> {
-    Ok(Missing::find(database).await?.lines())
+pub async fn missing_collections(database: &Database, collections: &[CollectionSpec]) -> Result<Vec<String>> {
+    Ok(Missing::find(database, wanted(collections)).await?.lines())
+}
+
+fn wanted(collections: &[CollectionSpec]) -> Vec<CollectionSpec> {
+    CollectionSpec::merged(collections.iter().cloned().chain(bookkeeping()))
 }
 
 struct Missing {
-    collections: Vec<&'static str>,
-    indexes: Vec<Index>,
+    collections: Vec<Collection>,
+    indexes: Vec<(Collection, Index)>,
 }
 
 impl Missing {
-    async fn find(database: &Database) -> Result<Self> {
+    async fn find(database: &Database, wanted: Vec<CollectionSpec>) -> Result<Self> {
         let failed = |error| client_error("reading the collections", database.name(), error);
         let existing: HashSet<String> = database.list_collection_names().await.map_err(failed)?.into_iter().collect();
-        let collections = COLLECTIONS.into_iter().filter(|name| !existing.contains(*name)).collect();
-        let mut known = HashSet::new();
-        for name in COLLECTIONS.into_iter().filter(|name| existing.contains(*name)) {
-            let listed = database.collection::<Document>(name).list_indexes().await.map_err(failed)?;
-            let models: Vec<IndexModel> = listed.try_collect().await.map_err(failed)?;
-            known.extend(models.into_iter().map(|model| (name, model.keys)));
+        let mut missing = Self { collections: Vec::new(), indexes: Vec::new() };
+        for CollectionSpec { collection, indexes } in wanted {
+            let mut known: Vec<Document> = Vec::new();
+            if existing.contains(collection.as_str()) {
+                let listed =
+                    database.collection::<Document>(collection.as_str()).list_indexes().await.map_err(failed)?;
+                let models: Vec<IndexModel> = listed.try_collect().await.map_err(failed)?;
+                known.extend(models.into_iter().map(|model| model.keys));
+            } else {
+                missing.collections.push(collection.clone());
+            }
+            let new = indexes.into_iter().filter(|index| !known.iter().any(|keys| same_keys(keys, &index.keys)));
+            missing.indexes.extend(new.map(|index| (collection.clone(), index)));
         }
-        let known: Vec<(&str, Document)> = known.into_iter().collect();
-        let exists = |index: &Index| {
-            known.iter().any(|(collection, keys)| *collection == index.collection && same_keys(keys, &index.keys))
-        };
-        let indexes = indexes().into_iter().filter(|index| !exists(index)).collect();
-        Ok(Self { collections, indexes })
+        Ok(missing)
     }
 
     async fn create(&self, database: &Database) -> Result<()> {
         let failed = |error| client_error("creating collections", database.name(), error);
         for name in &self.collections {
-            database.create_collection(*name).await.map_err(failed)?;
+            database.create_collection(name.as_str()).await.map_err(failed)?;
         }
-        for index in &self.indexes {
-            let mut options = IndexOptions::builder().name(index.name.to_owned()).unique(index.unique).build();
+        for (collection, index) in &self.indexes {
+            let mut options = IndexOptions::builder().name(index.name.clone()).unique(index.is_unique).build();
             options.expire_after = index.expire_after;
-            options.sparse = index.sparse.then_some(true);
+            options.sparse = index.is_sparse.then_some(true);
             let model = IndexModel::builder().keys(index.keys.clone()).options(options).build();
-            database.collection::<Document>(index.collection).create_index(model).await.map_err(failed)?;
+            database.collection::<Document>(collection.as_str()).create_index(model).await.map_err(failed)?;
         }
         Ok(())
     }
 
     fn lines(&self) -> Vec<String> {
         let collections = self.collections.iter().map(|name| format!("collection {name}"));
-        let indexes = self.indexes.iter().map(|index| {
-            let unique = if index.unique { "unique " } else { "" };
-            format!("{unique}index {} on {}", index.name, index.collection)
+        let indexes = self.indexes.iter().map(|(collection, index)| {
+            let unique = if index.is_unique { "unique " } else { "" };
+            format!("{unique}index {} on {collection}", index.name)
         });
         collections.chain(indexes).collect()
     }

@@ -28,7 +28,7 @@ pub fn commands(models: &[WriteModel]) -> Result<Vec<RawDocumentBuf>> {
     let partition = PartitionPaths::new(0, 0, 0);
     let mut by_collection: BTreeMap<&str, Effects<'_>> = BTreeMap::new();
     for (model, offset) in models.iter().zip(0_i64..) {
-        let Effects { creates, folds, places } = by_collection.entry(model.collection()).or_default();
+        let Effects { creates, folds, places } = by_collection.entry(model.collection().as_str()).or_default();
         match model {
             WriteModel::Create(create) => creates.push(create),
             WriteModel::Change(change) => {

@@ -7,7 +7,7 @@ use bson::Bson;
 
 /// Entries are added if all their keys are new, which is the usual case; else the lists are merged by key.
 pub(super) fn write_list(list: &ListFold<'_>, last_offset: i64, writer: &mut Writer, partition: &PartitionPaths) {
-    let path = list.add.list;
+    let path = list.add.list.as_str();
     writer.begin_document(path);
     writer.begin_array("$cond");
     write_is_new(last_offset, writer, partition);
@@ -29,7 +29,7 @@ pub(super) fn write_list(list: &ListFold<'_>, last_offset: i64, writer: &mut Wri
 }
 
 /// `{"$ifNull": ["$path<suffix>", []]}` as an array element.
-fn list_or_empty(path: &str, suffix: &str, writer: &mut Writer) {
+pub(super) fn list_or_empty(path: &str, suffix: &str, writer: &mut Writer) {
     writer.begin_document("");
     or_empty(writer, "$ifNull", path, suffix);
     writer.end();
@@ -51,7 +51,7 @@ fn keys(list: &ListFold<'_>, writer: &mut Writer) {
     writer.begin_document("");
     writer.begin_array("$literal");
     for entry in &list.entries {
-        writer.value("", entry.get(list.add.key).unwrap_or(&Bson::Null));
+        writer.value("", entry.get(list.add.key.as_str()).unwrap_or(&Bson::Null));
     }
     writer.end();
     writer.end();
@@ -64,7 +64,7 @@ fn write_keys_are_new(list: &ListFold<'_>, writer: &mut Writer) {
     writer.begin_document("$size");
     writer.begin_array("$setIntersection");
     keys(list, writer);
-    list_or_empty(list.add.list, &format!(".{}", list.add.key), writer);
+    list_or_empty(list.add.list.as_str(), &format!(".{}", list.add.key), writer);
     writer.end();
     writer.end();
     writer.end();
@@ -75,14 +75,14 @@ fn write_keys_are_new(list: &ListFold<'_>, writer: &mut Writer) {
 
 /// Known entries, each replaced by the new one of its key if that is earlier; then the entries of new keys.
 fn write_merged(list: &ListFold<'_>, writer: &mut Writer) {
-    let (key, order) = (list.add.key, list.add.order);
+    let (key, order) = (list.add.key.as_str(), list.add.order.as_str());
     writer.begin_document("");
     writer.begin_array("$concatArrays");
 
     writer.begin_document("");
     writer.begin_document("$map");
     writer.begin_document("input");
-    or_empty(writer, "$ifNull", list.add.list, "");
+    or_empty(writer, "$ifNull", list.add.list.as_str(), "");
     writer.end();
     writer.string("as", "known");
     writer.begin_document("in");
@@ -119,7 +119,7 @@ fn write_merged(list: &ListFold<'_>, writer: &mut Writer) {
     writer.begin_document("");
     writer.begin_array("$in");
     writer.joined_string("", "$$new.", key);
-    list_or_empty(list.add.list, &format!(".{key}"), writer);
+    list_or_empty(list.add.list.as_str(), &format!(".{key}"), writer);
     writer.end();
     writer.end();
     writer.end();
@@ -142,9 +142,9 @@ fn write_compared(operator: &str, field: &str, writer: &mut Writer) {
 }
 
 pub(super) fn write_values(values: &ValuesFold<'_>, writer: &mut Writer) {
-    writer.begin_document(values.path);
+    writer.begin_document(values.path.as_str());
     writer.begin_array("$concatArrays");
-    list_or_empty(values.path, "", writer);
+    list_or_empty(values.path.as_str(), "", writer);
     writer.begin_document("");
     writer.begin_array("$setDifference");
     writer.begin_document("");
@@ -154,7 +154,7 @@ pub(super) fn write_values(values: &ValuesFold<'_>, writer: &mut Writer) {
     }
     writer.end();
     writer.end();
-    list_or_empty(values.path, "", writer);
+    list_or_empty(values.path.as_str(), "", writer);
     writer.end();
     writer.end();
     writer.end();

@@ -3,12 +3,15 @@
 mod claims;
 mod collections;
 mod commands;
+mod entries;
 mod epochs;
 mod failure;
 mod fold;
 mod generations;
 mod lists;
+mod memory;
 mod order;
+mod path;
 mod pipeline;
 mod sources;
 mod store;
@@ -25,15 +28,17 @@ use mongodb::{Client, Database};
 use crate::config::MongoConfig;
 use crate::error::{Error, Result};
 
-pub use collections::{ensure_collections, missing_collections};
+pub use collections::{CollectionSpec, ensure_collections, missing_collections};
 pub use commands::commands;
-pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, WriteModel, joined_text};
+pub use path::{Collection, Path, key_of};
+pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, EntryList, WriteModel, joined_text};
 
 pub(crate) use claims::{Claim, Claims, Digest, EVERY_HANDLER, FailedAt, FailedEvent, Share, TakesOver, Verdict};
 pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use failure::client_error;
 pub(crate) use fold::{Fold, Form, Position};
 pub(crate) use generations::{Generations, generations};
+pub(crate) use memory::{Done, KeptDocument};
 pub(crate) use order::{CommitOrder, EventOrder};
 pub(crate) use pipeline::PartitionPaths;
 pub(crate) use sources::{Source, SourceKey, accept_topic, note_applied, source};

@@ -3,11 +3,17 @@
 //! Expressions of one `$set` stage all see the document as it was before the stage, so that the
 //! watermark read by a condition is the old one wherever it stands.
 
+use super::entries::write_entries;
 use super::fold::{Fold, IncrementFold, SetFold};
 use super::lists::{or_empty, write_list, write_values};
+use super::order::EventOrder;
+use super::path::Path;
 use super::write_model::{Absent, JOIN_TRIM};
 use super::writer::Writer;
 use bson::Bson;
+
+/// When a document was deleted, in one of which nothing else is left.
+pub(super) const DELETED: &str = "_evp.d";
 
 /// The names under which one partition keeps its bookkeeping in documents.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +50,7 @@ pub(super) fn write_statement(fold: &Fold<'_>, writer: &mut Writer, partition: &
     writer.begin_array("u");
     write_first_stage(fold, writer, partition);
     write_second_stage(fold, writer);
+    write_last_stage(writer);
     writer.end();
     if fold.absent == Absent::Create {
         writer.boolean("upsert", true);
@@ -66,8 +73,19 @@ fn write_first_stage(fold: &Fold<'_>, writer: &mut Writer, partition: &Partition
     for increment in &fold.increments {
         write_increment(increment, writer, partition);
     }
+    for entries in &fold.entries {
+        write_entries(entries, writer, partition);
+    }
+    if fold.is_deleted {
+        writer.begin_document(DELETED);
+        writer.begin_array("$ifNull");
+        writer.joined_string("", "$", DELETED);
+        writer.string("", "$$NOW");
+        writer.end();
+        writer.end();
+    }
     for (path, date) in &fold.dates {
-        highest(path, writer, |writer| writer.date("", *date));
+        highest(path.as_str(), writer, |writer| writer.date("", *date));
     }
     highest(&partition.watermark, writer, |writer| writer.int64("", fold.last_offset));
     if !fold.sets.is_empty() {
@@ -89,7 +107,9 @@ fn highest(path: &str, writer: &mut Writer, write_value: impl FnOnce(&mut Writer
 
 /// What is computed from the fields as the first stage left them.
 fn write_second_stage(fold: &Fold<'_>, writer: &mut Writer) {
-    if fold.joins.is_empty() && fold.lists.iter().all(|list| list.add.count.is_none()) {
+    let lists = fold.lists.iter().filter_map(|list| Some((&list.add.list, list.add.count.as_ref()?)));
+    let mut counted = lists.chain(fold.entries.iter().filter_map(|list| Some((list.list, list.count?)))).peekable();
+    if fold.joins.is_empty() && counted.peek().is_none() {
         return;
     }
     writer.begin_document("");
@@ -97,15 +117,37 @@ fn write_second_stage(fold: &Fold<'_>, writer: &mut Writer) {
     for (target, sources) in &fold.joins {
         write_join(target, sources, writer);
     }
-    for list in &fold.lists {
-        if let Some(count) = list.add.count {
-            writer.begin_document(count);
-            writer.begin_document("$size");
-            or_empty(writer, "$ifNull", list.add.list, "");
-            writer.end();
-            writer.end();
-        }
+    for (list, count) in counted {
+        writer.begin_document(count.as_str());
+        writer.begin_document("$size");
+        or_empty(writer, "$ifNull", list.as_str(), "");
+        writer.end();
+        writer.end();
     }
+    writer.end();
+    writer.end();
+}
+
+/// Leaves nothing of a deleted document but that it is, and what was applied to it.
+fn write_last_stage(writer: &mut Writer) {
+    writer.begin_document("");
+    writer.begin_document("$replaceWith");
+    writer.begin_array("$cond");
+    writer.begin_document("");
+    writer.begin_array("$lte");
+    writer.joined_string("", "$", DELETED);
+    writer.null("");
+    writer.end();
+    writer.end();
+    writer.string("", "$$ROOT");
+    writer.begin_document("");
+    writer.string("_id", "$_id");
+    writer.begin_document("_evp");
+    writer.string("wm", "$_evp.wm");
+    writer.string("d", "$_evp.d");
+    writer.end();
+    writer.end();
+    writer.end();
     writer.end();
     writer.end();
 }
@@ -138,70 +180,94 @@ pub(super) fn write_is_new(offset: i64, writer: &mut Writer, partition: &Partiti
 
 fn write_set(set: &SetFold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
     let Some((first, _)) = set.fields.first() else { return };
-    let record = format!("_evp.f.{}", first.replace('.', "/"));
+    let wins = Wins {
+        record: format!("_evp.f.{}", first.flat()),
+        offset: set.offset,
+        order: set.order,
+        is_replay: set.is_replay,
+    };
     for (path, value) in set.fields {
-        writer.begin_document(path);
+        writer.begin_document(path.as_str());
         writer.begin_array("$cond");
-        write_wins(set, &record, writer, partition);
-        literal(writer, "", value);
-        reference(writer, path);
+        wins.write(writer, partition);
+        match value {
+            Some(value) => literal(writer, "", value),
+            None => writer.string("", "$$REMOVE"),
+        }
+        reference(writer, path.as_str());
         writer.end();
         writer.end();
     }
-    writer.begin_document(&record);
-    writer.begin_array("$cond");
-    write_wins(set, &record, writer, partition);
-    writer.begin_document("");
-    writer.begin_document("s");
-    writer.begin_array("$max");
-    writer.joined_string("", "$", &format!("{record}.s"));
-    writer.order("", set.order);
-    writer.end();
-    writer.end();
-    writer.string("p", &partition.key);
-    writer.end();
-    reference(writer, &record);
-    writer.end();
-    writer.end();
+    wins.write_record(writer, partition);
 }
 
-/// New in this partition, and either the last writer was this partition or its order was lower. A replay comes
-/// behind its place in the partition, so that only the order counts.
-fn write_wins(set: &SetFold<'_>, record: &str, writer: &mut Writer, partition: &PartitionPaths) {
-    writer.begin_document("");
-    writer.begin_array("$and");
-    write_is_new(set.offset, writer, partition);
-    writer.begin_document("");
-    writer.begin_array("$or");
-    if !set.is_replay {
+/// What is to become the last writer, of a field or of an entry of a list.
+pub(super) struct Wins {
+    /// Path of what is kept of the last writer.
+    pub(super) record: String,
+    pub(super) offset: i64,
+    pub(super) order: EventOrder,
+    pub(super) is_replay: bool,
+}
+
+impl Wins {
+    /// The condition: new in this partition, and either the last writer was this partition or its order was lower. A
+    /// replay comes behind its place in the partition, so that only the order counts.
+    pub(super) fn write(&self, writer: &mut Writer, partition: &PartitionPaths) {
         writer.begin_document("");
-        writer.begin_array("$eq");
-        writer.joined_string("", &format!("${record}"), ".p");
-        writer.string("", &partition.key);
+        writer.begin_array("$and");
+        write_is_new(self.offset, writer, partition);
+        writer.begin_document("");
+        writer.begin_array("$or");
+        if !self.is_replay {
+            writer.begin_document("");
+            writer.begin_array("$eq");
+            writer.joined_string("", &format!("${}", self.record), ".p");
+            writer.string("", &partition.key);
+            writer.end();
+            writer.end();
+        }
+        writer.begin_document("");
+        writer.begin_array("$gt");
+        writer.order("", self.order);
+        writer.joined_string("", &format!("${}", self.record), ".s");
+        writer.end();
+        writer.end();
+        writer.end();
+        writer.end();
         writer.end();
         writer.end();
     }
-    writer.begin_document("");
-    writer.begin_array("$gt");
-    writer.order("", set.order);
-    writer.joined_string("", &format!("${record}"), ".s");
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
+
+    /// Keeps what has won.
+    pub(super) fn write_record(&self, writer: &mut Writer, partition: &PartitionPaths) {
+        writer.begin_document(&self.record);
+        writer.begin_array("$cond");
+        self.write(writer, partition);
+        writer.begin_document("");
+        writer.begin_document("s");
+        writer.begin_array("$max");
+        writer.joined_string("", "$", &format!("{}.s", self.record));
+        writer.order("", self.order);
+        writer.end();
+        writer.end();
+        writer.string("p", &partition.key);
+        writer.end();
+        reference(writer, &self.record);
+        writer.end();
+        writer.end();
+    }
 }
 
 /// The counter plus what each event beyond the watermark adds; all of them are in the usual case.
-fn write_increment(increment: &IncrementFold, writer: &mut Writer, partition: &PartitionPaths) {
+fn write_increment(increment: &IncrementFold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
     let total = increment.steps.iter().fold(0_i64, |sum, (_, by)| sum.saturating_add(*by));
     let first_offset = increment.steps.iter().map(|(offset, _)| *offset).min().unwrap_or(i64::MAX);
-    writer.begin_document(increment.path);
+    writer.begin_document(increment.path.as_str());
     writer.begin_array("$add");
     writer.begin_document("");
     writer.begin_array("$ifNull");
-    reference(writer, increment.path);
+    reference(writer, increment.path.as_str());
     writer.int64("", 0);
     writer.end();
     writer.end();
@@ -254,9 +320,9 @@ fn element_of_step(index: i32, writer: &mut Writer) {
 }
 
 /// Texts joined with blanks, absent ones empty, white space trimmed.
-fn write_join(target: &str, sources: &[&str], writer: &mut Writer) {
+fn write_join(target: &Path, sources: &[Path], writer: &mut Writer) {
     let trimmed: String = JOIN_TRIM.iter().collect();
-    writer.begin_document(target);
+    writer.begin_document(target.as_str());
     writer.begin_document("$trim");
     writer.begin_document("input");
     writer.begin_array("$concat");
@@ -266,7 +332,7 @@ fn write_join(target: &str, sources: &[&str], writer: &mut Writer) {
         }
         writer.begin_document("");
         writer.begin_array("$ifNull");
-        reference(writer, source);
+        reference(writer, source.as_str());
         writer.string("", "");
         writer.end();
         writer.end();

@@ -1,9 +1,10 @@
 //! What a handler wants done in MongoDB, as data.
 //!
-//! Collections and paths are `&'static str`, so that nothing of a payload can become an operator or a path.
+//! Collections and paths are types of their own, so that nothing of a payload can become an operator or a path.
 
 use bson::{Bson, DateTime, Document};
 
+use super::path::{Collection, Path};
 use crate::error::{Error, Result};
 
 /// The field that holds evp's own bookkeeping in every document it changes.
@@ -21,7 +22,7 @@ pub enum WriteModel {
 /// See [`WriteModel::create`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Create {
-    pub(crate) collection: &'static str,
+    pub(crate) collection: Collection,
     pub(crate) id: String,
     pub(crate) document: Document,
 }
@@ -29,7 +30,7 @@ pub struct Create {
 /// See [`WriteModel::update`] and [`WriteModel::upsert`].
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
-    pub(crate) collection: &'static str,
+    pub(crate) collection: Collection,
     pub(crate) id: String,
     pub(crate) absent: Absent,
     pub(crate) steps: Vec<Step>,
@@ -47,56 +48,91 @@ pub(crate) enum Absent {
 /// One step of a [`Change`].
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Step {
-    /// Last writer wins; fields of one step are won or lost together.
-    Set { fields: Vec<(&'static str, Bson)> },
+    /// Last writer wins; fields of one step are won or lost together. None removes the field.
+    Set { fields: Vec<(Path, Option<Bson>)> },
     /// `target` becomes the texts of `sources`, after all sets, joined with blanks and trimmed.
-    Join { target: &'static str, sources: &'static [&'static str] },
+    Join { target: Path, sources: Vec<Path> },
     /// A list of documents with one entry per key.
     AddOnce(AddOnce),
     /// A list of values without repetition.
-    AddValue { path: &'static str, value: Bson },
+    AddValue { path: Path, value: Bson },
     /// A counter.
-    Increment { path: &'static str, by: i64 },
+    Increment { path: Path, by: i64 },
     /// The latest date ever given.
-    Latest { path: &'static str, date: DateTime },
+    Latest { path: Path, date: DateTime },
+    /// One entry of a list; the last writer of each wins.
+    Entry(Entry),
+    /// The document is gone for good.
+    Delete,
+}
+
+/// An entry that is put into a list, or taken out of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Entry {
+    pub(crate) list: Path,
+    /// The field that tells entries apart; without one the entries are texts.
+    pub(crate) field: Option<Path>,
+    pub(crate) key: String,
+    /// What becomes the entry of that key; None takes it out.
+    pub(crate) entry: Option<Bson>,
+    /// A number that always is the list's length.
+    pub(crate) count: Option<Path>,
+}
+
+/// A list of documents from which entries can be taken out again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryList {
+    /// Path of the list.
+    pub list: Path,
+    /// The entries' field, a text, that tells them apart.
+    pub key: Path,
+    /// Path of a number that always is the list's length.
+    pub count: Option<Path>,
 }
 
 /// Adds an entry to a list once per key; of several entries with one key the earliest stays.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AddOnce {
     /// Path of the list.
-    pub list: &'static str,
+    pub list: Path,
     /// The entry's field that tells entries apart.
-    pub key: &'static str,
+    pub key: Path,
     /// The entry's field, a date, by which the earliest is found.
-    pub order: &'static str,
+    pub order: Path,
     /// Path of a number that always is the list's length.
-    pub count: Option<&'static str>,
+    pub count: Option<Path>,
     /// What is added; it has the two fields above.
     pub entry: Document,
 }
 
 impl WriteModel {
-    /// Inserts `document` as `id` unless a document with that id exists.
-    pub fn create(collection: &'static str, id: impl Into<String>, document: Document) -> Self {
-        Self::Create(Create { collection, id: id.into(), document })
+    /// Inserts `document` as `id` unless a document with that id exists, or ever existed and was deleted.
+    pub fn create(collection: impl Into<Collection>, id: impl Into<String>, document: Document) -> Self {
+        Self::Create(Create { collection: collection.into(), id: id.into(), document })
     }
 
     /// Changes document `id`, which an earlier event must have created; without it the event waits.
-    pub fn update(collection: &'static str, id: impl Into<String>) -> Change {
-        Change { collection, id: id.into(), absent: Absent::Wait, steps: Vec::new() }
+    pub fn update(collection: impl Into<Collection>, id: impl Into<String>) -> Change {
+        Change { collection: collection.into(), id: id.into(), absent: Absent::Wait, steps: Vec::new() }
     }
 
     /// Changes document `id`, creating it if need be.
-    pub fn upsert(collection: &'static str, id: impl Into<String>) -> Change {
-        Change { collection, id: id.into(), absent: Absent::Create, steps: Vec::new() }
+    pub fn upsert(collection: impl Into<Collection>, id: impl Into<String>) -> Change {
+        Change { collection: collection.into(), id: id.into(), absent: Absent::Create, steps: Vec::new() }
+    }
+
+    /// Deletes document `id` for good: whatever else is said of that id, before or after, has no effect any more.
+    ///
+    /// What stays is `{_id, _evp}` with the time of the deletion in `_evp.d`.
+    pub fn delete(collection: impl Into<Collection>, id: impl Into<String>) -> Self {
+        Self::Change(Self::upsert(collection, id).step(Step::Delete))
     }
 
     /// The collection that is written.
-    pub fn collection(&self) -> &'static str {
+    pub fn collection(&self) -> &Collection {
         match self {
-            Self::Create(create) => create.collection,
-            Self::Change(change) => change.collection,
+            Self::Create(create) => &create.collection,
+            Self::Change(change) => &change.collection,
         }
     }
 
@@ -110,6 +146,7 @@ impl WriteModel {
 
     /// Refuses what a handler must not write: ids, evp's bookkeeping, operators.
     pub(crate) fn check(&self) -> Result<()> {
+        self.collection().check()?;
         match self {
             Self::Create(create) => match create.document.get("_id") {
                 Some(id) if id.as_str() != Some(create.id.as_str()) => {
@@ -120,7 +157,7 @@ impl WriteModel {
                 }
                 _ => Ok(()),
             },
-            Self::Change(change) => change.steps.iter().flat_map(Step::paths).try_for_each(check_path),
+            Self::Change(change) => change.steps.iter().try_for_each(Step::check),
         }
     }
 }
@@ -128,20 +165,27 @@ impl WriteModel {
 impl Change {
     /// Sets a field. Across partitions the event that was committed later wins.
     #[must_use]
-    pub fn set(self, path: &'static str, value: impl Into<Bson>) -> Self {
-        self.step(Step::Set { fields: vec![(path, value.into())] })
+    pub fn set(self, path: impl Into<Path>, value: impl Into<Bson>) -> Self {
+        self.step(Step::Set { fields: vec![(path.into(), Some(value.into()))] })
     }
 
     /// Sets fields that always change together, such as a date and the event it came from.
     #[must_use]
-    pub fn set_together(self, fields: Vec<(&'static str, Bson)>) -> Self {
+    pub fn set_together<P: Into<Path>>(self, fields: Vec<(P, Bson)>) -> Self {
+        let fields: Vec<_> = fields.into_iter().map(|(path, value)| (path.into(), Some(value))).collect();
         if fields.is_empty() { self } else { self.step(Step::Set { fields }) }
+    }
+
+    /// Removes a field. Against sets of the same field the event that was committed later wins.
+    #[must_use]
+    pub fn unset(self, path: impl Into<Path>) -> Self {
+        self.step(Step::Set { fields: vec![(path.into(), None)] })
     }
 
     /// Recomputes `target` from the resulting `sources`: their texts joined with blanks, trimmed.
     #[must_use]
-    pub fn join(self, target: &'static str, sources: &'static [&'static str]) -> Self {
-        self.step(Step::Join { target, sources })
+    pub fn join<P: Into<Path> + Clone>(self, target: impl Into<Path>, sources: &[P]) -> Self {
+        self.step(Step::Join { target: target.into(), sources: sources.iter().cloned().map(Into::into).collect() })
     }
 
     /// Adds an entry to a list once per key.
@@ -152,20 +196,55 @@ impl Change {
 
     /// Adds a value to a list unless it is there.
     #[must_use]
-    pub fn add_value(self, path: &'static str, value: impl Into<Bson>) -> Self {
-        self.step(Step::AddValue { path, value: value.into() })
+    pub fn add_value(self, path: impl Into<Path>, value: impl Into<Bson>) -> Self {
+        self.step(Step::AddValue { path: path.into(), value: value.into() })
+    }
+
+    /// Puts an entry into a list, in the place of the one with its key if there is one. Of several the one that was
+    /// committed last stays. Such a list has no other steps than this and [`Change::remove_entry`].
+    #[must_use]
+    pub fn put_entry(self, list: &EntryList, entry: Document) -> Self {
+        let key = entry.get_str(list.key.as_str()).unwrap_or_default().to_owned();
+        self.entry(list, key, Some(Bson::Document(entry)))
+    }
+
+    /// Takes the entry with this key out of a list.
+    #[must_use]
+    pub fn remove_entry(self, list: &EntryList, key: impl Into<String>) -> Self {
+        self.entry(list, key.into(), None)
+    }
+
+    fn entry(self, list: &EntryList, key: String, entry: Option<Bson>) -> Self {
+        let EntryList { list, key: field, count } = list.clone();
+        self.step(Step::Entry(Entry { list, field: Some(field), key, entry, count }))
+    }
+
+    /// Puts a text into a list unless it is there. Such a list has no other steps than this and
+    /// [`Change::remove_value`].
+    #[must_use]
+    pub fn put_value(self, list: impl Into<Path>, value: impl Into<String>) -> Self {
+        let key = value.into();
+        let entry = Some(Bson::String(key.clone()));
+        self.step(Step::Entry(Entry { list: list.into(), field: None, key, entry, count: None }))
+    }
+
+    /// Takes a text out of a list.
+    #[must_use]
+    pub fn remove_value(self, list: impl Into<Path>, value: impl Into<String>) -> Self {
+        let key = value.into();
+        self.step(Step::Entry(Entry { list: list.into(), field: None, key, entry: None, count: None }))
     }
 
     /// Adds to a counter, exactly once per event.
     #[must_use]
-    pub fn increment(self, path: &'static str, by: i64) -> Self {
-        self.step(Step::Increment { path, by })
+    pub fn increment(self, path: impl Into<Path>, by: i64) -> Self {
+        self.step(Step::Increment { path: path.into(), by })
     }
 
     /// Sets a date to the later of what it is and `date`.
     #[must_use]
-    pub fn latest(self, path: &'static str, date: DateTime) -> Self {
-        self.step(Step::Latest { path, date })
+    pub fn latest(self, path: impl Into<Path>, date: DateTime) -> Self {
+        self.step(Step::Latest { path: path.into(), date })
     }
 
     fn step(mut self, step: Step) -> Self {
@@ -181,25 +260,25 @@ impl From<Change> for WriteModel {
 }
 
 impl Step {
-    fn paths(&self) -> Vec<&'static str> {
+    fn check(&self) -> Result<()> {
+        if let Self::Entry(Entry { list, key, .. }) = self
+            && key.is_empty()
+        {
+            return Err(Error::data(format!("an entry of the list `{list}` has no text as its key")));
+        }
+        self.paths().into_iter().try_for_each(Path::check)
+    }
+
+    fn paths(&self) -> Vec<&Path> {
         match self {
-            Self::Set { fields } => fields.iter().map(|(path, _)| *path).collect(),
-            Self::Join { target, sources } => sources.iter().copied().chain([*target]).collect(),
-            Self::AddOnce(add) => [add.list, add.key, add.order].into_iter().chain(add.count).collect(),
-            Self::AddValue { path, .. } | Self::Increment { path, .. } | Self::Latest { path, .. } => vec![*path],
+            Self::Set { fields } => fields.iter().map(|(path, _)| path).collect(),
+            Self::Join { target, sources } => sources.iter().chain([target]).collect(),
+            Self::AddOnce(add) => [&add.list, &add.key, &add.order].into_iter().chain(&add.count).collect(),
+            Self::Entry(entry) => [&entry.list].into_iter().chain(&entry.field).chain(&entry.count).collect(),
+            Self::AddValue { path, .. } | Self::Increment { path, .. } | Self::Latest { path, .. } => vec![path],
+            Self::Delete => Vec::new(),
         }
     }
-}
-
-fn check_path(path: &'static str) -> Result<()> {
-    let mut segments = path.split('.');
-    let root = segments.next().unwrap_or_default();
-    let reserved = root == "_id" || root == BOOKKEEPING_FIELD;
-    let malformed = path.split('.').any(|name| name.is_empty() || name.starts_with('$') || name.contains(['\0', '/']));
-    if reserved || malformed {
-        return Err(Error::data(format!("a handler writes the path `{path}`, which is reserved or malformed")));
-    }
-    Ok(())
 }
 
 /// What [`Change::join`] computes: the texts joined with blanks, without white space at either end.
@@ -225,9 +304,15 @@ mod tests {
     }
 
     #[test]
-    fn reserved_and_malformed_paths_are_refused() {
-        for path in ["_id", "_evp.wm", "$set", "a..b", "a.$b", "", "a/b"] {
-            assert!(WriteModel::from(WriteModel::update("users", "1").set(path, 1)).check().is_err(), "{path}");
+    fn reserved_names_and_entries_without_a_key_are_refused() {
+        let list = EntryList { list: "items".into(), key: "sku".into(), count: None };
+        for change in [
+            WriteModel::update("users", "1").set("_evp.wm", 1),
+            WriteModel::update("evp_sources", "1").set("a", 1),
+            WriteModel::update("users", "1").unset("$set"),
+            WriteModel::update("users", "1").put_entry(&list, doc! { "sku": 7 }),
+        ] {
+            assert!(WriteModel::from(change.clone()).check().is_err(), "{change:?}");
         }
         assert!(WriteModel::from(WriteModel::update("users", "1").set("a.b_c", 1)).check().is_ok());
     }

@@ -13,7 +13,7 @@ use futures_util::future::try_join_all;
 use super::collection::{CollectionWork, Outcome};
 use super::in_flight::Effect;
 use crate::error::Result;
-use crate::mongo::{Durability, Store, WriteModel};
+use crate::mongo::{Collection, Durability, Store, WriteModel};
 
 /// What became of a batch.
 #[derive(Debug)]
@@ -47,7 +47,7 @@ struct Written {
 }
 
 async fn write(store: &Store, source: i32, effects: &[Effect]) -> Result<Written> {
-    let mut by_collection: BTreeMap<&'static str, Vec<usize>> = BTreeMap::new();
+    let mut by_collection: BTreeMap<&Collection, Vec<usize>> = BTreeMap::new();
     for (index, effect) in effects.iter().enumerate() {
         by_collection.entry(effect.model.collection()).or_default().push(index);
     }

@@ -9,7 +9,9 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 
 use super::in_flight::Effect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo::{Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command};
+use crate::mongo::{
+    Collection, Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command,
+};
 
 /// Bounds of one command; the server's own are 16 MB and 100 000 statements.
 const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -34,7 +36,7 @@ pub(crate) enum Outcome {
 pub(super) struct CollectionWork<'a> {
     store: &'a Store,
     source: i32,
-    collection: &'static str,
+    collection: &'a Collection,
     effects: &'a [Effect],
     /// By the place of the effect in the batch.
     pub(super) outcomes: Vec<(usize, Outcome)>,
@@ -53,7 +55,7 @@ struct Statement<'a> {
 }
 
 impl<'a> CollectionWork<'a> {
-    pub(super) fn new(store: &'a Store, source: i32, collection: &'static str, effects: &'a [Effect]) -> Self {
+    pub(super) fn new(store: &'a Store, source: i32, collection: &'a Collection, effects: &'a [Effect]) -> Self {
         let (outcomes, terms, has_waited) = (Vec::new(), Vec::new(), false);
         Self { store, source, collection, effects, outcomes, terms, has_waited }
     }
@@ -205,7 +207,7 @@ impl<'a> CollectionWork<'a> {
 
     /// Changes as many of the documents as one command takes, and how many these are.
     fn update_command(&self, statements: &[Statement<'a>], durability: Durability) -> (Result<RawDocumentBuf>, usize) {
-        let mut writer = begin_command("update", self.collection, durability, 64 * 1024);
+        let mut writer = begin_command("update", self.collection.as_str(), durability, 64 * 1024);
         writer.begin_array("updates");
         let mut count = 0_usize;
         for statement in statements {
@@ -249,7 +251,7 @@ impl<'a> CollectionWork<'a> {
     async fn find_unapplied(&mut self, statements: Vec<Statement<'a>>) -> Result<Vec<Statement<'a>>> {
         let ids: Vec<Bson> = statements.iter().map(|statement| Bson::from(statement.fold.id)).collect();
         let filter = doc! { "_id": { "$in": ids } };
-        let found = self.store.find(self.collection, filter, doc! { "_evp.wm": 1 }).await?;
+        let found = self.store.find(self.collection.as_str(), filter, doc! { "_evp.wm": 1 }).await?;
         let by_id: HashMap<&str, &Document> =
             found.iter().filter_map(|document| Some((document.get_str("_id").ok()?, document))).collect();
         let mut again = Vec::new();
@@ -308,11 +310,11 @@ impl<'a> CollectionWork<'a> {
 
 /// Inserts as many of the documents as one command takes, and how many these are.
 pub(super) fn insert_command<'a>(
-    collection: &str,
+    collection: &Collection,
     durability: Durability,
     creates: impl Iterator<Item = &'a Create>,
 ) -> (Result<RawDocumentBuf>, usize) {
-    let mut writer = begin_command("insert", collection, durability, 16 * 1024);
+    let mut writer = begin_command("insert", collection.as_str(), durability, 16 * 1024);
     writer.begin_array("documents");
     let mut count = 0_usize;
     for create in creates {
@@ -347,7 +349,8 @@ mod tests {
         let store = Store::new(client.database("none"), String::new(), Arc::new(Health::default()));
         let unwritable = || WriteModel::update("users", "1").set("profile", doc! { "nul\0key": 1 }).into();
         let effects = [Effect::of(1, unwritable()), Effect::of(2, unwritable())];
-        let work = CollectionWork::new(&store, 1, "users", &effects).run(vec![0, 1], Durability::Majority).await;
+        let users = Collection::new("users");
+        let work = CollectionWork::new(&store, 1, &users, &effects).run(vec![0, 1], Durability::Majority).await;
         let mut outcomes = work.unwrap().outcomes;
         outcomes.sort_by_key(|(index, _)| *index);
         assert!(

@@ -11,7 +11,7 @@ use futures_util::future::try_join_all;
 use super::collection::insert_command;
 use super::prepare::PreparedEvent;
 use crate::error::{ErrorKind, Result};
-use crate::mongo::{Create, Durability, Store, WriteModel};
+use crate::mongo::{Collection, Create, Durability, Store, WriteModel};
 
 /// The documents that the events of a batch create, by collection.
 #[derive(Debug, Default)]
@@ -19,26 +19,26 @@ pub(super) struct EarlyCreates(Vec<Insert>);
 
 #[derive(Debug)]
 struct Insert {
-    collection: &'static str,
+    collection: Collection,
     command: RawDocumentBuf,
     ids: Vec<String>,
 }
 
 /// The documents that exist now, with the election term in which that was answered.
 #[derive(Debug, Default)]
-pub(super) struct Created(HashMap<(&'static str, String), i64>);
+pub(super) struct Created(HashMap<(Collection, String), i64>);
 
 impl EarlyCreates {
     /// Writes one command for each collection.
     pub(super) fn of(events: &[PreparedEvent]) -> Self {
-        let mut by_collection: BTreeMap<&'static str, Vec<&Create>> = BTreeMap::new();
+        let mut by_collection: BTreeMap<&Collection, Vec<&Create>> = BTreeMap::new();
         // Whether a replay has anything to create depends on its claim.
         let events = events.iter().filter(|event| !event.event.position.is_replay);
         // Whether one of a handler that parks comes behind a dead letter is known after the claim.
         let parts = events.flat_map(|event| &event.parts).filter(|(handler, _)| !handler.parks());
         for model in parts.flat_map(|(_, models)| models) {
             if let WriteModel::Create(create) = model {
-                by_collection.entry(create.collection).or_default().push(create);
+                by_collection.entry(&create.collection).or_default().push(create);
             }
         }
         Self(by_collection.into_iter().filter_map(|(collection, creates)| Insert::new(collection, &creates)).collect())
@@ -52,14 +52,14 @@ impl EarlyCreates {
 }
 
 impl Insert {
-    fn new(collection: &'static str, creates: &[&Create]) -> Option<Self> {
+    fn new(collection: &Collection, creates: &[&Create]) -> Option<Self> {
         // What one command does not take is created among the other effects.
         let (command, count) = insert_command(collection, Durability::Primary, creates.iter().copied());
         let ids = creates.iter().take(count).map(|create| create.id.clone()).collect();
-        Some(Self { collection, command: command.ok()?, ids })
+        Some(Self { collection: collection.clone(), command: command.ok()?, ids })
     }
 
-    async fn run(self, store: &Store) -> Result<Vec<((&'static str, String), i64)>> {
+    async fn run(self, store: &Store) -> Result<Vec<((Collection, String), i64)>> {
         let reply = match store.write(&self.command).await {
             Ok(reply) => reply,
             Err(error) if error.kind() == ErrorKind::Data => return Ok(Vec::new()),
@@ -69,7 +69,7 @@ impl Insert {
         let refusals = reply.write_errors.iter().filter(|error| !error.is_taken_id());
         let refused: HashSet<String> = refusals.filter_map(|error| self.ids.get(error.index).cloned()).collect();
         let created = self.ids.into_iter().filter(|id| !refused.contains(id));
-        Ok(created.map(|id| ((self.collection, id), term)).collect())
+        Ok(created.map(|id| ((self.collection.clone(), id), term)).collect())
     }
 }
 
@@ -78,7 +78,7 @@ impl Created {
     pub(super) fn term_of(&self, model: &WriteModel) -> Option<i64> {
         match model {
             WriteModel::Create(create) if !self.0.is_empty() => {
-                self.0.get(&(create.collection, create.id.clone())).copied()
+                self.0.get(&(create.collection.clone(), create.id.clone())).copied()
             }
             _ => None,
         }

@@ -7,31 +7,35 @@ use bson::DateTime;
 use jiff::Timestamp;
 use jiff::civil;
 use serde_json::{Map, Value};
+use sha2::Digest as _;
 use uuid::Uuid;
 
-use crate::envelope::decode::{Column, OutboxRow, text_of};
+use super::context::EventContext;
+use crate::envelope::decode::{Column, Ids, OutboxRow, text_of};
 use crate::envelope::number::integer;
 use crate::error::{Error, Result};
 
 /// One row of the outbox.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
-    /// Identity of the event; a second one with the same id has no effect.
+    /// Identity of the event; a second one with the same id has no effect. Of an id that is no UUID it is a digest.
     pub event_id: Uuid,
     /// Order in the source table, if it keeps one.
     pub sequence_id: Option<i64>,
-    /// What the event is about, a lower-case UUID.
+    /// What the event is about: a lower-case UUID, or with ids of any kind the text as it stands.
     pub aggregate_id: String,
-    /// The kind of aggregate, such as `User`.
+    /// The kind of aggregate, such as `User`; empty where the outbox has no such column.
     pub aggregate_type: String,
     /// What happened, such as `UserCreated`; it chooses the handlers.
     pub event_type: String,
     /// The facts.
     pub payload: Map<String, Value>,
-    /// When it happened, by the application.
+    /// When it happened, by the application, or else when it was committed.
     pub created_at: DateTime,
     /// When it was committed, in microseconds since 1970.
     pub source_ts_us: Option<i64>,
+    /// The record that told of it.
+    pub context: EventContext,
     /// Fields of the payload whose integer is written like a fraction, `8.0` or `1e2`.
     written_integers: BTreeMap<String, i64>,
 }
@@ -39,34 +43,40 @@ pub struct Event {
 impl Event {
     /// From the columns of a row.
     pub fn from_row(row: &OutboxRow<'_>, source_ts_us: Option<i64>) -> Result<Self> {
-        let created_at = row.created_at().ok_or_else(|| Error::data("`created_at` is missing"))?;
-        let created_at = match text_of(created_at) {
-            Some(text) => date_from_text(&text),
-            None => integer(created_at.get()).and_then(date_from_number),
-        };
+        let created_at = created_at(row, source_ts_us)?;
         let payload = row.payload()?;
         let has_fractions = fractions(&payload).next().is_some();
         Ok(Self {
             event_id: Self::id_of(row)?,
             sequence_id: row.sequence_id()?,
             aggregate_id: Self::aggregate_id_of(row)?,
-            aggregate_type: required(row, Column::AggregateType)?.into_owned(),
+            aggregate_type: match row.columns().has(Column::AggregateType) {
+                true => required(row, Column::AggregateType)?.into_owned(),
+                false => String::new(),
+            },
             event_type: required(row, Column::EventType)?.into_owned(),
             payload,
-            created_at: created_at.ok_or_else(|| Error::data("`created_at` is not a date that evp can read"))?,
+            created_at,
             source_ts_us,
+            context: EventContext::default(),
             written_integers: if has_fractions { row.written_integers() } else { BTreeMap::new() },
         })
     }
 
     /// The id alone, which tells whether the event is known, whatever else can be read of it.
     pub(crate) fn id_of(row: &OutboxRow<'_>) -> Result<Uuid> {
-        uuid(row, Column::EventId)
+        match row.columns().ids {
+            Ids::Uuid => uuid(row, Column::EventId),
+            Ids::Any => any_id(row, Column::EventId).map(|id| id_as_uuid(&id)),
+        }
     }
 
     /// The aggregate's id alone.
     pub(crate) fn aggregate_id_of(row: &OutboxRow<'_>) -> Result<String> {
-        Ok(uuid(row, Column::AggregateId)?.hyphenated().to_string())
+        match row.columns().ids {
+            Ids::Uuid => Ok(uuid(row, Column::AggregateId)?.hyphenated().to_string()),
+            Ids::Any => any_id(row, Column::AggregateId).map(Cow::into_owned),
+        }
     }
 
     /// An event with `payload`, an object, and made-up ids, committed one second after 1970: for unit tests of handlers.
@@ -87,7 +97,22 @@ impl Event {
             payload,
             created_at: DateTime::from_millis(1_000),
             source_ts_us: Some(1_000_000),
+            context: EventContext::default(),
         }
+    }
+
+    /// The same sample about another aggregate.
+    #[must_use]
+    pub fn about(mut self, aggregate_id: impl Into<String>) -> Self {
+        self.aggregate_id = aggregate_id.into();
+        self
+    }
+
+    /// The same sample with a header on its record.
+    #[must_use]
+    pub fn with_header(mut self, name: &str, value: &[u8]) -> Self {
+        self.context = self.context.with_header(name, value);
+        self
     }
 
     /// The id as documents hold it: a lower-case text.
@@ -151,13 +176,46 @@ impl Event {
     }
 }
 
+fn created_at(row: &OutboxRow<'_>, source_ts_us: Option<i64>) -> Result<DateTime> {
+    let name = row.columns().name(Column::CreatedAt);
+    if name.is_empty() {
+        let committed_us = source_ts_us.ok_or_else(|| Error::data("`source` does not tell the time of the commit"))?;
+        return Ok(DateTime::from_millis(committed_us.div_euclid(1_000)));
+    }
+    let raw = row.created_at().ok_or_else(|| Error::data(format!("`{name}` is missing")))?;
+    let date = match text_of(raw) {
+        Some(text) => date_from_text(&text),
+        None => integer(raw.get()).and_then(date_from_number),
+    };
+    date.ok_or_else(|| Error::data(format!("`{name}` is not a date that evp can read")))
+}
+
+fn missing(row: &OutboxRow<'_>, column: Column) -> Error {
+    Error::data(format!("`{}` is missing", row.columns().name(column)))
+}
+
 fn required<'a>(row: &OutboxRow<'a>, column: Column) -> Result<Cow<'a, str>> {
-    row.text(column)?.ok_or_else(|| Error::data(format!("`{}` is missing", column.name())))
+    row.text(column)?.ok_or_else(|| missing(row, column))
 }
 
 fn uuid(row: &OutboxRow<'_>, column: Column) -> Result<Uuid> {
     let text = required(row, column)?;
-    Uuid::try_parse(text.trim()).map_err(|_| Error::data(format!("`{}` is not a UUID", column.name())))
+    let wrong = || Error::data(format!("`{}` is not a UUID", row.columns().name(column)));
+    Uuid::try_parse(text.trim()).map_err(|_| wrong())
+}
+
+/// A text that is not empty, or a whole number as a text.
+fn any_id<'a>(row: &OutboxRow<'a>, column: Column) -> Result<Cow<'a, str>> {
+    let id = row.text_or_integer(column)?.ok_or_else(|| missing(row, column))?;
+    if id.is_empty() { Err(missing(row, column)) } else { Ok(id) }
+}
+
+/// A UUID as it is, and what stands for an id that is none.
+fn id_as_uuid(id: &str) -> Uuid {
+    Uuid::try_parse(id).unwrap_or_else(|_| {
+        let digest = sha2::Sha256::digest(id.as_bytes());
+        uuid::Builder::from_custom_bytes(digest.first_chunk().copied().unwrap_or_default()).into_uuid()
+    })
 }
 
 /// The fields whose number is written with a point or an exponent.
@@ -209,7 +267,7 @@ fn date_from_number(number: i64) -> Option<DateTime> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::envelope::decode::decode;
+    use crate::envelope::decode::{OutboxColumns, decode, decode_row};
 
     fn event(after: &str) -> Result<Event> {
         let json = format!(r#"{{"op":"c","after":{after}}}"#);
@@ -281,6 +339,23 @@ mod tests {
         assert!(["half", "vast", "near"].iter().all(|field| fractions.integer(field).is_err()));
         let sample = Event::sample("UserCreated", serde_json::json!({ "n": 8.0, "half": 0.5 }));
         assert!(sample.integer("n").unwrap() == Some(8) && sample.integer("half").is_err());
+    }
+
+    #[test]
+    fn ids_of_any_kind_stand_as_they_are_and_an_event_without_a_time_has_that_of_its_commit() {
+        let json = br#"{"op":"c","source":{"ts_us":1500999},"after":{"id":42,"aggregateid":"A/1","type":"Placed",
+            "aggregatetype":"Order","payload":{}}}"#;
+        let columns = OutboxColumns::debezium();
+        let envelope = decode_row(json, &columns).unwrap();
+        let event = Event::from_row(&envelope.after.unwrap(), envelope.source_ts_us).unwrap();
+        assert_eq!((event.aggregate_id.as_str(), event.created_at), ("A/1", DateTime::from_millis(1_500)));
+        assert_eq!(event.event_id, id_as_uuid("42"));
+        assert_ne!(event.event_id, id_as_uuid("43"));
+        let id = "fd304db0-6e40-4f4d-9c0e-d66c58fe5c8e";
+        assert_eq!(id_as_uuid(id).to_string(), id);
+        let read = |json: &str| Event::from_row(&decode_row(json.as_bytes(), &columns).unwrap().after.unwrap(), None);
+        let error = read(r#"{"op":"c","after":{"id":"","aggregateid":1}}"#).unwrap_err().to_string();
+        assert!(error.contains("commit"), "{error}");
     }
 
     #[test]

@@ -57,7 +57,8 @@ impl FirstRecords {
         for event in held {
             event.detach_record();
             let kept = event.record();
-            self.shapes.push(kept.chunk.record(kept.index).and_then(|record| Shape::of(record.value()?)));
+            self.shapes
+                .push(kept.chunk.record(kept.index).and_then(|record| Shape::of(record.value()?, &kept.columns)));
             self.held.push(event);
         }
         if self.shapes.len() >= RECORDS_MAX {
@@ -108,7 +109,8 @@ mod tests {
     const TEXT: &[u8] = b"text";
 
     fn failed(stage: Stage, value: &[u8]) -> Arc<InFlight> {
-        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, 1, value)])), index: 0 };
+        let chunk = Arc::new(Chunk::of(&[(0, 1, value)]));
+        let record = KeptRecord { chunk, index: 0, columns: Arc::default() };
         let position = Position { offset: 1, order: crate::mongo::EventOrder::Sequence(0), is_replay: false };
         let event = InFlight::new(0, Assignment::default(), position, record);
         event.fail(Failure::of_all(stage, Error::data("refused")));

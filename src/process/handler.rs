@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Event;
 use crate::error::Result;
-use crate::mongo::WriteModel;
+use crate::mongo::{CollectionSpec, WriteModel};
 
 /// What becomes of later events of an aggregate once one of its events is a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,11 @@ pub trait Handler: Send + Sync + 'static {
     /// The effects of the event. One that increments should do nothing else, so that its dead letter can be published
     /// again without counting twice.
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>>;
+
+    /// The collections that it writes, with the indexes that they need; `evp init` makes what is missing.
+    fn collections(&self) -> Vec<CollectionSpec> {
+        Vec::new()
+    }
 }
 
 /// Handlers by event type; one type may have several.
@@ -83,6 +88,13 @@ impl HandlerRegistry {
         let mut types: Vec<&str> = self.by_event_type.keys().map(String::as_str).collect();
         types.sort_unstable();
         types
+    }
+
+    /// The collections of all handlers, each once.
+    pub fn collections(&self) -> Vec<CollectionSpec> {
+        let mut handlers: Vec<_> = self.by_event_type.values().flat_map(|handlers| handlers.iter()).collect();
+        handlers.sort_unstable_by_key(|handler| (handler.event_type().to_owned(), handler.name().to_owned()));
+        CollectionSpec::merged(handlers.into_iter().flat_map(|handler| handler.collections()))
     }
 
     /// The event type and the name of each handler.

@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 
 use super::frontier::MissingSince;
 use super::handler::{AfterFailure, Handler};
+use crate::envelope::decode::OutboxColumns;
 use crate::error::Error;
 use crate::kafka::chunk::Chunk;
 use crate::kafka::offsets::Assignment;
@@ -48,6 +49,8 @@ struct Progress {
 pub(crate) struct KeptRecord {
     pub(crate) chunk: Arc<Chunk>,
     pub(crate) index: usize,
+    /// How its row is read.
+    pub(crate) columns: Arc<OutboxColumns>,
 }
 
 /// Why a handler, or all of evp, gave an event up.
@@ -151,7 +154,7 @@ impl std::fmt::Debug for HandlerName {
 impl Effect {
     /// What it waits for, if its document was missing.
     pub(super) fn missing_since(&self) -> Option<MissingSince> {
-        let KeptRecord { chunk, index } = self.event.record();
+        let KeptRecord { chunk, index, .. } = self.event.record();
         let written_ms = chunk.record(index).and_then(|record| record.timestamp_ms());
         Some(MissingSince { partition: self.event.partition, since: self.missing_since?, written_ms })
     }
@@ -198,7 +201,8 @@ impl InFlight {
     /// The event at `offset` of partition 0, for tests.
     #[cfg(test)]
     pub(crate) fn of(offset: i64) -> Self {
-        let record = KeptRecord { chunk: Arc::new(Chunk::of(&[(0, offset, b"x")])), index: 0 };
+        let chunk = Arc::new(Chunk::of(&[(0, offset, b"x")]));
+        let record = KeptRecord { chunk, index: 0, columns: Arc::default() };
         let position = Position { offset, order: crate::mongo::EventOrder::Sequence(offset), is_replay: false };
         Self::new(0, Assignment::default(), position, record)
     }
@@ -280,7 +284,8 @@ impl InFlight {
         let mut progress = self.progress.lock();
         if progress.record.chunk.len() > 1 {
             let alone = progress.record.chunk.only(progress.record.index);
-            progress.record = KeptRecord { chunk: Arc::new(alone), index: 0 };
+            let columns = Arc::clone(&progress.record.columns);
+            progress.record = KeptRecord { chunk: Arc::new(alone), index: 0, columns };
         }
     }
 }

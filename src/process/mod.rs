@@ -5,6 +5,7 @@
 mod apply;
 mod claim;
 mod collection;
+mod context;
 mod create;
 mod dead_letter;
 mod dispatcher;
@@ -21,19 +22,21 @@ pub(crate) mod order;
 mod parking;
 mod prepare;
 mod progress;
+mod read_models;
 mod settle;
 mod shape;
 mod source;
 mod tally;
 mod tasks;
 mod told;
+mod topics;
 mod waiting;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mongodb::Client;
+use mongodb::{Client, Database};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
@@ -44,11 +47,13 @@ use crate::mongo::{self, Claims, SourceKey, Store};
 use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
-pub use crate::envelope::decode::EnvelopeOp;
+pub use crate::envelope::decode::{Column, EnvelopeOp, Ids, OutboxColumns};
 pub use crate::kafka::headers::dead_letter_topic;
-pub use crate::mongo::{AddOnce, Change, Create, WriteModel};
+pub use crate::mongo::{AddOnce, Change, Collection, CollectionSpec, Create, EntryList, Path, WriteModel, key_of};
+pub use context::EventContext;
 pub use event::Event;
 pub use handler::{AfterFailure, Handler, HandlerRegistry};
+pub use read_models::{Place, ReadModels};
 
 use dispatcher::{Dispatcher, Parts};
 use prepare::Preparation;
@@ -73,6 +78,8 @@ pub struct ProcessOptions {
     pub operations: HashSet<EnvelopeOp>,
     /// What happens to event types without a handler.
     pub unknown_events: UnknownEvents,
+    /// The columns of the outbox.
+    pub columns: OutboxColumns,
     /// When to end.
     pub until: Until,
     /// Take a topic that is not the one that was applied for right, once, at the start.
@@ -110,7 +117,7 @@ pub struct ProcessSummary {
     pub dead_lettered: u64,
     /// From start to end.
     pub uptime: Duration,
-    /// From commit in PostgreSQL to applied in MongoDB.
+    /// From commit in PostgreSQL to applied in MongoDB; of several topics that of the one with most events.
     pub latency: LatencySummary,
 }
 
@@ -132,11 +139,12 @@ pub async fn run(
         return Err(Error::configuration("no handler is registered: every event would become a dead letter"));
     }
     let (client, address) = mongo::client(&options.mongo).await?;
-    let outcome = work(options, registry, health, shutdown, started, (&client, address)).await;
+    let outcome = topics::work(options, registry, health, shutdown, started, (&client, address)).await;
     mongo::close(client).await;
     outcome
 }
 
+/// Applies one topic.
 async fn work(
     options: ProcessOptions,
     registry: HandlerRegistry,
@@ -194,6 +202,8 @@ async fn work_once(
             generations,
             operations: options.operations.clone(),
             unknown_events: options.unknown_events,
+            topic: options.kafka.topic.as_str().into(),
+            columns: Arc::new(options.columns.clone()),
         },
         claims: Arc::new(Claims::new(Arc::clone(&store), source.number())),
         dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka, Arc::clone(health))),
@@ -214,13 +224,8 @@ async fn connect(
     address: String,
 ) -> Result<(Arc<Store>, ConsumerHandle, SourceTopic)> {
     let database = client.database(&options.mongo.database);
-    wait_for("MongoDB", health, async || {
-        let pinged = database.run_command(bson::doc! { "ping": 1 }).await;
-        pinged.map_err(|error| mongo::client_error("connecting", &address, error))
-    })
-    .await?;
+    prepare_database(&database, health, &address).await?;
     tracing::info!(event = "mongodb_connected", database = options.mongo.database, address, "connected to MongoDB");
-    wait_for("MongoDB", health, async || mongo::ensure_bookkeeping(&database).await).await?;
 
     let end = if options.until == Until::CaughtUp { EndOfPartition::Report } else { EndOfPartition::Ignore };
     let backlog_records_max = options.process.batch_records_max.saturating_mul(BACKLOG_BATCHES);
@@ -251,6 +256,16 @@ async fn connect(
     let store = Arc::new(Store::new(database, address, Arc::clone(health)));
     let source = SourceTopic::new(Arc::clone(&store), key, source.number, &consumer);
     Ok((store, consumer, source))
+}
+
+/// Waits for MongoDB, and makes what evp keeps its own bookkeeping in.
+async fn prepare_database(database: &Database, health: &Health, address: &str) -> Result<()> {
+    wait_for("MongoDB", health, async || {
+        let pinged = database.run_command(bson::doc! { "ping": 1 }).await;
+        pinged.map_err(|error| mongo::client_error("connecting", address, error))
+    })
+    .await?;
+    wait_for("MongoDB", health, async || mongo::ensure_bookkeeping(database).await).await
 }
 
 /// Tries until a server answers; says once that it does not.

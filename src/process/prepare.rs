@@ -4,12 +4,13 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::context::EventContext;
 use super::handler::{AfterFailure, Handler, HandlerRegistry};
 use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage};
 use super::parking::parked_behind;
 use super::told::{self, Told, ToldEvent};
 use super::{Event, UnknownEvents};
-use crate::envelope::decode::EnvelopeOp;
+use crate::envelope::decode::{EnvelopeOp, OutboxColumns};
 use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
 use crate::kafka::offsets::OffsetTracker;
@@ -22,6 +23,8 @@ pub(crate) struct Preparation {
     pub(crate) generations: Generations,
     pub(crate) operations: HashSet<EnvelopeOp>,
     pub(crate) unknown_events: UnknownEvents,
+    pub(crate) topic: Arc<str>,
+    pub(crate) columns: Arc<OutboxColumns>,
 }
 
 /// A batch of records, sorted by what is to happen to them.
@@ -120,7 +123,7 @@ impl Preparation {
                 let Some(assignment) = tracker.received(record.partition(), record.offset()) else { continue };
                 // Until it is known what the record tells.
                 let position = Position { offset: record.offset(), order: EventOrder::Sequence(0), is_replay: false };
-                let kept = KeptRecord { chunk: Arc::clone(&chunk), index };
+                let kept = KeptRecord { chunk: Arc::clone(&chunk), index, columns: Arc::clone(&self.columns) };
                 let event = InFlight::new(record.partition(), assignment, position, kept);
                 self.prepare_record(&record, event, &mut prepared);
                 prepared.records = prepared.records.saturating_add(1);
@@ -131,7 +134,7 @@ impl Preparation {
 
     fn prepare_record(&self, record: &Record<'_>, mut flight: InFlight, prepared: &mut Prepared) {
         let (partition, offset) = (record.partition(), record.offset());
-        let told = match told::read(record, &self.operations) {
+        let told = match told::read(record, &self.operations, &self.columns) {
             Told::Event(told) => *told,
             Told::Nothing(reason) => {
                 tracing::debug!(event = "message_skipped", partition, offset, reason);
@@ -159,7 +162,9 @@ impl Preparation {
         let mut handlers = Arc::default();
         // Also of an event that fails: whether it gets a dead letter depends on what is known of it.
         let parts = match told.event {
-            Ok(event) => {
+            Ok(mut event) => {
+                let KeptRecord { chunk, index, .. } = flight.record();
+                event.context = EventContext::new(Arc::clone(&self.topic), told.operation, chunk, index);
                 handlers = self.registry.serving(&event.event_type);
                 flight.ordered_aggregate = handlers.iter().any(parks).then(|| Arc::from(event.aggregate_id.as_str()));
                 self.ask_handlers(&event, &flight)
@@ -189,7 +194,7 @@ impl Preparation {
 
 /// What a handler wants. Its panic is a refusal of this event; unwinding further would end the process, and the next one
 /// that is given the partition.
-fn asked(handler: &dyn Handler, event: &Event) -> Result<Vec<WriteModel>> {
+pub(super) fn asked(handler: &dyn Handler, event: &Event) -> Result<Vec<WriteModel>> {
     let ask = || {
         handler.validate(event)?;
         let models = handler.handle(event)?;

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use crate::envelope::decode::{Column, OutboxColumns};
+
 /// The shapes that other settings, tools and tables give to records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
@@ -28,15 +30,15 @@ const FRAME_BYTES: usize = 5;
 
 impl Shape {
     /// The shape of a record that could not be read as an event; `None` if it is an event, or was meant to be one.
-    pub(crate) fn of(value: &[u8]) -> Option<Self> {
+    pub(crate) fn of(value: &[u8], columns: &OutboxColumns) -> Option<Self> {
         if value.first() == Some(&0) && value.len() > FRAME_BYTES {
             return Some(Self::RegistryFramed);
         }
         let Ok(text) = std::str::from_utf8(value) else { return Some(Self::Binary) };
         match serde_json::from_str::<Value>(text) {
             Ok(Value::Object(object)) => match object.get("payload") {
-                Some(Value::Object(payload)) if object.contains_key("schema") => Self::of_object(payload),
-                _ => Self::of_object(&object),
+                Some(Value::Object(payload)) if object.contains_key("schema") => Self::of_object(payload, columns),
+                _ => Self::of_object(&object, columns),
             },
             Ok(Value::String(inner)) => Some(Self::of_text(&inner)),
             Ok(Value::Array(_) | Value::Number(_) | Value::Bool(_) | Value::Null) => Some(Self::Text),
@@ -47,9 +49,9 @@ impl Shape {
         }
     }
 
-    fn of_object(object: &serde_json::Map<String, Value>) -> Option<Self> {
-        let is_row =
-            |row: &serde_json::Map<String, Value>| row.contains_key("event_id") || row.contains_key("event_type");
+    fn of_object(object: &serde_json::Map<String, Value>, columns: &OutboxColumns) -> Option<Self> {
+        let has = |row: &serde_json::Map<String, Value>, column| row.contains_key(columns.name(column));
+        let is_row = |row: &_| has(row, Column::EventId) || has(row, Column::EventType);
         if object.contains_key("op") {
             let row = object.get("after").or_else(|| object.get("before")).and_then(Value::as_object)?;
             return (!is_row(row)).then_some(Self::OtherTable);
@@ -80,7 +82,10 @@ impl Shape {
                 "JSON objects that hold neither an envelope nor its row, such as the payloads that the transform EventRouter \
                  writes: take it out of the connector's `transforms`, or check KAFKA_TOPIC"
             }
-            Self::OtherTable => "envelopes of another table, without event_id and event_type: check KAFKA_TOPIC",
+            Self::OtherTable => {
+                "envelopes of another table, without the columns of the event's id and type: check KAFKA_TOPIC and \
+                 OUTBOX_COLUMNS"
+            }
             Self::RegistryFramed => {
                 "records with the id of a schema registry before them (Avro, Protobuf or JSON Schema): set the connector's \
                  value.converter=org.apache.kafka.connect.json.JsonConverter"
@@ -118,8 +123,12 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn of(value: &[u8]) -> Option<Shape> {
+        Shape::of(value, OutboxColumns::own())
+    }
+
     fn shape(value: &Value) -> Option<Shape> {
-        Shape::of(value.to_string().as_bytes())
+        of(value.to_string().as_bytes())
     }
 
     #[test]
@@ -131,13 +140,13 @@ mod tests {
         assert_eq!(shape(&json!({ "schema": {}, "payload": row })), Some(Shape::Unwrapped));
         assert_eq!(shape(&json!({ "email": "a@example.org" })), Some(Shape::Routed));
         assert_eq!(shape(&json!({ "op": "c", "after": { "id": 1 } })), Some(Shape::OtherTable));
-        assert_eq!(Shape::of(b"\0\0\0\0\x07{}"), Some(Shape::RegistryFramed));
+        assert_eq!(of(b"\0\0\0\0\x07{}"), Some(Shape::RegistryFramed));
         assert_eq!(shape(&json!(envelope.to_string())), Some(Shape::DoubleEncoded));
         for text in ["eyJvcCI6ImMifQ==", "ewogICJvcCI6ImMifQ"] {
-            assert_eq!((shape(&json!(text)), Shape::of(text.as_bytes())), (Some(Shape::Base64), Some(Shape::Base64)));
+            assert_eq!((shape(&json!(text)), of(text.as_bytes())), (Some(Shape::Base64), Some(Shape::Base64)));
         }
-        assert_eq!((Shape::of(b"Struct{op=c}"), shape(&json!([1]))), (Some(Shape::Text), Some(Shape::Text)));
-        assert_eq!(Shape::of(b"\x1f\x8b\x08"), Some(Shape::Binary));
+        assert_eq!((of(b"Struct{op=c}"), shape(&json!([1]))), (Some(Shape::Text), Some(Shape::Text)));
+        assert_eq!(of(b"\x1f\x8b\x08"), Some(Shape::Binary));
     }
 
     #[test]
@@ -145,6 +154,6 @@ mod tests {
         let row = json!({ "event_id": 7, "event_type": "UserCreated", "payload": 7 });
         assert_eq!(shape(&json!({ "op": "c", "after": row })), None);
         assert_eq!(shape(&json!({ "op": "c", "after": null })), None);
-        assert_eq!((Shape::of(b"{\"op\":\"c\""), Shape::of(b"")), (None, None));
+        assert_eq!((of(b"{\"op\":\"c\""), of(b"")), (None, None));
     }
 }

@@ -8,10 +8,10 @@ use sha2::Digest as _;
 use uuid::Uuid;
 
 use super::Event;
-use super::in_flight::InFlight;
+use super::in_flight::{InFlight, KeptRecord};
 use super::order::placed;
 use crate::envelope::POSITION_HEADER;
-use crate::envelope::decode::{Column, DecodedEnvelope, EnvelopeOp, OutboxRow, decode};
+use crate::envelope::decode::{Column, DecodedEnvelope, EnvelopeOp, OutboxColumns, OutboxRow, decode_row};
 use crate::error::{Error, Result};
 use crate::kafka::chunk::Record;
 use crate::kafka::headers::DEAD_LETTER_OF;
@@ -42,12 +42,13 @@ pub(super) struct ToldEvent {
     pub(super) is_replay: bool,
     pub(super) takes_over: TakesOver,
     pub(super) source_ts_us: Option<i64>,
+    pub(super) operation: EnvelopeOp,
 }
 
 /// Reads a record.
-pub(super) fn read(record: &Record<'_>, operations: &HashSet<EnvelopeOp>) -> Told {
+pub(super) fn read(record: &Record<'_>, operations: &HashSet<EnvelopeOp>, columns: &OutboxColumns) -> Told {
     let Some(value) = record.value() else { return Told::Nothing("tombstone") };
-    let envelope = match decode(value) {
+    let envelope = match decode_row(value, columns) {
         Ok(envelope) if operations.contains(&envelope.op) => envelope,
         Ok(_) => return Told::Nothing("operation"),
         Err(error) => return Told::Unreadable(error),
@@ -86,6 +87,7 @@ fn read_row(record: &Record<'_>, envelope: &DecodedEnvelope<'_>) -> Result<ToldE
         is_replay: is_told_again || is_published_again,
         takes_over,
         source_ts_us: envelope.source_ts_us,
+        operation: envelope.op,
     })
 }
 
@@ -101,7 +103,7 @@ impl Facts {
     pub(super) fn of(event: &InFlight) -> Self {
         let kept = event.record();
         let record = kept.chunk.record(kept.index);
-        let envelope = record.and_then(|record| decode(record.value()?).ok());
+        let envelope = record.and_then(|record| decode_row(record.value()?, &kept.columns).ok());
         let Some(row) = envelope.and_then(|envelope| envelope.after) else { return Self::default() };
         Self { digest: digest(&row), aggregate_id: Event::aggregate_id_of(&row).ok() }
     }
@@ -113,15 +115,17 @@ pub(super) fn is_same(owner: &InFlight, repetition: &InFlight, takes_over: Takes
         TakesOver::Never => true,
         TakesOver::IfChanged(digest) => Facts::of(owner).digest == Some(digest),
         TakesOver::Always => {
-            let (owner, repetition) = (owner.record(), repetition.record());
-            let [owner, repetition] = [&owner, &repetition].map(|kept| kept.chunk.record(kept.index)?.value());
-            owner == repetition || content(owner).is_some_and(|content_of| content(repetition) == Some(content_of))
+            let kept = [owner.record(), repetition.record()];
+            let [owner, repetition] = kept.each_ref().map(|kept| kept.chunk.record(kept.index)?.value());
+            let [content, other] = kept.each_ref().map(content);
+            owner == repetition || content.is_some_and(|content| other == Some(content))
         }
     }
 }
 
-fn content(value: Option<&[u8]>) -> Option<Digest> {
-    digest(&decode(value?).ok()?.after?)
+fn content(kept: &KeptRecord) -> Option<Digest> {
+    let record = kept.chunk.record(kept.index)?;
+    digest(&decode_row(record.value()?, &kept.columns).ok()?.after?)
 }
 
 /// Tells contents of rows apart, as far as handlers see them; `None` if the payload is not there.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::in_flight::{Effect, InFlight};
-use crate::mongo::WriteModel;
+use crate::mongo::{Collection, WriteModel};
 
 /// Effects by the document they wait for.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ pub(crate) struct Waiting {
 }
 
 /// Collection and id.
-pub(crate) type DocumentKey = (&'static str, String);
+pub(crate) type DocumentKey = (Collection, String);
 
 #[derive(Debug)]
 struct WaitingDocument {
@@ -40,7 +40,7 @@ impl WaitingDocument {
 }
 
 pub(super) fn key(model: &WriteModel) -> DocumentKey {
-    (model.collection(), model.id().to_owned())
+    (model.collection().clone(), model.id().to_owned())
 }
 
 /// What a waiting effect keeps in memory: its record, and about as much in its model.

@@ -22,10 +22,17 @@ use crate::error::{Error, ErrorKind, Result};
 const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Whether the command does its work, and if not, why not.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Health {
-    obstacles: Mutex<BTreeMap<Needed, String>>,
+    /// Which of several works this tells of; they share what is told.
+    part: Arc<str>,
+    obstacles: Arc<Mutex<Obstacles>>,
 }
+
+/// What keeps which work from what it needs.
+type Obstacles = BTreeMap<(Arc<str>, Needed), String>;
+
+const STARTING: &str = "starting";
 
 /// What the work needs. Each has its own obstacle, so that the return of one server does not hide the loss of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +41,7 @@ enum Needed {
     Catalog,
     Kafka,
     Leaders,
+    Commits,
     Delivery,
     DeadLetters,
     MongoDb,
@@ -41,19 +49,30 @@ enum Needed {
 
 impl Default for Health {
     fn default() -> Self {
-        Self { obstacles: Mutex::new([(Needed::Start, "starting".to_owned())].into()) }
+        let part = Arc::<str>::default();
+        let obstacles = Obstacles::from([((Arc::clone(&part), Needed::Start), STARTING.to_owned())]);
+        Self { part, obstacles: Arc::new(Mutex::new(obstacles)) }
     }
 }
 
 impl Health {
+    /// One for each of several works that are done side by side; all of them have to be started.
+    pub(crate) fn parts(&self, names: &[&str]) -> Vec<Self> {
+        self.set(Needed::Start, None);
+        let part = |name: &&str| Self { part: Arc::from(*name), obstacles: Arc::clone(&self.obstacles) };
+        let parts: Vec<Self> = names.iter().map(part).collect();
+        parts.iter().for_each(|part| part.set_not_ready(STARTING));
+        parts
+    }
+
     /// The work has been started.
     pub fn set_ready(&self) {
-        self.obstacles.lock().remove(&Needed::Start);
+        self.set(Needed::Start, None);
     }
 
     /// The work cannot be started, or must be anew; `reason` is for people.
     pub fn set_not_ready(&self, reason: impl Into<String>) {
-        self.obstacles.lock().insert(Needed::Start, reason.into());
+        self.set(Needed::Start, Some(reason.into()));
     }
 
     /// Kafka keeps the work waiting for the given reason, or no longer.
@@ -66,16 +85,23 @@ impl Health {
         self.set(Needed::Leaders, reason);
     }
 
+    /// Kafka does not take the group's offsets, or it does again.
+    pub(crate) fn set_commit_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Commits, reason);
+    }
+
     /// A client of Kafka is replaced: what kept the former one waiting says nothing of the next.
     pub(crate) fn forget_kafka(&self) {
         let mut obstacles = self.obstacles.lock();
-        obstacles.retain(|needed, _| !matches!(needed, Needed::Kafka | Needed::Leaders | Needed::DeadLetters));
+        let of_client =
+            |needed: &Needed| matches!(needed, Needed::Kafka | Needed::Leaders | Needed::Commits | Needed::DeadLetters);
+        obstacles.retain(|(part, needed), _| *part != self.part || !of_client(needed));
     }
 
     /// Whether something of Kafka that was to be read is out of reach.
     pub(crate) fn is_kafka_away(&self) -> bool {
         let obstacles = self.obstacles.lock();
-        obstacles.contains_key(&Needed::Kafka) || obstacles.contains_key(&Needed::Leaders)
+        [Needed::Kafka, Needed::Leaders].iter().any(|needed| obstacles.contains_key(&(Arc::clone(&self.part), *needed)))
     }
 
     /// Kafka answers, but does not acknowledge what is sent, or it does again.
@@ -101,15 +127,17 @@ impl Health {
     fn set(&self, needed: Needed, reason: Option<String>) {
         let mut obstacles = self.obstacles.lock();
         match reason {
-            Some(reason) => obstacles.insert(needed, reason),
-            None => obstacles.remove(&needed),
+            Some(reason) => obstacles.insert((Arc::clone(&self.part), needed), reason),
+            None => obstacles.remove(&(Arc::clone(&self.part), needed)),
         };
     }
 
     /// The reasons why work is not being done, if there are any.
     pub fn obstacle(&self) -> Option<String> {
         let obstacles = self.obstacles.lock();
-        let reasons: Vec<&str> = obstacles.values().map(String::as_str).collect();
+        let mut reasons: Vec<&str> = obstacles.values().map(String::as_str).collect();
+        // What keeps all parts waiting is said once.
+        reasons.dedup();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }
@@ -231,5 +259,21 @@ mod tests {
     #[tokio::test]
     async fn an_address_without_a_port_is_a_usage_error() {
         assert_eq!(bind("localhost").await.unwrap_err().kind(), ErrorKind::Configuration);
+    }
+
+    #[test]
+    fn several_works_are_ready_when_each_is_and_one_does_not_hide_the_obstacle_of_another() {
+        let health = Health::default();
+        let parts = health.parts(&["a", "b"]);
+        parts[0].set_ready();
+        assert_eq!(health.obstacle().as_deref(), Some(STARTING));
+        parts[1].set_ready();
+        assert_eq!(health.obstacle(), None);
+        parts.iter().for_each(|part| part.set_kafka_obstacle(Some("away".to_owned())));
+        assert_eq!(health.obstacle().as_deref(), Some("away"), "said once");
+        parts[0].set_kafka_obstacle(None);
+        assert!(!parts[0].is_kafka_away() && parts[1].is_kafka_away() && health.obstacle().is_some());
+        parts[1].forget_kafka();
+        assert_eq!(health.obstacle(), None);
     }
 }

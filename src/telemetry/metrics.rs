@@ -90,7 +90,7 @@ pub const METRICS: &[Metric] = &[
     metric("evp_process_batch_records", BATCH, Unit::Count, "Records applied in one round"),
     metric("evp_process_claim_seconds", LATENCY, Unit::Seconds, "One round's claims on its events, with early creates"),
     metric("evp_process_write_seconds", LATENCY, Unit::Seconds, "One round's effects, until a majority has them"),
-    metric("evp_process_lag_records", Gauge, Unit::Count, "Records behind the topic's end, by partition"),
+    metric("evp_process_lag_records", Gauge, Unit::Count, "Records behind the topic's end, by topic and partition"),
     metric("evp_process_applied_latency_seconds", LATENCY, Unit::Seconds, "From commit to applied in MongoDB"),
     metric("evp_process_waiting_events", Gauge, Unit::Count, "Events held until their predecessor arrives"),
     metric(

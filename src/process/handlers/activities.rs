@@ -4,7 +4,7 @@ use bson::{Bson, doc};
 
 use super::fields::{change_metadata, creation_metadata, nested_text, point, text_or_null};
 use crate::error::Result;
-use crate::mongo::{AddOnce, WriteModel};
+use crate::mongo::{AddOnce, CollectionSpec, WriteModel};
 use crate::process::{AfterFailure, Event, Handler};
 
 const ACTIVITIES: &str = "activities";
@@ -50,6 +50,13 @@ impl Handler for ActivityCreated {
             "allowed_users": creator.as_deref().into_iter().collect::<Vec<_>>(),
         };
         Ok(vec![WriteModel::create(ACTIVITIES, event.aggregate_id.as_str(), document)])
+    }
+
+    fn collections(&self) -> Vec<CollectionSpec> {
+        let activities = CollectionSpec::new(ACTIVITIES).index("allowed_users", doc! { "allowed_users": 1 });
+        let activities = activities.index("created_at", doc! { "metadata.created_at": 1 });
+        // Documents without valid coordinates hold null there.
+        vec![activities.sparse_index("coordinates", doc! { "location.coordinates": "2dsphere" })]
     }
 }
 
@@ -110,10 +117,10 @@ impl Handler for ParticipantJoined {
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
         let user_id = event.id("user_id")?;
         let joining = AddOnce {
-            list: "participants.list",
-            key: "user_id",
-            order: "joined_at",
-            count: Some("participants.current_count"),
+            list: "participants.list".into(),
+            key: "user_id".into(),
+            order: "joined_at".into(),
+            count: Some("participants.current_count".into()),
             entry: doc! { "user_id": user_id.as_deref(), "joined_at": event.created_at, "status": "confirmed" },
         };
         let change = WriteModel::update(ACTIVITIES, event.aggregate_id.as_str())

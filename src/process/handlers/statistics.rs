@@ -1,7 +1,7 @@
 //! `statistics`: counters over all aggregates.
 
 use crate::error::Result;
-use crate::mongo::WriteModel;
+use crate::mongo::{CollectionSpec, WriteModel};
 use crate::process::{AfterFailure, Event, Handler};
 
 const STATISTICS: &str = "statistics";
@@ -26,6 +26,10 @@ impl Handler for UserCount {
     fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
         let change = WriteModel::upsert(STATISTICS, GLOBAL);
         Ok(vec![change.increment("total_users", 1).latest("last_updated", event.created_at).into()])
+    }
+
+    fn collections(&self) -> Vec<CollectionSpec> {
+        vec![CollectionSpec::new(STATISTICS)]
     }
 }
 

@@ -4,7 +4,7 @@ use bson::{Bson, doc};
 
 use super::fields::{change_metadata, creation_metadata, nested_text, text_or_null};
 use crate::error::Result;
-use crate::mongo::{WriteModel, joined_text};
+use crate::mongo::{CollectionSpec, WriteModel, joined_text};
 use crate::process::{AfterFailure, Event, Handler};
 
 const USERS: &str = "users";
@@ -39,6 +39,13 @@ impl Handler for UserCreated {
             "allowed_users": [event.aggregate_id.as_str()],
         };
         Ok(vec![WriteModel::create(USERS, event.aggregate_id.as_str(), document)])
+    }
+
+    fn collections(&self) -> Vec<CollectionSpec> {
+        let users =
+            CollectionSpec::new(USERS).index("email", doc! { "email": 1 }).index("username", doc! { "username": 1 });
+        let users = users.index("allowed_users", doc! { "allowed_users": 1 });
+        vec![users.index("created_at", doc! { "metadata.created_at": 1 })]
     }
 }
 

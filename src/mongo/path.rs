@@ -1,0 +1,186 @@
+//! Where something is written: collections, and the fields of documents.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::write_model::BOOKKEEPING_FIELD;
+use crate::error::{Error, Result};
+
+/// The name of a collection: a literal, or a checked text from elsewhere. A handler's is checked before it is written.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Collection(Cow<'static, str>);
+
+impl Collection {
+    /// From a literal.
+    pub const fn new(name: &'static str) -> Self {
+        Self(Cow::Borrowed(name))
+    }
+
+    /// From a text that is not known when the program is written, such as one of a file; refused if it cannot be used.
+    pub fn parse(name: &str) -> Result<Self> {
+        let collection = Self(Cow::Owned(name.to_owned()));
+        collection.check()?;
+        Ok(collection)
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let name = self.as_str();
+        let is_reserved = name.starts_with("system.") || name.starts_with("evp_");
+        if name.is_empty() || is_reserved || name.contains(['$', '\0']) {
+            return Err(Error::data(format!("the collection `{name}` is reserved or malformed")));
+        }
+        Ok(())
+    }
+}
+
+impl From<&'static str> for Collection {
+    fn from(name: &'static str) -> Self {
+        Self::new(name)
+    }
+}
+
+impl fmt::Display for Collection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A field of a document, those of nested documents separated by dots. Nothing of a payload becomes a part of it but by
+/// [`Path::key`].
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Path(Cow<'static, str>);
+
+impl Path {
+    /// From a literal.
+    pub const fn new(path: &'static str) -> Self {
+        Self(Cow::Borrowed(path))
+    }
+
+    /// From a text that is not known when the program is written, such as one of a file; refused if it cannot be used.
+    pub fn parse(path: &str) -> Result<Self> {
+        let path = Self(Cow::Owned(path.to_owned()));
+        path.check()?;
+        Ok(path)
+    }
+
+    /// The field of this map that `key` names, whatever its text: what would be a path or an operator is escaped, and
+    /// [`key_of`] gives it back.
+    #[must_use]
+    pub fn key(&self, key: &str) -> Self {
+        Self(Cow::Owned(format!("{}.{}", self.0, escaped(key))))
+    }
+
+    /// The path as MongoDB writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether it leads into a nested document.
+    pub(crate) fn is_nested(&self) -> bool {
+        self.0.contains('.')
+    }
+
+    /// As one name, for bookkeeping.
+    pub(crate) fn flat(&self) -> String {
+        self.0.replace('.', "/")
+    }
+
+    pub(crate) fn check(&self) -> Result<()> {
+        let path = self.as_str();
+        let root = path.split('.').next().unwrap_or_default();
+        let is_reserved = root == "_id" || root == BOOKKEEPING_FIELD;
+        let is_malformed = |name: &str| name.is_empty() || name.starts_with('$') || name.contains(['\0', '/']);
+        if is_reserved || path.split('.').any(is_malformed) {
+            return Err(Error::data(format!("a handler writes the path `{path}`, which is reserved or malformed")));
+        }
+        Ok(())
+    }
+}
+
+impl From<&'static str> for Path {
+    fn from(path: &'static str) -> Self {
+        Self::new(path)
+    }
+}
+
+impl From<&Path> for Path {
+    fn from(path: &Path) -> Self {
+        path.clone()
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What stands for an empty key; `%` stands alone nowhere else.
+const EMPTY: &str = "%";
+
+/// A text as the name of one field.
+pub(crate) fn escaped(key: &str) -> Cow<'_, str> {
+    if key.is_empty() {
+        return Cow::Borrowed(EMPTY);
+    }
+    if !key.contains(['%', '.', '$', '/', '\0']) {
+        return Cow::Borrowed(key);
+    }
+    let mut name = String::with_capacity(key.len().saturating_add(8));
+    for character in key.chars() {
+        match character {
+            '%' => name.push_str("%25"),
+            '.' => name.push_str("%2E"),
+            '$' => name.push_str("%24"),
+            '/' => name.push_str("%2F"),
+            '\0' => name.push_str("%00"),
+            other => name.push(other),
+        }
+    }
+    Cow::Owned(name)
+}
+
+/// The key that [`Path::key`] was given, from the name of the field as documents hold it.
+pub fn key_of(name: &str) -> String {
+    if name == EMPTY {
+        return String::new();
+    }
+    let unescaped = name.replace("%2E", ".").replace("%24", "$").replace("%2F", "/").replace("%00", "\0");
+    unescaped.replace("%25", "%")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn reserved_and_malformed_names_are_refused() {
+        for path in ["_id", "_evp.wm", "$set", "a..b", "a.$b", "", "a/b", "a.\0"] {
+            assert!(Path::parse(path).is_err() && Path::new(path).check().is_err(), "{path}");
+        }
+        assert_eq!(Path::parse("a.b_c").unwrap(), Path::new("a.b_c"));
+        for name in ["", "system.users", "evp_sources", "a$b"] {
+            assert!(Collection::parse(name).is_err(), "{name}");
+        }
+        assert_eq!(Collection::parse("orders.eu").unwrap(), Collection::new("orders.eu"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_key_is_one_field_of_the_map_and_read_back(key in any::<String>(), hostile in "[%.$/\0E0-9a]{0,8}") {
+            for key in [key, hostile] {
+                let path = Path::new("counts").key(&key);
+                prop_assert!(path.check().is_ok());
+                let (map, name) = path.as_str().split_once('.').unwrap();
+                prop_assert!(map == "counts" && !name.contains('.'));
+                prop_assert_eq!(key_of(name), key);
+            }
+        }
+    }
+}
