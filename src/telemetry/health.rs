@@ -26,8 +26,11 @@ const UPKEEP_INTERVAL: Duration = Duration::from_secs(5);
 pub struct Health {
     /// Which of several works this tells of; they share what is told.
     part: Arc<str>,
-    obstacles: Arc<Mutex<BTreeMap<(Arc<str>, Needed), String>>>,
+    obstacles: Arc<Mutex<Obstacles>>,
 }
+
+/// Reasons why work is not being done, each of one part and of one thing that it needs.
+type Obstacles = BTreeMap<(Arc<str>, Needed), String>;
 
 const STARTING: &str = "starting";
 
