@@ -29,7 +29,7 @@ pub struct Health {
     obstacles: Arc<Mutex<Obstacles>>,
 }
 
-/// What keeps which work from what it needs.
+/// Reasons why work is not being done, each of one part and of one thing that it needs.
 type Obstacles = BTreeMap<(Arc<str>, Needed), String>;
 
 const STARTING: &str = "starting";
