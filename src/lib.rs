@@ -36,6 +36,7 @@
 //! | a connector property | a line in the table of `connector/properties.rs` |
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
+//! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 
 pub mod cli;
@@ -56,8 +57,15 @@ pub mod process;
 
 pub mod mongo;
 
+pub mod dead_letters;
+pub mod terminal;
+
+mod facts;
+
+pub mod doctor;
 pub mod generate;
 pub mod init;
+pub mod status;
 pub mod verify;
 
 pub mod error;

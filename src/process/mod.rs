@@ -42,8 +42,8 @@ use crate::mongo::{self, Claims, SourceKey, Store};
 use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
+pub use crate::dead_letters::dead_letter_topic;
 pub use crate::envelope::decode::EnvelopeOp;
-pub use crate::kafka::headers::dead_letter_topic;
 pub use crate::mongo::{AddOnce, Change, Create, WriteModel};
 pub use event::Event;
 pub use handler::{Handler, HandlerRegistry};

@@ -7,6 +7,7 @@ use super::apply::Applied;
 use super::collection::Outcome;
 use super::in_flight::{Effect, Failure, InFlight, Missing, Stage};
 use super::waiting::{DocumentKey, after, key};
+use crate::dead_letters::PREDECESSOR_MISSING;
 use crate::error::{Error, Reaction, Result};
 
 /// How often and when an effect that may still heal is tried again.
@@ -47,7 +48,7 @@ fn next(effect: &Effect, outcome: Outcome) -> Result<Next> {
         Outcome::Missing => {
             let what = effect.model.collection();
             Next::MayHeal(Error::data(format!(
-                "predecessor missing: the document in `{what}` that the event changes does not exist"
+                "{PREDECESSOR_MISSING}: the document in `{what}` that the event changes does not exist"
             )))
         }
         Outcome::Failed(error) => match error.kind().reaction() {
