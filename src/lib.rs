@@ -38,6 +38,7 @@
 //! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
 //! | a property of librdkafka | a line in the table of `config/kafka_properties.rs` |
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
+//! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 
 pub mod cli;
@@ -58,8 +59,15 @@ pub mod process;
 
 pub mod mongo;
 
+pub mod dead_letters;
+pub mod terminal;
+
+mod facts;
+
+pub mod doctor;
 pub mod generate;
 pub mod init;
+pub mod status;
 pub mod verify;
 
 pub mod error;

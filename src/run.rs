@@ -9,13 +9,19 @@ use clap::Parser;
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::{self, CaptureChoices, CaptureOptions, RefusedRows};
-use crate::cli::{Arguments, Command, GenerateArguments, RefusedRowsArgument, UnknownEventsArgument, UntilArgument};
+use crate::cli::{
+    Arguments, ChosenLetters, Command, ConnectorArguments, DlqArguments, DlqCommand, GenerateArguments,
+    LetterArguments, RefusedRowsArgument, UnknownEventsArgument, UntilArgument,
+};
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables, outbox_columns};
+use crate::dead_letters::{self, DlqAction, DlqOptions, LetterFilter, ReplayChoices, ReplayOptions};
+use crate::doctor::{self, DoctorOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, GenerateOptions, Length};
 use crate::init::{self, InitPlan};
 use crate::process::{self, EnvelopeOp, HandlerRegistry, ProcessOptions, UnknownEvents};
 use crate::shutdown::{self, Until};
+use crate::status::{self, StatusOptions};
 use crate::telemetry::{self, Health, LogFormat};
 use crate::verify::{self, VerifyOptions};
 
@@ -34,6 +40,16 @@ enum Task {
     Init(Box<InitPlan>),
     Generate(Box<GenerateOptions>, Output),
     Verify(Box<VerifyOptions>, Output),
+    Dlq(Box<DlqTask>, Output),
+    Doctor(Box<DoctorOptions>),
+    Status(Box<InitPlan>, StatusOptions),
+}
+
+/// What is done with which dead letters.
+struct DlqTask {
+    options: DlqOptions,
+    filter: LetterFilter,
+    action: DlqAction,
 }
 
 /// How a result is printed.
@@ -113,8 +129,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             accept_shape: flags.accept_shape,
         }))),
         Command::Init(flags) => {
-            let plan =
-                InitPlan::load(variables, flags.connector.connector.as_deref(), &flags.connector.sets, &flags.kafka)?;
+            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
             Ok(Task::Init(Box::new(InitPlan {
                 partitions: flags.partitions,
                 replication_factor: flags.replication_factor,
@@ -132,11 +147,28 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
                 mongo: MongoConfig::from_variables(variables),
                 kafka: KafkaConfig::from_variables(variables, &flags.kafka),
             };
-            if options.kafka.topics().len() > 1 {
-                variables
-                    .mistake("KAFKA_TOPIC names several topics, and `evp verify` compares one: name that".to_owned());
-            }
+            check_one_topic(&options.kafka, "verify", variables);
             Ok(Task::Verify(Box::new(options), output(flags.json)))
+        }
+        Command::Doctor(flags) => {
+            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
+            check_one_topic(&plan.kafka, "doctor", variables);
+            Ok(Task::Doctor(Box::new(DoctorOptions {
+                plan: InitPlan { collections: registry.collections(), ..plan },
+                connect: flags.connect,
+                fixes: flags.fix,
+                is_json: flags.json,
+            })))
+        }
+        Command::Status(flags) => {
+            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
+            check_one_topic(&plan.kafka, "status", variables);
+            let options = StatusOptions { watch: flags.watch.map(Duration::from_secs), is_json: flags.json };
+            Ok(Task::Status(Box::new(plan), options))
+        }
+        Command::Dlq(flags) => {
+            let output = output(flags.json);
+            Ok(Task::Dlq(Box::new(dlq_task(flags, variables)), output))
         }
     }
 }
@@ -157,6 +189,62 @@ fn generate_options(flags: &GenerateArguments, variables: &mut Variables) -> Gen
     }
 }
 
+fn plan_of(connector: &ConnectorArguments, kafka: &[String], variables: &mut Variables) -> Result<InitPlan> {
+    InitPlan::load(variables, connector.connector.as_deref(), &connector.sets, kafka)
+}
+
+/// What concerns one topic must be told which.
+fn check_one_topic(kafka: &KafkaConfig, command: &str, variables: &mut Variables) {
+    if kafka.topics().len() > 1 {
+        variables.mistake(format!("KAFKA_TOPIC names several topics, and `evp {command}` looks at one: name that"));
+    }
+}
+
+fn dlq_task(flags: DlqArguments, variables: &mut Variables) -> DlqTask {
+    let options = DlqOptions {
+        kafka: KafkaConfig::from_variables(variables, &flags.kafka),
+        mongo: MongoConfig::from_variables(variables),
+    };
+    check_one_topic(&options.kafka, "dlq", variables);
+    let (filter, action) = match flags.command {
+        DlqCommand::List { filter, settled, limit } => {
+            (LetterFilter { with_settled: settled, ..letter_filter(filter) }, DlqAction::List(limit))
+        }
+        DlqCommand::Show { letter } => (LetterFilter::default(), DlqAction::Show(letter)),
+        DlqCommand::Replay { chosen, only, forgotten, wait } => {
+            let choices = ReplayChoices { only, forgotten };
+            let replay = ReplayOptions { choices, wait: Duration::from_secs(wait) };
+            (chosen_letters(chosen, variables), DlqAction::Replay(replay))
+        }
+        DlqCommand::Discard { chosen, yes } => {
+            (chosen_letters(chosen, variables), DlqAction::Discard { is_confirmed: yes })
+        }
+    };
+    DlqTask { options, filter, action }
+}
+
+fn chosen_letters(chosen: ChosenLetters, variables: &mut Variables) -> LetterFilter {
+    let filter = letter_filter(chosen.filter);
+    if filter.is_everything() && !chosen.all {
+        variables
+            .mistake("no dead letters are chosen: give their names, a filter such as --handler, or --all".to_owned());
+    }
+    filter
+}
+
+fn letter_filter(flags: LetterArguments) -> LetterFilter {
+    LetterFilter {
+        names: flags.letters,
+        handler: flags.handler,
+        event_type: flags.event_type,
+        error: flags.error,
+        aggregate: flags.aggregate,
+        since_ms: flags.since,
+        until_ms: flags.before,
+        with_settled: false,
+    }
+}
+
 fn until(argument: Option<UntilArgument>) -> Until {
     match argument {
         Some(UntilArgument::CaughtUp) => Until::CaughtUp,
@@ -174,7 +262,9 @@ fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<
         // One stream of work: handing it from thread to thread would cost more than the work. Clients of Kafka bring
         // threads of their own.
         Task::Capture(_) | Task::Process(_) => tokio::runtime::Builder::new_current_thread(),
-        Task::Init(_) | Task::Generate(..) | Task::Verify(..) => tokio::runtime::Builder::new_multi_thread(),
+        Task::Init(_) | Task::Generate(..) | Task::Verify(..) | Task::Dlq(..) | Task::Doctor(_) | Task::Status(..) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
     let runtime = builder
@@ -236,6 +326,16 @@ async fn perform(
                 Output::Json => report.print_json(),
             }
             return Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
+        }
+        Task::Doctor(options) => {
+            let is_clean = doctor::run(&options, &token).await?;
+            return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
+        }
+        Task::Status(plan, options) => status::run(&plan, options, &token).await?,
+        Task::Dlq(task, output) => {
+            let is_json = matches!(output, Output::Json);
+            let is_clean = dead_letters::run(&task.options, &task.filter, &task.action, is_json, &token).await?;
+            return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -7,7 +7,7 @@ use crate::support::{OwnStack, Running, World, free_address, http_get};
 #[tokio::test]
 async fn help_and_version_are_not_errors() {
     let world = World::new("help").await;
-    for command in ["capture", "process", "init", "generate", "verify"] {
+    for command in ["capture", "process", "init", "generate", "verify", "dlq", "doctor", "status"] {
         let help = world.run(&[command, "--help"]);
         assert_eq!(help.code, Some(0), "{help:?}");
         assert!(help.stdout.contains("Variables: "), "{help:?}");
@@ -28,6 +28,12 @@ async fn wrong_usage_exits_with_64() {
         vec!["init", "--partitions", "0"],
         vec!["generate"],
         vec!["verify", "--log-format", "xml"],
+        vec!["dlq"],
+        vec!["dlq", "show", "17"],
+        vec!["dlq", "list", "--since", "yesterday"],
+        vec!["dlq", "replay"],
+        vec!["status", "--watch", "0"],
+        vec!["doctor", "--connect"],
     ] {
         let finished = Running::spawn(world.command(&arguments)).wait(crate::support::DEADLINE);
         assert_eq!(finished.code, Some(64), "{arguments:?}: {finished:?}");

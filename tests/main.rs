@@ -29,6 +29,10 @@ mod cli;
 mod config_connector;
 /// Kafka's settings: told before connecting, and tried on a broker.
 mod config_kafka;
+/// `evp dlq`.
+mod dlq;
+/// `evp doctor` and `evp status`.
+mod doctor;
 /// `evp generate` and `evp verify`.
 mod generate;
 /// Byte for byte what Debezium writes.

@@ -7,10 +7,10 @@
 use rdkafka::message::{Header, OwnedHeaders};
 
 use crate::config::KafkaConfig;
+use crate::dead_letters::{Cause, dead_letter_topic};
 use crate::envelope::{POSITION_HEADER, Position};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_kept_topic;
-use crate::kafka::headers::{DEAD_LETTER_OF, dead_letter_topic};
 use crate::kafka::single::{OneRecord, send_one};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, ColumnData, Relation};
@@ -123,20 +123,21 @@ pub(super) async fn write_dead_letter(config: &KafkaConfig, row: &RowName, why: 
 }
 
 fn headers(row: &RowName, why: &str) -> OwnedHeaders {
+    let cause = Cause {
+        topic: row.topic.clone(),
+        partition: row.partition,
+        stage: "VALUE_CONVERTER".to_owned(),
+        kind: ErrorKind::Refused.name().to_owned(),
+        message: why.to_owned(),
+        ..Cause::default()
+    };
     let mut position = Vec::new();
     row.position.write(&mut position);
-    let partition = row.partition.map(|partition| partition.to_string()).unwrap_or_default();
-    let reason: [(&str, &[u8]); 7] = [
-        (DEAD_LETTER_OF, row.topic.as_bytes()),
-        ("__connect.errors.partition", partition.as_bytes()),
-        ("__connect.errors.stage", b"VALUE_CONVERTER"),
-        ("__connect.errors.exception.class.name", ErrorKind::Refused.name().as_bytes()),
-        ("__connect.errors.exception.message", why.as_bytes()),
-        ("evp.error.kind", ErrorKind::Refused.name().as_bytes()),
-        (POSITION_HEADER, &position),
-    ];
-    let headers = OwnedHeaders::new_with_capacity(reason.len());
-    reason.into_iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    let headers = cause
+        .to_headers()
+        .into_iter()
+        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }));
+    headers.insert(Header { key: POSITION_HEADER, value: Some(&position) })
 }
 
 #[cfg(test)]

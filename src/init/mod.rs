@@ -12,6 +12,7 @@ mod tables;
 mod topics;
 
 pub use report::{Report, Step};
+pub(crate) use tables::table_states;
 
 use std::path::Path;
 
@@ -97,6 +98,20 @@ impl InitPlan {
             is_dry_run: false,
         })
     }
+}
+
+/// Makes the topics that are missing, without a word.
+pub(crate) async fn make_topics(plan: &InitPlan) -> Result<()> {
+    let mut report = Report::quiet();
+    topics::ensure(plan, &mut report).await?;
+    report.finish()
+}
+
+/// Makes the collections and indexes that are missing, without a word.
+pub(crate) async fn make_collections(plan: &InitPlan) -> Result<()> {
+    let mut report = Report::quiet();
+    collections::ensure(plan, &mut report).await?;
+    report.finish()
 }
 
 /// Carries the plan out, printing one line for each step.

@@ -22,13 +22,20 @@ pub enum Step {
 #[derive(Debug)]
 pub struct Report {
     is_dry_run: bool,
+    /// Nothing is printed.
+    is_quiet: bool,
     left: Vec<String>,
 }
 
 impl Report {
     /// An empty report.
     pub fn new(is_dry_run: bool) -> Self {
-        Self { is_dry_run, left: Vec::new() }
+        Self { is_dry_run, is_quiet: false, left: Vec::new() }
+    }
+
+    /// The same, and nothing is printed.
+    pub(crate) fn quiet() -> Self {
+        Self { is_quiet: true, ..Self::new(false) }
     }
 
     /// One line.
@@ -43,6 +50,9 @@ impl Report {
                 "left"
             }
         };
+        if self.is_quiet {
+            return;
+        }
         let width = if self.is_dry_run { 12 } else { 7 };
         // A reader that went away is no reason to stop half-way.
         let _ = writeln!(std::io::stdout(), "{word:<width$}  {what}");

@@ -7,15 +7,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql::query_error;
 
 /// A captured table that is there.
-pub(super) struct TableState {
+pub(crate) struct TableState {
     /// Schema and name.
-    pub(super) name: (String, String),
+    pub(crate) name: (String, String),
     /// A partition, or the table itself, in which published updates and deletes would fail.
-    unidentified: Option<String>,
+    pub(crate) unidentified: Option<String>,
     /// The publication has it under its own name.
-    pub(super) is_published: bool,
+    pub(crate) is_published: bool,
     /// The publication has only its partitions, each under its own name.
-    pub(super) is_published_in_parts: bool,
+    pub(crate) is_published_in_parts: bool,
 }
 
 /// PostgreSQL looks at the replica identity of the partition that a row is in, and takes no deferrable key for one.
@@ -38,7 +38,7 @@ const STATE: &str = "\
                    WHERE r.prrelid = $1::oid AND p.pubname = $2)";
 
 /// The captured tables that exist; the migrations make the outbox where it is missing.
-pub(super) async fn table_states(plan: &InitPlan, client: &Client) -> Result<Vec<TableState>> {
+pub(crate) async fn table_states(plan: &InitPlan, client: &Client) -> Result<Vec<TableState>> {
     let failed = |error| query_error("looking at the captured tables", &plan.postgres, error);
     let find = "SELECT c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
                 WHERE n.nspname = $1 AND c.relname = $2 AND c.relkind IN ('r', 'p')";

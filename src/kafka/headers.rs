@@ -6,14 +6,6 @@ use std::sync::Once;
 
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _};
 
-/// The topic in which a dead letter had its place. A record that bears it was published again, behind its place.
-pub(crate) const DEAD_LETTER_OF: &str = "__connect.errors.topic";
-
-/// The name of the dead-letter topic of `topic`.
-pub fn dead_letter_topic(topic: &str) -> String {
-    format!("{topic}.dlq")
-}
-
 /// The headers of a record; one whose name is not UTF-8 is left out.
 pub(crate) fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<Item = Header<'a, &'a [u8]>> {
     let headers = message.headers();

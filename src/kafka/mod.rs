@@ -12,11 +12,13 @@ pub(crate) mod headers;
 pub(crate) mod identity;
 pub(crate) mod known;
 pub(crate) mod limits;
+pub(crate) mod look;
 pub(crate) mod offsets;
 pub(crate) mod partition;
 pub(crate) mod producer;
 pub(crate) mod single;
 pub(crate) mod tail;
+pub(crate) mod whole;
 pub(crate) mod witness;
 
 use rdkafka::ClientConfig;

@@ -303,7 +303,7 @@ impl Claims {
     }
 }
 
-fn id(event_id: Uuid) -> Binary {
+pub(super) fn id(event_id: Uuid) -> Binary {
     Binary { subtype: BinarySubtype::Uuid, bytes: event_id.as_bytes().to_vec() }
 }
 
@@ -314,14 +314,14 @@ fn failed_at(claim: &Document, field: &str) -> Option<(String, EventOrder, Faile
     Some((claim.get_str(field).ok()?.to_owned(), EventOrder::from_bson(claim.get("order")?)?, failed))
 }
 
-fn bytes_of<'a>(claim: &'a Document, field: &str) -> Option<&'a [u8]> {
+pub(super) fn bytes_of<'a>(claim: &'a Document, field: &str) -> Option<&'a [u8]> {
     match claim.get(field)? {
         Bson::Binary(binary) => Some(&binary.bytes),
         _ => None,
     }
 }
 
-fn handler_names(claim: &Document, field: &str) -> Vec<String> {
+pub(super) fn handler_names(claim: &Document, field: &str) -> Vec<String> {
     let names = claim.get_array(field).map(Vec::as_slice).unwrap_or_default();
     names.iter().filter_map(Bson::as_str).map(ToOwned::to_owned).collect()
 }

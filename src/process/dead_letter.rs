@@ -16,8 +16,8 @@ use tokio::sync::OnceCell;
 
 use super::in_flight::{Failure, InFlight};
 use crate::config::KafkaConfig;
+use crate::dead_letters::{Cause, dead_letter_topic};
 use crate::error::Result;
-use crate::kafka::headers::{DEAD_LETTER_OF, dead_letter_topic};
 use crate::kafka::{client_config, client_error, with_user_properties};
 use crate::telemetry::Health;
 
@@ -162,22 +162,21 @@ impl DeadLetters {
     }
 
     fn add_reason(&self, headers: OwnedHeaders, event: &InFlight, failure: &Failure) -> OwnedHeaders {
-        let handler = failure.handler.as_deref().unwrap_or_default();
-        let reason: [(&str, &str); 12] = [
-            (DEAD_LETTER_OF, &self.config.topic),
-            ("__connect.errors.partition", &event.partition.to_string()),
-            ("__connect.errors.offset", &event.position.offset.to_string()),
-            ("__connect.errors.connector.name", &self.config.group_id),
-            ("__connect.errors.task.id", "0"),
-            ("__connect.errors.stage", failure.stage.name()),
-            ("__connect.errors.class.name", if handler.is_empty() { "evp" } else { handler }),
-            ("__connect.errors.exception.class.name", failure.error.kind().name()),
-            ("__connect.errors.exception.message", &failure.message()),
-            ("evp.handler", handler),
-            ("evp.attempts", &failure.attempts.to_string()),
-            ("evp.error.kind", failure.error.kind().name()),
-        ];
-        reason.into_iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+        let cause = Cause {
+            topic: self.config.topic.clone(),
+            partition: Some(event.partition),
+            offset: Some(event.position.offset),
+            group: Some(self.config.group_id.clone()),
+            stage: failure.stage.name().to_owned(),
+            handler: failure.handler.clone(),
+            attempts: Some(failure.attempts),
+            kind: failure.error.kind().name().to_owned(),
+            message: failure.message(),
+        };
+        cause
+            .to_headers()
+            .into_iter()
+            .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))
     }
 
     /// Brokers that do not create topics by themselves need to be asked, on a thread that may wait for the client to end.

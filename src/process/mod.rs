@@ -47,8 +47,8 @@ use crate::mongo::{self, Claims, SourceKey, Store};
 use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
+pub use crate::dead_letters::dead_letter_topic;
 pub use crate::envelope::decode::{Column, EnvelopeOp, Ids, OutboxColumns};
-pub use crate::kafka::headers::dead_letter_topic;
 pub use crate::mongo::{AddOnce, Change, Collection, CollectionSpec, Create, EntryList, Path, WriteModel, key_of};
 pub use context::EventContext;
 pub use event::Event;

@@ -8,6 +8,7 @@ use super::collection::Outcome;
 use super::frontier::MissingSince;
 use super::in_flight::{Effect, Failure, InFlight, Missing, Stage};
 use super::waiting::{DocumentKey, after, key};
+use crate::dead_letters::PREDECESSOR_MISSING;
 use crate::error::{Error, Reaction, Result};
 
 /// What does not count is not tried more often than this, however short the delay.
@@ -59,7 +60,7 @@ fn next(effect: &Effect, outcome: Outcome) -> Result<Next> {
         Outcome::Missing => {
             let what = effect.model.collection();
             Next::MayHeal(Error::data(format!(
-                "predecessor missing: the document in `{what}` that the event changes does not exist"
+                "{PREDECESSOR_MISSING}: the document in `{what}` that the event changes does not exist"
             )))
         }
         Outcome::Failed(error) => match error.kind().reaction() {

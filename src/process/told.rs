@@ -10,11 +10,11 @@ use uuid::Uuid;
 use super::Event;
 use super::in_flight::{InFlight, KeptRecord};
 use super::order::placed;
+use crate::dead_letters::DEAD_LETTER_OF;
 use crate::envelope::POSITION_HEADER;
 use crate::envelope::decode::{Column, DecodedEnvelope, EnvelopeOp, OutboxColumns, OutboxRow, decode_row};
 use crate::error::{Error, Result};
 use crate::kafka::chunk::Record;
-use crate::kafka::headers::DEAD_LETTER_OF;
 use crate::mongo::{Digest, EventOrder, TakesOver};
 
 /// What a record tells.

@@ -17,7 +17,6 @@ mod record;
 mod report;
 mod rows;
 mod spill;
-mod topic;
 mod totals;
 
 use std::time::Duration;
@@ -31,16 +30,17 @@ use tokio_util::sync::CancellationToken;
 pub use report::{Finding, FindingKind, VerifyReport};
 
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig};
+use crate::dead_letters::DEAD_LETTER_OF;
 use crate::envelope::POSITION_HEADER;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::headers::{self, DEAD_LETTER_OF};
+use crate::kafka::headers;
+use crate::kafka::whole::{Reach, read_to_end};
 use crate::mongo::{self, client_error};
 use dead_letters::DeadLetters;
 use join::Sides;
 use judge::{COLLECTIONS, Judge};
 use record::{Place, Record, Systems};
 use spill::{Sorted, Spill};
-use topic::{Reach, read_to_end};
 use totals::Totals;
 
 /// Where the clusters that events come from are listed.
@@ -79,7 +79,7 @@ async fn compare(
     let mut report = VerifyReport::default();
     let mut dead_letters = DeadLetters::default();
     let (mut records, mut reach) = (Sorted::empty(), Reach::Nothing);
-    match dead_letters::read(&options.kafka, token).await {
+    match dead_letters::read(&options.kafka, database, token).await {
         Ok(read) => {
             dead_letters = read;
             (records, reach) = records_of(options, database, progress, token, &mut report).await?;

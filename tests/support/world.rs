@@ -94,8 +94,8 @@ impl World {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evp"));
         command.env_clear().envs(&self.variables).current_dir(self.directory.path()).args(arguments);
-        // Capture and init read the connector's own names for slot and topics.
-        if matches!(arguments.first(), Some(&"capture" | &"init")) {
+        // These read the connector's own names for slot and topics.
+        if matches!(arguments.first(), Some(&"capture" | &"init" | &"doctor" | &"status")) {
             command.arg("--set").arg(format!("topic.prefix={}", self.name));
             command.arg("--set").arg(format!("slot.name={}", self.name));
         }

@@ -9,10 +9,10 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
+use super::tail::is_passing;
+use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::tail::is_passing;
-use crate::kafka::{client_config, client_error, with_user_properties};
 
 const METADATA_TIMEOUT: Duration = Duration::from_secs(10);
 const POLL_TIMEOUT: Duration = Duration::from_millis(200);
@@ -24,7 +24,7 @@ const READ_AHEAD_KBYTES: &str = "16384";
 
 /// What there was to read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// There is no such topic.
     Nothing,
     /// Retention or compaction has taken some records.
@@ -34,17 +34,17 @@ pub(super) enum Reach {
 }
 
 /// Hands each record of the topic to `visit`; blocks, until the end or until the token is cancelled.
-pub(super) fn read_to_end(
+pub(crate) fn read_to_end(
     config: &KafkaConfig,
     topic: &str,
     token: &CancellationToken,
     mut visit: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
 ) -> Result<Reach> {
     let failed = |error| client_error(&format!("reading topic {topic}"), config, error);
-    let mut client = client_config(config, "evp-verify");
+    let mut client = client_config(config, "evp-reader");
     with_user_properties(&mut client, config);
     // Partitions are assigned by hand: no group is joined, and no offset is ever stored.
-    client.set("group.id", "evp-verify").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    client.set("group.id", "evp-reader").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     client
         .set("queued.max.messages.kbytes", READ_AHEAD_KBYTES)
         .set("fetch.queue.backoff.ms", "5")

@@ -1,10 +1,14 @@
 //! What the user may type; nothing is resolved or looked up here.
 
+mod operate;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::LogFormat;
+
+pub use operate::{ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, LetterArguments, StatusArguments};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -18,7 +22,7 @@ use crate::telemetry::LogFormat;
                   Settings come from flags, else environment variables, else .env in the working directory, else the \
                   connector file, else defaults. Each password variable also has a …_FILE form.\n\n\
                   Exit codes: 0 done · 1 failed · 2 refused, because data would be lost or skipped · \
-                  3 findings (verify) · 64 wrong usage or configuration",
+                  3 findings (doctor, verify, dlq replay) · 64 wrong usage or configuration",
     propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true
@@ -83,6 +87,33 @@ pub enum Command {
         KAFKA_BOOTSTRAP_SERVERS and KAFKA_TOPIC; TMPDIR for the temporary file in which the topic is sorted\n\n\
         Exit codes: 0 equal · 3 differences found · 1 could not compare")]
     Verify(VerifyArguments),
+
+    /// Check every link of the chain; each finding has its remedy
+    #[command(
+        after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS and its security, \
+        KAFKA_TOPIC, KAFKA_GROUP_ID, MONGODB_URI, MONGODB_DATABASE, NO_COLOR\n\n\
+        Exit codes: 0 no findings · 3 findings"
+    )]
+    Doctor(DoctorArguments),
+
+    /// One look at slot, topic, group, dead letters and read models
+    #[command(
+        after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS and its security, \
+        KAFKA_TOPIC, KAFKA_GROUP_ID, MONGODB_URI, MONGODB_DATABASE\n\n\
+        The servers are looked at side by side, each for 15 seconds at most; one that does not answer is one line."
+    )]
+    Status(StatusArguments),
+
+    /// Work with dead letters: list, show, replay, discard
+    #[command(
+        subcommand_required = true,
+        arg_required_else_help = true,
+        after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS \
+        and its security, KAFKA_TOPIC, KAFKA_GROUP_ID, MONGODB_URI, MONGODB_DATABASE\n\n\
+        The topic of dead letters is never rewritten: what was replayed or discarded is noted behind it. A replay may be \
+        repeated; an event that was applied meanwhile has no second effect."
+    )]
+    Dlq(DlqArguments),
 }
 
 /// Where the connector's properties come from.

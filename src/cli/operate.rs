@@ -1,0 +1,173 @@
+//! Flags of the commands by which operators look at the chain and put it right.
+
+use clap::{Args, Subcommand};
+
+use super::ConnectorArguments;
+use crate::dead_letters::{LetterName, parse_time};
+use crate::terminal;
+
+/// Flags of `evp doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArguments {
+    /// The connector's properties.
+    #[command(flatten)]
+    pub connector: ConnectorArguments,
+
+    /// Also look at Kafka Connect, for a connector on the same slot
+    #[arg(long, value_name = "URL")]
+    pub connect: Option<String>,
+
+    /// Make the topics, collections and indexes that are missing, but no topic of events; keep dead letters for ever
+    #[arg(long)]
+    pub fix: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
+/// Flags of `evp status`.
+#[derive(Debug, Args)]
+pub struct StatusArguments {
+    /// The connector's properties.
+    #[command(flatten)]
+    pub connector: ConnectorArguments,
+
+    /// Look again every so many seconds, until told to stop
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub watch: Option<u64>,
+
+    /// Print the result as JSON, one object a look
+    #[arg(long)]
+    pub json: bool,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
+/// Flags of `evp dlq`.
+#[derive(Debug, Args)]
+pub struct DlqArguments {
+    /// What to do with them.
+    #[command(subcommand)]
+    pub command: DlqCommand,
+
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, global = true, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
+/// The subcommands of `evp dlq`.
+#[derive(Debug, Subcommand)]
+pub enum DlqCommand {
+    /// The letters that wait for somebody
+    List {
+        /// Which letters.
+        #[command(flatten)]
+        filter: LetterArguments,
+
+        /// Also letters that were replayed, discarded or applied since
+        #[arg(long)]
+        settled: bool,
+
+        /// Show so many [default: 100, with --json all]
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+    },
+
+    /// One letter: cause, payload, what waits behind it, what to do
+    Show {
+        /// Its name, as `list` shows it
+        #[arg(value_name = "LETTER")]
+        letter: LetterName,
+    },
+
+    /// Publish letters again, in the order of their events; only the handlers that failed run
+    #[command(after_help = "Exit codes: 0 done · 3 letters came back · 1 could not be done")]
+    Replay {
+        /// Which letters.
+        #[command(flatten)]
+        chosen: ChosenLetters,
+
+        /// Leave the events that wait for a document which a replayed one creates
+        #[arg(long)]
+        only: bool,
+
+        /// Also events that are not remembered any more (30 days): all of their handlers run, and counters count them again
+        #[arg(long)]
+        forgotten: bool,
+
+        /// Wait so long until `evp process` has dealt with them
+        #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+        wait: u64,
+    },
+
+    /// Put letters aside for good; asks first
+    Discard {
+        /// Which letters.
+        #[command(flatten)]
+        chosen: ChosenLetters,
+
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+/// Which letters a command is about; all of what is given must be so.
+#[derive(Debug, Args)]
+pub struct LetterArguments {
+    /// Letters by name, partition:offset
+    #[arg(value_name = "LETTER")]
+    pub letters: Vec<LetterName>,
+
+    /// Of this handler
+    #[arg(long, value_name = "NAME")]
+    pub handler: Option<String>,
+
+    /// Of events of this type
+    #[arg(long, value_name = "TYPE")]
+    pub event_type: Option<String>,
+
+    /// Whose error says this
+    #[arg(long, value_name = "TEXT")]
+    pub error: Option<String>,
+
+    /// Of the aggregate whose id is, or begins with, this
+    #[arg(long, value_name = "ID")]
+    pub aggregate: Option<String>,
+
+    /// Written since: 2026-11-26T04:00:00Z, or how long ago: 90s, 15m, 2h, 3d
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub since: Option<i64>,
+
+    /// Written before
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    pub before: Option<i64>,
+}
+
+/// Letters that something is done with: without any choice it would be too much by mistake.
+#[derive(Debug, Args)]
+pub struct ChosenLetters {
+    /// Which letters.
+    #[command(flatten)]
+    pub filter: LetterArguments,
+
+    /// All that wait
+    #[arg(long)]
+    pub all: bool,
+}
+
+fn time(text: &str) -> Result<i64, String> {
+    parse_time(text, terminal::now_ms())
+}

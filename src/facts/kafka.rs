@@ -1,0 +1,136 @@
+//! What Kafka says of the topics and of the group.
+
+use std::collections::BTreeMap;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use serde::Serialize;
+
+use super::Depth;
+use crate::config::KafkaConfig;
+use crate::dead_letters::dead_letter_topic;
+use crate::error::Result;
+use crate::init::InitPlan;
+use crate::kafka::look::{GroupLook, Looker, PartitionLook, blocking};
+use crate::kafka::{client_config, client_error, with_user_properties};
+
+const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// A topic.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(crate) struct TopicFacts {
+    pub(crate) partitions: Vec<PartitionLook>,
+    /// Settings as the brokers tell them; none if they do not, for want of a privilege.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) settings: BTreeMap<String, String>,
+}
+
+/// All of it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct KafkaFacts {
+    pub(crate) servers: String,
+    /// The topic that process reads.
+    pub(crate) topic: String,
+    /// Those of the topics that evp uses which exist.
+    pub(crate) topics: BTreeMap<String, TopicFacts>,
+    /// Topics that evp uses and that do not exist.
+    pub(crate) missing_topics: Vec<String>,
+    /// By partition of the topic: its first offset, and the one behind its last.
+    pub(crate) bounds: BTreeMap<i32, (i64, i64)>,
+    pub(crate) group_name: String,
+    pub(crate) committed: BTreeMap<i32, i64>,
+    pub(crate) group: Option<GroupLook>,
+}
+
+impl KafkaFacts {
+    /// Records behind the end, by partition. Where the group has no offset, all that there are.
+    pub(crate) fn lags(&self) -> impl Iterator<Item = (i32, i64)> {
+        self.bounds.iter().map(|(partition, (low, high))| {
+            let next = self.committed.get(partition).copied().unwrap_or(*low);
+            (*partition, high.saturating_sub(next).max(0))
+        })
+    }
+}
+
+pub(super) async fn look(plan: &InitPlan, depth: Depth) -> Result<KafkaFacts> {
+    let config = plan.kafka.clone();
+    let mut wanted = plan.event_topics.clone();
+    wanted.push(config.topic.clone());
+    wanted.sort();
+    wanted.dedup();
+    let letters: Vec<_> = wanted.iter().map(|topic| dead_letter_topic(topic)).collect();
+    wanted.extend(letters);
+    wanted.extend([plan.heartbeat_topic.clone(), plan.position_topic.clone()]);
+    let mut facts = blocking("looking at Kafka", move || look_around(&config, wanted)).await?;
+    if depth == Depth::Whole {
+        describe(&plan.kafka, &mut facts).await?;
+    }
+    Ok(facts)
+}
+
+fn look_around(config: &KafkaConfig, wanted: Vec<String>) -> Result<KafkaFacts> {
+    let looker = Looker::new(config)?;
+    let mut there = looker.topics()?;
+    let (mut topics, mut missing_topics) = (BTreeMap::new(), Vec::new());
+    for name in wanted {
+        match there.remove(&name) {
+            Some(partitions) => {
+                topics.insert(name, TopicFacts { partitions, ..TopicFacts::default() });
+            }
+            None => missing_topics.push(name),
+        }
+    }
+    let partitions: Vec<i32> = topics.get(&config.topic).into_iter().flat_map(TopicFacts::ids).collect();
+    let mut bounds = BTreeMap::new();
+    for partition in &partitions {
+        bounds.insert(*partition, looker.bounds(&config.topic, *partition)?);
+    }
+    let committed =
+        if partitions.is_empty() { BTreeMap::new() } else { looker.committed(&config.topic, partitions)? };
+    Ok(KafkaFacts {
+        servers: config.bootstrap_servers.clone(),
+        topic: config.topic.clone(),
+        topics,
+        missing_topics,
+        bounds,
+        group_name: config.group_id.clone(),
+        committed,
+        group: looker.group()?,
+    })
+}
+
+impl TopicFacts {
+    /// Partitions that have a leader; the others cannot be asked.
+    fn ids(&self) -> impl Iterator<Item = i32> {
+        self.partitions.iter().filter(|partition| partition.has_leader).map(|partition| partition.id)
+    }
+
+    pub(crate) fn number(&self, setting: &str) -> Option<i64> {
+        self.settings.get(setting)?.parse().ok()
+    }
+}
+
+async fn describe(config: &KafkaConfig, facts: &mut KafkaFacts) -> Result<()> {
+    let mut client = client_config(config, "evp-admin");
+    with_user_properties(&mut client, config);
+    let failed = |error| client_error("reading the topics' settings", config, error);
+    let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
+    let names: Vec<String> = facts.topics.keys().cloned().collect();
+    let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
+    if resources.is_empty() {
+        return Ok(());
+    }
+    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
+    let described = admin.describe_configs(&resources, &options).await.map_err(failed)?;
+    for (topic, settings) in facts.topics.values_mut().zip(described) {
+        // A broker may keep its settings to itself.
+        let Ok(settings) = settings else { continue };
+        topic.settings = settings.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        topic.settings.retain(|name, _| KNOWN_SETTINGS.contains(&name.as_str()));
+    }
+    Ok(())
+}
+
+/// The settings that anything is said about.
+const KNOWN_SETTINGS: [&str; 5] =
+    ["cleanup.policy", "max.message.bytes", "min.insync.replicas", "retention.bytes", "retention.ms"];
