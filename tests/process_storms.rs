@@ -2,10 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
-use crate::support::envelopes::{NewRecord, committed, event, world_with};
-use crate::support::{OwnStack, Running, World, eventually, http_get, records, topic_end};
+use crate::support::envelopes::committed;
+use crate::support::{OwnStack, Running, World, eventually, records, topic_end};
 
 const EVENTS: i64 = 14_000;
 const RATE: u64 = 500;
@@ -117,21 +115,4 @@ async fn members_that_the_broker_assigns_come_through_a_storm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn members_with_names_of_their_own_come_through_a_storm() {
     storm("storm_static", Protocol::Static).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_member_that_is_given_no_partition_is_ready() {
-    let created = |number: u128| event(0, number, number, "UserCreated", &json!({}));
-    let mut world = world_with("storm_idle", 1, &(0..20).map(created).collect::<Vec<NewRecord>>()).await;
-    for setting in ["partition.assignment.strategy=cooperative-sticky", "group.protocol=consumer"] {
-        world.set("KAFKA_GROUP_ID", setting.replace('=', "-"));
-        let arguments = ["process", "--http", "127.0.0.1:0", "--kafka", setting];
-        let (mut first, mut second) = (world.start(&arguments), world.start(&arguments));
-        for member in [&mut first, &mut second] {
-            let address = member.event("http_listening").await["address"].as_str().unwrap().to_owned();
-            let is_ready = async || matches!(http_get(&address, "/readyz").await, Some((200, _)));
-            eventually("it is ready", is_ready).await;
-        }
-        assert_eq!((first.stop().code, second.stop().code), (Some(0), Some(0)));
-    }
 }

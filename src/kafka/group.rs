@@ -85,10 +85,6 @@ impl ClientContext for GroupContext {
         }
         self.lead(&statistics);
         self.find_lost(&statistics);
-        // Nobody calls a member that is given no partition, where members share out cooperatively.
-        if statistics.cgrp.as_ref().is_some_and(|group| group.join_state == "steady" && group.assignment_size == 0) {
-            self.health.set_ready();
-        }
         for (partition, state) in
             statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
         {
