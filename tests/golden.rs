@@ -10,8 +10,8 @@ use bytes::Bytes;
 use evp::config::Variables;
 use evp::connector::{Connector, ConnectorSettings};
 use evp::envelope::{
-    ChangeEncoder, ColumnFacts, EncodeError, Profile, Record, RowContext, TableEncoder, TableOptions,
-    TransactionContext,
+    ChangeEncoder, ColumnFacts, ContextHeaders, EncodeError, Position, Profile, Record, RecordOptions, RowContext,
+    TableEncoder, TableOptions, TransactionContext,
 };
 use evp::lsn::Lsn;
 use evp::pgoutput::{Message, Relation, RelationCache, decode};
@@ -136,7 +136,12 @@ impl<'a> Writer<'a> {
         let mut variables = Variables::default();
         let settings = Connector::load(&mut variables, None, &sets).unwrap().settings(&mut variables, profile);
         variables.finish().unwrap();
-        let (tables, encoder, records) = Default::default();
+        let encoder = ChangeEncoder::new(RecordOptions {
+            with_tombstones: settings.tombstones_on_delete,
+            with_position: false,
+            context_headers: settings.with_context_headers.then(|| ContextHeaders::new(prefix, "masked")),
+        });
+        let (tables, records) = Default::default();
         Self { fixture, profile, prefix, settings, tables, encoder, records }
     }
 
@@ -169,16 +174,16 @@ impl<'a> Writer<'a> {
                         transaction: transaction.as_ref().unwrap(),
                         lsn: Lsn::new(*lsn),
                         now_ns: 1_795_252_418_815_984_950,
+                        first: Position { system_identifier: 7, commit_lsn: Lsn::new(*lsn), index: 0 },
                     };
                     let Ok(table) = self.tables.get(change.relation()) else { continue };
-                    let with_tombstones = self.fixture.options["tombstones.on.delete"] == "true";
-                    let (records, profile, prefix) = (&mut self.records, self.profile, self.prefix);
+                    let (records, profile) = (&mut self.records, self.profile);
                     let emit = |record: Record<'_>| -> Result<(), EncodeError> {
-                        let written = mask(written(&record, profile, prefix), profile);
+                        let written = mask(written(&record), profile);
                         records.entry(record.topic.to_owned()).or_default().push(written);
                         Ok(())
                     };
-                    self.encoder.encode(table, &change, row, with_tombstones, emit).unwrap();
+                    self.encoder.encode(table, &change, row, emit).unwrap();
                 }
                 Message::Truncate(_) | Message::Origin { .. } | Message::Logical(_) | Message::Type => {}
             }
@@ -223,17 +228,8 @@ fn primary_key(rows: &[CatalogRow], table: &str) -> Vec<String> {
     if key.is_empty() { vec![first.name.clone()] } else { key.iter().map(|row| row.name.clone()).collect() }
 }
 
-fn written(record: &Record<'_>, profile: Profile, prefix: &str) -> Written {
+fn written(record: &Record<'_>) -> Written {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let link = record.key_change.map(|link| link.name_and_value());
-    let mut headers: Vec<(String, String)> =
-        link.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
-    if profile == Profile::V3_6 {
-        for (name, value) in
-            [("connectorLogicalName", prefix), ("taskId", "0"), ("connectorName", "postgresql"), ("runId", "masked")]
-        {
-            headers.push((format!("__debezium.context.{name}"), value.to_owned()));
-        }
-    }
+    let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
     Written { key: record.key.map(text), value: record.value.map(text), headers }
 }

@@ -4,7 +4,9 @@
 #![allow(dead_code)]
 
 use bytes::{BufMut, Bytes, BytesMut};
-use evp::envelope::{ChangeEncoder, EncodeError, Profile, RowContext, TableEncoder, TableOptions, TransactionContext};
+use evp::envelope::{
+    ChangeEncoder, EncodeError, Position, Profile, RowContext, TableEncoder, TableOptions, TransactionContext,
+};
 use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
 use evp::pgoutput::{Change, Message, Relation, RelationColumn, RelationId, ReplicaIdentity, Xid, decode};
@@ -15,6 +17,7 @@ pub(crate) const EVENTS: usize = 4_096;
 const SEED: u64 = 7;
 const RELATION: u32 = 16_402;
 const XID: u32 = 748_112;
+const SYSTEM: u64 = 7_564_738_291_023_456_789;
 const COMMIT_LSN: u64 = 0x1A2_B3C4_D5E8;
 /// 2026-11-21 in microseconds since 2000.
 const COMMIT_TIME_US: i64 = 848_567_618_710_659;
@@ -92,7 +95,8 @@ pub(crate) fn transaction() -> TransactionContext {
 
 /// A row of the transaction.
 pub(crate) fn row(transaction: &TransactionContext) -> RowContext<'_> {
-    RowContext { transaction, lsn: Lsn::new(COMMIT_LSN - 128), now_ns: 1_795_252_418_712_034_567 }
+    let first = Position { system_identifier: SYSTEM, commit_lsn: Lsn::new(COMMIT_LSN), index: 0 };
+    RowContext { transaction, lsn: Lsn::new(COMMIT_LSN - 128), now_ns: 1_795_252_418_712_034_567, first }
 }
 
 /// The values of the records on Kafka.
@@ -100,7 +104,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
     let (table, transaction, mut encoder) = (table(), transaction(), ChangeEncoder::default());
     let mut envelopes = Vec::with_capacity(EVENTS);
     for change in changes() {
-        let written = encoder.encode(&table, &change, row(&transaction), false, |record| {
+        let written = encoder.encode(&table, &change, row(&transaction), |record| {
             envelopes.push(record.value.unwrap_or_default().to_vec());
             Ok::<_, EncodeError>(())
         });

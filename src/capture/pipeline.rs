@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rdkafka::message::OwnedHeaders;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::CaptureOptions;
-use super::acknowledgements::{Acknowledgements, HEARTBEAT_TICKET};
+use super::acknowledgements::Acknowledgements;
 use super::confirmation::Confirmed;
 use super::lane::{InFlight, Lane, has_room, next_lane};
 use super::lineage::Lineage;
@@ -24,9 +23,10 @@ use super::relations::Relations;
 use super::resume::Tails;
 use super::transaction::TransactionState;
 use crate::connector::routed;
-use crate::envelope::{ChangeEncoder, TableEncoder, heartbeat_key, heartbeat_value};
+use crate::envelope::{ChangeEncoder, Record, RecordOptions, TableEncoder, heartbeat_key, heartbeat_value};
 use crate::error::{Error, Result};
 use crate::kafka::limits::RecordLimits;
+use crate::kafka::producer::Receipt;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
 use crate::postgres::sql::Catalog;
@@ -52,8 +52,8 @@ pub(super) struct Pipeline<'a> {
     pub(super) limits: RecordLimits,
     pub(super) transaction: TransactionState,
     pub(super) system_identifier: u64,
-    /// Headers that every record has.
-    pub(super) context_headers: Option<OwnedHeaders>,
+    /// What all records have or lack.
+    pub(super) records: RecordOptions,
     /// Ends the session if PostgreSQL says nothing for so long.
     pub(super) silence_max: Duration,
     /// Stop once everything before this is durable.
@@ -90,7 +90,6 @@ struct Stream {
     encoder: ChangeEncoder,
     ticket: Ticket,
     lane: Lane,
-    position: Vec<u8>,
     heard_at: Instant,
 }
 
@@ -99,10 +98,9 @@ impl Pipeline<'_> {
     pub(super) async fn run(&mut self, reader: &mut ReplicationReader, token: &CancellationToken) -> Result<Ending> {
         let mut stream = Stream {
             tables: RelationCache::default(),
-            encoder: ChangeEncoder::default(),
+            encoder: ChangeEncoder::new(self.records.clone()),
             ticket: Ticket(0),
             lane: Lane::Prompt,
-            position: Vec::new(),
             heard_at: Instant::now(),
         };
         let mut heartbeat = self.options.settings.heartbeat_interval.map(tokio::time::interval);
@@ -242,7 +240,8 @@ impl Pipeline<'_> {
         let value = heartbeat_value(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
         let topic = routed(&settings.heartbeat_topic, &settings.routes);
         let key = heartbeat_key(&settings.topic_prefix);
-        let sent = self.producers.prompt().send(&topic, Some(0), Some(&key), Some(&value), None, HEARTBEAT_TICKET);
+        let record = Record { topic: &topic, key: Some(&key), value: Some(&value), ..Record::default() };
+        let sent = self.producers.prompt().send(&record, Some(0), Receipt::Heartbeat);
         sent.map_err(|failure| failure.into_error("a heartbeat"))
     }
 

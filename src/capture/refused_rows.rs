@@ -4,14 +4,12 @@
 //! again, one by one. Then capture stops, or, if told so, puts a pointer to the row into the topic's dead letters before
 //! anything behind it is written.
 
-use rdkafka::message::{Header, OwnedHeaders};
-
 use crate::config::KafkaConfig;
-use crate::envelope::{POSITION_HEADER, Position};
+use crate::envelope::{Headers, Position, Record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_kept_topic;
 use crate::kafka::headers::{DEAD_LETTER_OF, dead_letter_topic};
-use crate::kafka::single::{OneRecord, send_one};
+use crate::kafka::single::send_one;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, ColumnData, Relation};
 
@@ -109,34 +107,25 @@ pub(super) async fn write_dead_letter(config: &KafkaConfig, row: &RowName, why: 
     let topic = dead_letter_topic(&row.topic);
     create_kept_topic(config, &topic).await?;
     let value = row.pointer();
-    let letter = OneRecord {
-        topic: &topic,
-        partition: None,
-        key: row.key.as_deref(),
-        value: value.as_bytes(),
-        headers: Some(headers(row, why)),
-    };
-    send_one(config, letter).await?;
-    metrics::counter!("evp_capture_dead_letters_total").increment(1);
-    tracing::warn!(event = "row_dead_lettered", topic, why, "{} is not written: now a dead letter", row.describe());
-    Ok(())
-}
-
-fn headers(row: &RowName, why: &str) -> OwnedHeaders {
+    let partition = row.partition.map(|partition| partition.to_string()).unwrap_or_default();
     let mut position = Vec::new();
     row.position.write(&mut position);
-    let partition = row.partition.map(|partition| partition.to_string()).unwrap_or_default();
-    let reason: [(&str, &[u8]); 7] = [
+    let kind = ErrorKind::Refused.name().as_bytes();
+    let reason: [(&str, &[u8]); 6] = [
         (DEAD_LETTER_OF, row.topic.as_bytes()),
         ("__connect.errors.partition", partition.as_bytes()),
         ("__connect.errors.stage", b"VALUE_CONVERTER"),
-        ("__connect.errors.exception.class.name", ErrorKind::Refused.name().as_bytes()),
+        ("__connect.errors.exception.class.name", kind),
         ("__connect.errors.exception.message", why.as_bytes()),
-        ("evp.error.kind", ErrorKind::Refused.name().as_bytes()),
-        (POSITION_HEADER, &position),
+        ("evp.error.kind", kind),
     ];
-    let headers = OwnedHeaders::new_with_capacity(reason.len());
-    reason.into_iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(value) }))
+    let headers = Headers { position: Some(&position), others: &reason, ..Headers::default() };
+    let (key, value) = (row.key.as_deref(), Some(value.as_bytes()));
+    let letter = Record { topic: &topic, key, value, headers, ..Record::default() };
+    send_one(config, &letter, None).await?;
+    metrics::counter!("evp_capture_dead_letters_total").increment(1);
+    tracing::warn!(event = "row_dead_lettered", topic, why, "{} is not written: now a dead letter", row.describe());
+    Ok(())
 }
 
 #[cfg(test)]

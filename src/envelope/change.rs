@@ -1,7 +1,7 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
 use super::table::{ColumnEncoder, TableEncoder};
-use super::{Headers, Operation, Profile, Record};
+use super::{ContextHeaders, Headers, KeyChange, Operation, Position, Profile, Record};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, ColumnData, OldTuple, OldTupleKind, Tuple, Xid};
 
@@ -27,6 +27,8 @@ pub struct RowContext<'a> {
     pub lsn: Lsn,
     /// The clock, nanoseconds since 1970.
     pub now_ns: i64,
+    /// Place of its first record.
+    pub first: Position,
 }
 
 /// Why a row cannot be written.
@@ -41,18 +43,36 @@ pub enum EncodeError {
     Unavailable { topic: String, column: String },
 }
 
-/// The buffers of the encoder.
+/// What all records have or lack.
+#[derive(Debug, Clone, Default)]
+pub struct RecordOptions {
+    /// A null value follows each delete.
+    pub with_tombstones: bool,
+    /// Records bear their [`Position`].
+    pub with_position: bool,
+    /// Debezium's context headers.
+    pub context_headers: Option<ContextHeaders>,
+}
+
+/// The encoder with its buffers.
 #[derive(Debug, Default)]
 pub struct ChangeEncoder {
+    options: RecordOptions,
     key: Vec<u8>,
     old_key: Vec<u8>,
     value: Vec<u8>,
+    position: Vec<u8>,
 }
 
 /// Buffers of wide rows above this size are given back.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl ChangeEncoder {
+    /// An encoder whose records all have what `options` say.
+    pub fn new(options: RecordOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
     /// Gives the memory of a wide row back.
     pub fn shrink(&mut self) {
         for buffer in [&mut self.key, &mut self.old_key, &mut self.value] {
@@ -71,70 +91,105 @@ impl ChangeEncoder {
         table: &TableEncoder,
         change: &Change,
         row: RowContext<'_>,
-        with_tombstones: bool,
-        mut emit: impl FnMut(Record<'_>) -> Result<(), E>,
+        emit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let Self { options, key, old_key, value, position } = self;
+        let mut emitter = Emitter { table, options, position, next: row.first, emit };
         match change {
             Change::Insert { new, .. } => {
-                write_key(&mut self.key, table, new, None)?;
-                write_envelope(&mut self.value, table, None, Some((new, None)), Operation::Create, row)?;
-                emit(record(table, &self.key, Some(&self.value), Operation::Create, None))
+                write_key(key, table, new, None)?;
+                write_envelope(value, table, None, Some((new, None)), Operation::Create, row)?;
+                emitter.emit(key, Some(value), Operation::Create, None)
             }
             Change::Update { old, new, .. } => {
                 let full_old = full(old.as_ref());
-                write_key(&mut self.key, table, new, full_old)?;
+                write_key(key, table, new, full_old)?;
                 if let Some(old) = old {
-                    write_key(&mut self.old_key, table, &old.tuple, None)?;
-                    if !table.key.is_empty() && self.key != self.old_key {
-                        return self.encode_key_change(table, old, new, row, with_tombstones, emit);
+                    write_key(old_key, table, &old.tuple, None)?;
+                    if !table.key.is_empty() && key != old_key {
+                        return encode_key_change(&mut emitter, (old_key, key), value, (old, new), row);
                     }
                 }
                 let before = old.as_ref().map(|old| &old.tuple);
-                write_envelope(&mut self.value, table, before, Some((new, full_old)), Operation::Update, row)?;
-                emit(record(table, &self.key, Some(&self.value), Operation::Update, None))
+                write_envelope(value, table, before, Some((new, full_old)), Operation::Update, row)?;
+                emitter.emit(key, Some(value), Operation::Update, None)
             }
             Change::Delete { old, .. } => {
-                write_key(&mut self.key, table, &old.tuple, None)?;
-                write_envelope(&mut self.value, table, Some(&old.tuple), None, Operation::Delete, row)?;
-                emit(record(table, &self.key, Some(&self.value), Operation::Delete, None))?;
-                if with_tombstones && !table.key.is_empty() {
-                    emit(record(table, &self.key, None, Operation::Delete, None))?;
-                }
-                Ok(())
+                write_key(key, table, &old.tuple, None)?;
+                write_envelope(value, table, Some(&old.tuple), None, Operation::Delete, row)?;
+                emitter.emit(key, Some(value), Operation::Delete, None)?;
+                emitter.emit_tombstone(key, None)
             }
         }
-    }
-
-    fn encode_key_change<E: From<EncodeError>>(
-        &mut self,
-        table: &TableEncoder,
-        old: &OldTuple,
-        new: &Tuple,
-        row: RowContext<'_>,
-        with_tombstones: bool,
-        mut emit: impl FnMut(Record<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let to_new = Some(Headers::NewKey(&self.key));
-        write_envelope(&mut self.value, table, Some(&old.tuple), None, Operation::Delete, row)?;
-        emit(record(table, &self.old_key, Some(&self.value), Operation::Delete, to_new))?;
-        if with_tombstones {
-            emit(record(table, &self.old_key, None, Operation::Delete, to_new))?;
-        }
-        let after = Some((new, full(Some(old))));
-        write_envelope(&mut self.value, table, None, after, Operation::Create, row)?;
-        let from_old = Some(Headers::OldKey(&self.old_key));
-        emit(record(table, &self.key, Some(&self.value), Operation::Create, from_old))
     }
 }
 
-fn record<'a>(
+fn encode_key_change<E: From<EncodeError>>(
+    emitter: &mut Emitter<'_, impl FnMut(Record<'_>) -> Result<(), E>>,
+    (old_key, key): (&[u8], &[u8]),
+    value: &mut Vec<u8>,
+    (old, new): (&OldTuple, &Tuple),
+    row: RowContext<'_>,
+) -> Result<(), E> {
+    let to_new = Some(KeyChange::NewKey(key));
+    write_envelope(value, emitter.table, Some(&old.tuple), None, Operation::Delete, row)?;
+    emitter.emit(old_key, Some(value), Operation::Delete, to_new)?;
+    emitter.emit_tombstone(old_key, to_new)?;
+    let after = Some((new, full(Some(old))));
+    write_envelope(value, emitter.table, None, after, Operation::Create, row)?;
+    emitter.emit(key, Some(value), Operation::Create, Some(KeyChange::OldKey(old_key)))
+}
+
+/// Adds what every record has, and hands it on.
+struct Emitter<'a, F> {
     table: &'a TableEncoder,
-    key: &'a [u8],
-    value: Option<&'a [u8]>,
-    operation: Operation,
-    key_change: Option<Headers<'a>>,
-) -> Record<'a> {
-    Record { topic: &table.topic, key: (!table.key.is_empty()).then_some(key), value, operation, key_change }
+    options: &'a RecordOptions,
+    position: &'a mut Vec<u8>,
+    next: Position,
+    emit: F,
+}
+
+impl<F> Emitter<'_, F> {
+    fn emit<E>(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        operation: Operation,
+        key_change: Option<KeyChange<'_>>,
+    ) -> Result<(), E>
+    where
+        F: FnMut(Record<'_>) -> Result<(), E>,
+    {
+        let position = self.next;
+        self.next.index = position.index.saturating_add(1);
+        if self.options.with_position {
+            position.write(self.position);
+        }
+        let headers = Headers {
+            key_change,
+            context: self.options.context_headers.as_ref(),
+            position: self.options.with_position.then_some(self.position.as_slice()),
+            others: &[],
+        };
+        (self.emit)(Record {
+            topic: &self.table.topic,
+            key: (!self.table.key.is_empty()).then_some(key),
+            value,
+            headers,
+            operation: Some(operation),
+            position: Some(position),
+        })
+    }
+
+    fn emit_tombstone<E>(&mut self, key: &[u8], key_change: Option<KeyChange<'_>>) -> Result<(), E>
+    where
+        F: FnMut(Record<'_>) -> Result<(), E>,
+    {
+        if !self.options.with_tombstones || self.table.key.is_empty() {
+            return Ok(());
+        }
+        self.emit(key, None, Operation::Delete, key_change)
+    }
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.

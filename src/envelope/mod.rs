@@ -12,9 +12,9 @@ mod record;
 mod table;
 mod types;
 
-pub use change::{ChangeEncoder, EncodeError, RowContext, TransactionContext};
+pub use change::{ChangeEncoder, EncodeError, RecordOptions, RowContext, TransactionContext};
 pub use position::{ParsePositionError, Position};
-pub use record::{Headers, Record, heartbeat_key, heartbeat_value};
+pub use record::{ContextHeaders, Headers, KeyChange, Record, heartbeat_key, heartbeat_value};
 pub use table::{ColumnFacts, TableEncoder, TableOptions};
 pub use types::UnsupportedColumn;
 
