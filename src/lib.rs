@@ -46,6 +46,8 @@ pub mod postgres;
 
 pub mod pgoutput;
 
+pub mod row;
+
 pub mod envelope;
 
 pub mod kafka;

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use evp::config::Variables;
 use evp::connector::{Connector, ConnectorSettings};
 use evp::envelope::{
-    ChangeEncoder, ColumnFacts, ContextHeaders, EncodeError, Position, Profile, Record, RecordOptions, RowContext,
-    TableEncoder, TableOptions, TransactionContext,
+    ChangeEncoder, ContextHeaders, EncodeError, Position, Profile, Record, RecordOptions, RowContext, TableEncoder,
+    TableOptions, TransactionContext,
 };
 use evp::lsn::Lsn;
 use evp::pgoutput::{Message, Relation, RelationCache, decode};
+use evp::row::{ColumnShape, TableShape};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -167,7 +168,7 @@ impl<'a> Writer<'a> {
                         continue;
                     }
                     let encoder = self.table(&relation);
-                    self.tables.insert(relation, encoder);
+                    self.tables.insert(relation.id, encoder);
                 }
                 Message::Change(change) => {
                     let row = RowContext {
@@ -183,7 +184,7 @@ impl<'a> Writer<'a> {
                         records.entry(record.topic.to_owned()).or_default().push(written);
                         Ok(())
                     };
-                    self.encoder.encode(table, &change, row, emit).unwrap();
+                    self.encoder.encode(table, change.row(), row, emit).unwrap();
                 }
                 Message::Truncate(_) | Message::Origin { .. } | Message::Logical(_) | Message::Type => {}
             }
@@ -195,37 +196,39 @@ impl<'a> Writer<'a> {
     fn table(&self, relation: &Relation) -> TableEncoder {
         let is_later = relation.columns.iter().any(|column| column.name == "note");
         let rows = &self.fixture.catalog[if is_later { "after" } else { "before" }];
-        let facts: Vec<ColumnFacts> = rows
-            .iter()
-            .filter(|row| row.table == relation.table)
-            .map(|row| ColumnFacts {
-                name: row.name.clone(),
-                type_name: row.r#type.clone(),
-                is_not_null: row.not_null,
-                default_expression: row.default.clone(),
-            })
-            .collect();
-        let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
-        let chosen = self.settings.message_keys.columns(&relation.schema, &relation.table, &names).unwrap();
-        let key_columns = chosen.unwrap_or_else(|| primary_key(rows, &relation.table));
+        let shape = relation.shape(&catalog(rows, &relation.table));
         let options = TableOptions {
             profile: self.profile,
             topic_prefix: self.prefix.to_owned(),
             database: "activity".to_owned(),
             topic: format!("{}.{}.{}", self.prefix, relation.schema, relation.table),
-            key_columns,
+            key_columns: self.settings.message_keys.of_table(&shape).unwrap(),
             unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
         };
-        TableEncoder::new(relation, &facts, &options).unwrap()
+        TableEncoder::new(shape, &options).unwrap()
     }
 }
 
-fn primary_key(rows: &[CatalogRow], table: &str) -> Vec<String> {
-    let mut key: Vec<_> = rows.iter().filter(|row| row.table == table && row.key.is_some()).collect();
+fn catalog(rows: &[CatalogRow], table: &str) -> TableShape {
+    let rows: Vec<&CatalogRow> = rows.iter().filter(|row| row.table == table).collect();
+    let mut key: Vec<_> = rows.iter().filter(|row| row.key.is_some()).collect();
     key.sort_by_key(|row| row.key);
-    let first = rows.iter().find(|row| row.table == table).unwrap();
     // Where no key was recorded, it is the first column.
-    if key.is_empty() { vec![first.name.clone()] } else { key.iter().map(|row| row.name.clone()).collect() }
+    let key = if key.is_empty() { rows.iter().take(1).collect() } else { key };
+    let column = |row: &&CatalogRow| ColumnShape {
+        name: row.name.clone(),
+        type_oid: 0,
+        type_modifier: -1,
+        type_name: row.r#type.clone(),
+        is_not_null: row.not_null,
+        default_expression: row.default.clone(),
+        is_identity: false,
+    };
+    TableShape {
+        primary_key: key.iter().map(|row| row.name.clone()).collect(),
+        columns: rows.iter().map(column).collect(),
+        ..TableShape::default()
+    }
 }
 
 fn written(record: &Record<'_>) -> Written {

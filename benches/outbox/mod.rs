@@ -10,6 +10,7 @@ use evp::envelope::{
 use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
 use evp::pgoutput::{Change, Message, Relation, RelationColumn, RelationId, ReplicaIdentity, Xid, decode};
+use evp::row::TableShape;
 
 /// Events of one stream: enough for the caches to be as warm as in a backlog, and no warmer.
 pub(crate) const EVENTS: usize = 4_096;
@@ -80,7 +81,8 @@ pub(crate) fn table() -> TableEncoder {
         key_columns: vec!["aggregate_id".to_owned()],
         unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
     };
-    TableEncoder::new(&relation, &[], &options).expect("every column of the outbox can be written")
+    TableEncoder::new(relation.shape(&TableShape::default()), &options)
+        .expect("every column of the outbox can be written")
 }
 
 /// What the rows have in common.
@@ -104,7 +106,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
     let (table, transaction, mut encoder) = (table(), transaction(), ChangeEncoder::default());
     let mut envelopes = Vec::with_capacity(EVENTS);
     for change in changes() {
-        let written = encoder.encode(&table, &change, row(&transaction), |record| {
+        let written = encoder.encode(&table, change.row(), row(&transaction), |record| {
             envelopes.push(record.value.unwrap_or_default().to_vec());
             Ok::<_, EncodeError>(())
         });

@@ -176,7 +176,7 @@ impl Pipeline<'_> {
                     Handled::Wholly => {}
                     Handled::Relation(relation) => {
                         let encoder = self.encoder(&relation).await?;
-                        stream.tables.insert(relation, encoder);
+                        stream.tables.insert(relation.id, encoder);
                     }
                     Handled::UpTo(change, rest) => self.finish_change(stream, lsn, &change, *rest).await?,
                 },

@@ -24,6 +24,7 @@ pub use route::{TopicRoute, routed, topic_name};
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
 use crate::envelope::Profile;
 use crate::error::{Error, Result};
+use crate::row::Operation;
 
 /// The file that is used where none is given.
 const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
@@ -60,8 +61,8 @@ pub struct ConnectorSettings {
     pub message_keys: MessageKeys,
     /// Write a null value after each delete.
     pub tombstones_on_delete: bool,
-    /// Operations that are not written, as their letters.
-    pub skipped_operations: Vec<char>,
+    /// Operations that are not written.
+    pub skipped_operations: Vec<Operation>,
     /// Between two heartbeats; none if zero.
     pub heartbeat_interval: Option<Duration>,
     /// Topic of the heartbeats.
@@ -288,9 +289,9 @@ impl Connector {
         }
     }
 
-    fn skipped_operations(&self) -> Vec<char> {
+    fn skipped_operations(&self) -> Vec<Operation> {
         let list = self.get("skipped.operations").unwrap_or("t");
-        list.split(',').filter_map(|operation| operation.trim().chars().next()).collect()
+        list.split(',').filter_map(|letter| Operation::from_letter(letter.trim())).collect()
     }
 
     fn table_filter(&self, variables: &mut Variables) -> TableFilter {

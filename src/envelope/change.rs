@@ -1,9 +1,10 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
 use super::table::{ColumnEncoder, TableEncoder};
-use super::{ContextHeaders, Headers, KeyChange, Operation, Position, Profile, Record};
+use super::{ContextHeaders, Headers, KeyChange, Position, Profile, Record};
 use crate::lsn::Lsn;
-use crate::pgoutput::{Change, ColumnData, OldTuple, OldTupleKind, Tuple, Xid};
+use crate::pgoutput::Xid;
+use crate::row::{OldRow, Operation, RowChange, Value, Values};
 
 /// What all rows of a transaction share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,40 +85,40 @@ impl ChangeEncoder {
 
     /// Writes the records of a change in order and hands each to `emit`.
     ///
-    /// An insert or plain update is one record; a delete is one, two with a tombstone; an update that
-    /// changes the key is a delete of the old key, its tombstone, and a create of the new one.
+    /// An insert, a snapshot's row or a plain update is one record; a delete is one, two with a tombstone; an update
+    /// that changes the key is a delete of the old key, its tombstone, and a create of the new one.
     pub fn encode<E: From<EncodeError>>(
         &mut self,
         table: &TableEncoder,
-        change: &Change,
+        change: RowChange<'_>,
         row: RowContext<'_>,
         emit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let Self { options, key, old_key, value, position } = self;
+        let operation = change.operation();
         let mut emitter = Emitter { table, options, position, next: row.first, emit };
         match change {
-            Change::Insert { new, .. } => {
+            RowChange::Create { new } | RowChange::Read { new } => {
                 write_key(key, table, new, None)?;
-                write_envelope(value, table, None, Some((new, None)), Operation::Create, row)?;
-                emitter.emit(key, Some(value), Operation::Create, None)
+                write_envelope(value, table, None, Some((new, None)), operation, row)?;
+                emitter.emit(key, Some(value), operation, None)
             }
-            Change::Update { old, new, .. } => {
-                let full_old = full(old.as_ref());
-                write_key(key, table, new, full_old)?;
+            RowChange::Update { old, new } => {
+                let whole_old = old.and_then(whole);
+                write_key(key, table, new, whole_old)?;
                 if let Some(old) = old {
-                    write_key(old_key, table, &old.tuple, None)?;
+                    write_key(old_key, table, old.values, None)?;
                     if !table.key.is_empty() && key != old_key {
                         return encode_key_change(&mut emitter, (old_key, key), value, (old, new), row);
                     }
                 }
-                let before = old.as_ref().map(|old| &old.tuple);
-                write_envelope(value, table, before, Some((new, full_old)), Operation::Update, row)?;
-                emitter.emit(key, Some(value), Operation::Update, None)
+                write_envelope(value, table, old.map(|old| old.values), Some((new, whole_old)), operation, row)?;
+                emitter.emit(key, Some(value), operation, None)
             }
-            Change::Delete { old, .. } => {
-                write_key(key, table, &old.tuple, None)?;
-                write_envelope(value, table, Some(&old.tuple), None, Operation::Delete, row)?;
-                emitter.emit(key, Some(value), Operation::Delete, None)?;
+            RowChange::Delete { old } => {
+                write_key(key, table, old.values, None)?;
+                write_envelope(value, table, Some(old.values), None, operation, row)?;
+                emitter.emit(key, Some(value), operation, None)?;
                 emitter.emit_tombstone(key, None)
             }
         }
@@ -128,15 +129,14 @@ fn encode_key_change<E: From<EncodeError>>(
     emitter: &mut Emitter<'_, impl FnMut(Record<'_>) -> Result<(), E>>,
     (old_key, key): (&[u8], &[u8]),
     value: &mut Vec<u8>,
-    (old, new): (&OldTuple, &Tuple),
+    (old, new): (OldRow<'_>, Values<'_>),
     row: RowContext<'_>,
 ) -> Result<(), E> {
     let to_new = Some(KeyChange::NewKey(key));
-    write_envelope(value, emitter.table, Some(&old.tuple), None, Operation::Delete, row)?;
+    write_envelope(value, emitter.table, Some(old.values), None, Operation::Delete, row)?;
     emitter.emit(old_key, Some(value), Operation::Delete, to_new)?;
     emitter.emit_tombstone(old_key, to_new)?;
-    let after = Some((new, full(Some(old))));
-    write_envelope(value, emitter.table, None, after, Operation::Create, row)?;
+    write_envelope(value, emitter.table, None, Some((new, whole(old))), Operation::Create, row)?;
     emitter.emit(key, Some(value), Operation::Create, Some(KeyChange::OldKey(old_key)))
 }
 
@@ -193,16 +193,21 @@ impl<F> Emitter<'_, F> {
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.
-fn full(old: Option<&OldTuple>) -> Option<&Tuple> {
-    old.filter(|old| old.kind == OldTupleKind::Full).map(|old| &old.tuple)
+fn whole(old: OldRow<'_>) -> Option<Values<'_>> {
+    old.is_whole.then_some(old.values)
 }
 
 /// Writes the key's columns in the key's order, as an object.
-fn write_key(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
+fn write_key(
+    out: &mut Vec<u8>,
+    table: &TableEncoder,
+    row: Values<'_>,
+    old: Option<Values<'_>>,
+) -> Result<(), EncodeError> {
     out.clear();
     for (at, &place) in table.key.iter().enumerate() {
-        let (Some(column), Some(data)) = (table.columns.get(place), tuple.columns().nth(place)) else {
-            return Err(column_count(table, tuple));
+        let (Some(column), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
+            return Err(column_count(table, row));
         };
         let old_data = old.and_then(|old| old.columns().nth(place));
         out.push(if at == 0 { b'{' } else { b',' });
@@ -215,13 +220,18 @@ fn write_key(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option
 }
 
 /// Writes all columns, as an object.
-fn write_row(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
-    if tuple.len() != table.columns.len() {
-        return Err(column_count(table, tuple));
+fn write_row(
+    out: &mut Vec<u8>,
+    table: &TableEncoder,
+    row: Values<'_>,
+    old: Option<Values<'_>>,
+) -> Result<(), EncodeError> {
+    if row.len() != table.columns.len() {
+        return Err(column_count(table, row));
     }
-    let mut old_columns = old.map(Tuple::columns);
+    let mut old_columns = old.map(Values::columns);
     out.push(b'{');
-    for (at, (column, data)) in table.columns.iter().zip(tuple.columns()).enumerate() {
+    for (at, (column, data)) in table.columns.iter().zip(row.columns()).enumerate() {
         if at > 0 {
             out.push(b',');
         }
@@ -231,8 +241,8 @@ fn write_row(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option
     Ok(())
 }
 
-fn column_count(table: &TableEncoder, tuple: &Tuple) -> EncodeError {
-    EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: tuple.len() }
+fn column_count(table: &TableEncoder, row: Values<'_>) -> EncodeError {
+    EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: row.len() }
 }
 
 /// Writes a name and its value; what the change did not touch is taken from the old row, where there is one.
@@ -240,12 +250,12 @@ fn write_column(
     out: &mut Vec<u8>,
     table: &TableEncoder,
     column: &ColumnEncoder,
-    data: ColumnData<'_>,
-    old_data: Option<ColumnData<'_>>,
+    data: Value<'_>,
+    old_data: Option<Value<'_>>,
 ) -> Result<(), EncodeError> {
     out.extend_from_slice(&column.name);
     match (data, old_data) {
-        (ColumnData::Unchanged, Some(old_data)) => write_value(out, table, column, old_data),
+        (Value::Unchanged, Some(old_data)) => write_value(out, table, column, old_data),
         (data, _) => write_value(out, table, column, data),
     }
 }
@@ -254,17 +264,17 @@ fn write_value(
     out: &mut Vec<u8>,
     table: &TableEncoder,
     column: &ColumnEncoder,
-    data: ColumnData<'_>,
+    data: Value<'_>,
 ) -> Result<(), EncodeError> {
     let named = || (table.topic.clone(), column.plain_name.clone());
     match data {
-        ColumnData::Null => out.extend_from_slice(&column.null),
-        ColumnData::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
-        ColumnData::Unchanged => {
+        Value::Null => out.extend_from_slice(&column.null),
+        Value::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
+        Value::Unchanged => {
             let (topic, column) = named();
             return Err(EncodeError::Unavailable { topic, column });
         }
-        ColumnData::Text(text) => {
+        Value::Text(text) => {
             let is_written = std::str::from_utf8(text).is_ok_and(|text| column.column_type.write(out, text));
             if !is_written {
                 let (topic, column) = named();
@@ -278,8 +288,8 @@ fn write_value(
 fn write_envelope(
     out: &mut Vec<u8>,
     table: &TableEncoder,
-    before: Option<&Tuple>,
-    after: Option<(&Tuple, Option<&Tuple>)>,
+    before: Option<Values<'_>>,
+    after: Option<(Values<'_>, Option<Values<'_>>)>,
     operation: Operation,
     row: RowContext<'_>,
 ) -> Result<(), EncodeError> {

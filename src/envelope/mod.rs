@@ -15,7 +15,7 @@ mod types;
 pub use change::{ChangeEncoder, EncodeError, RecordOptions, RowContext, TransactionContext};
 pub use position::{ParsePositionError, Position};
 pub use record::{ContextHeaders, Headers, KeyChange, Record, heartbeat_key, heartbeat_value};
-pub use table::{ColumnFacts, TableEncoder, TableOptions};
+pub use table::{TableEncoder, TableOptions};
 pub use types::UnsupportedColumn;
 
 /// The header that carries a record's [`Position`].
@@ -45,28 +45,6 @@ impl Profile {
         match self {
             Self::V3_6 => "3.6.1.Final",
             Self::V2_4 => "2.4.2.Final",
-        }
-    }
-}
-
-/// What happened to a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// `c`: inserted.
-    Create,
-    /// `u`: updated.
-    Update,
-    /// `d`: deleted.
-    Delete,
-}
-
-impl Operation {
-    /// The letter in `op`.
-    pub fn letter(self) -> char {
-        match self {
-            Self::Create => 'c',
-            Self::Update => 'u',
-            Self::Delete => 'd',
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Operation, POSITION_HEADER, Position};
+use super::{POSITION_HEADER, Position};
+use crate::row::Operation;
 
 /// One record, borrowed from the buffers that it was written into.
 #[derive(Debug, Clone, Copy, Default)]

@@ -4,20 +4,7 @@ use super::Profile;
 use super::defaults::default_json;
 use super::json::write_string;
 use super::types::{ColumnType, UnsupportedColumn};
-use crate::pgoutput::Relation;
-
-/// What the catalog adds to a relation message, per column.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ColumnFacts {
-    /// Column name.
-    pub name: String,
-    /// Type name for messages and extension types.
-    pub type_name: String,
-    /// Declared NOT NULL.
-    pub is_not_null: bool,
-    /// The default's expression.
-    pub default_expression: Option<String>,
-}
+use crate::row::{ColumnShape, TableShape};
 
 /// How records of a table are to look.
 #[derive(Debug, Clone)]
@@ -39,6 +26,7 @@ pub struct TableOptions {
 /// A table, ready to write its rows.
 #[derive(Debug, Clone)]
 pub struct TableEncoder {
+    shape: TableShape,
     pub(super) topic: String,
     pub(super) columns: Vec<ColumnEncoder>,
     /// Places of the key's columns, in the key's order.
@@ -67,25 +55,22 @@ pub(super) struct ColumnEncoder {
 
 impl TableEncoder {
     /// Prepares a table; every column has to be of a type that is known exactly.
-    pub fn new(relation: &Relation, facts: &[ColumnFacts], options: &TableOptions) -> Result<Self, UnsupportedColumn> {
-        let table = format!("{}.{}", relation.schema, relation.table);
-        let mut columns = Vec::with_capacity(relation.columns.len());
-        for column in &relation.columns {
-            // A column that the catalog no longer has is written as nullable and without default.
-            let known = facts.iter().find(|facts| facts.name == column.name).cloned().unwrap_or_default();
-            let column_type = ColumnType::of(column.type_oid, column.type_modifier, &known.type_name);
+    pub fn new(shape: TableShape, options: &TableOptions) -> Result<Self, UnsupportedColumn> {
+        let mut columns = Vec::with_capacity(shape.columns.len());
+        for column in &shape.columns {
+            let column_type = ColumnType::of(column.type_oid, column.type_modifier, &column.type_name);
             let column_type = column_type.ok_or_else(|| UnsupportedColumn::Type {
-                table: table.clone(),
+                table: shape.name(),
                 column: column.name.clone(),
-                type_name: if known.type_name.is_empty() {
+                type_name: if column.type_name.is_empty() {
                     format!("with object id {}", column.type_oid)
                 } else {
-                    known.type_name.clone()
+                    column.type_name.clone()
                 },
             })?;
             columns.push(ColumnEncoder {
                 name: quoted_name(&column.name),
-                null: null_json(column_type, &known),
+                null: null_json(column_type, column),
                 column_type,
                 unavailable: quoted(&options.unavailable_placeholder),
                 plain_name: column.name.clone(),
@@ -99,9 +84,15 @@ impl TableEncoder {
             key,
             source_head: source_head(options),
             source_middle: source_middle(options),
-            source_table: source_table(relation),
+            source_table: source_table(&shape),
             profile: options.profile,
+            shape,
         })
+    }
+
+    /// The table.
+    pub fn shape(&self) -> &TableShape {
+        &self.shape
     }
 
     /// The topic of the table's records.
@@ -111,9 +102,9 @@ impl TableEncoder {
 }
 
 /// JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
-fn null_json(column_type: ColumnType, facts: &ColumnFacts) -> Vec<u8> {
-    let default = facts.default_expression.as_deref().and_then(|expression| default_json(column_type, expression));
-    default.unwrap_or_else(|| if facts.is_not_null { column_type.filler().to_vec() } else { b"null".to_vec() })
+fn null_json(column_type: ColumnType, column: &ColumnShape) -> Vec<u8> {
+    let default = column.default_expression.as_deref().and_then(|expression| default_json(column_type, expression));
+    default.unwrap_or_else(|| if column.is_not_null { column_type.filler().to_vec() } else { b"null".to_vec() })
 }
 
 fn quoted(text: &str) -> Vec<u8> {
@@ -144,11 +135,11 @@ fn source_middle(options: &TableOptions) -> Vec<u8> {
     out
 }
 
-fn source_table(relation: &Relation) -> Vec<u8> {
+fn source_table(shape: &TableShape) -> Vec<u8> {
     let mut out = b",\"schema\":".to_vec();
-    write_string(&mut out, &relation.schema);
+    write_string(&mut out, &shape.schema);
     out.extend_from_slice(b",\"table\":");
-    write_string(&mut out, &relation.table);
+    write_string(&mut out, &shape.table);
     out.extend_from_slice(b",\"txId\":");
     out
 }

@@ -42,9 +42,9 @@ use crate::mongo::{self, Claims, SourceKey, Store};
 use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
-pub use crate::envelope::decode::EnvelopeOp;
 pub use crate::kafka::headers::dead_letter_topic;
 pub use crate::mongo::{AddOnce, Change, Create, WriteModel};
+pub use crate::row::Operation;
 pub use event::Event;
 pub use handler::{Handler, HandlerRegistry};
 
@@ -68,7 +68,7 @@ pub struct ProcessOptions {
     /// Batches, retries, time limits.
     pub process: ProcessConfig,
     /// The operations that are processed; others are skipped.
-    pub operations: HashSet<EnvelopeOp>,
+    pub operations: HashSet<Operation>,
     /// What happens to event types without a handler.
     pub unknown_events: UnknownEvents,
     /// When to end.
@@ -81,8 +81,8 @@ pub struct ProcessOptions {
 
 impl ProcessOptions {
     /// The operations processed by default: rows that were inserted or updated.
-    pub fn default_operations() -> HashSet<EnvelopeOp> {
-        HashSet::from([EnvelopeOp::Create, EnvelopeOp::Update])
+    pub fn default_operations() -> HashSet<Operation> {
+        HashSet::from([Operation::Create, Operation::Update])
     }
 }
 

@@ -11,11 +11,12 @@ use super::Event;
 use super::in_flight::InFlight;
 use super::order::placed;
 use crate::envelope::POSITION_HEADER;
-use crate::envelope::decode::{Column, DecodedEnvelope, EnvelopeOp, OutboxRow, decode};
+use crate::envelope::decode::{Column, DecodedEnvelope, OutboxRow, decode};
 use crate::error::{Error, Result};
 use crate::kafka::chunk::Record;
 use crate::kafka::headers::DEAD_LETTER_OF;
 use crate::mongo::{Digest, EventOrder, TakesOver};
+use crate::row::Operation;
 
 /// What a record tells.
 pub(super) enum Told {
@@ -43,7 +44,7 @@ pub(super) struct ToldEvent {
 }
 
 /// Reads a record.
-pub(super) fn read(record: &Record<'_>, operations: &HashSet<EnvelopeOp>) -> Told {
+pub(super) fn read(record: &Record<'_>, operations: &HashSet<Operation>) -> Told {
     let Some(value) = record.value() else { return Told::Nothing("tombstone") };
     let envelope = match decode(value) {
         Ok(envelope) if operations.contains(&envelope.op) => envelope,
@@ -61,7 +62,7 @@ fn read_row(record: &Record<'_>, envelope: &DecodedEnvelope<'_>) -> Result<ToldE
     let event_id = Event::id_of(row)?;
     let is_published_again = record.headers().any(|(name, _)| name == DEAD_LETTER_OF);
     // An update of the row, or a snapshot of it, tells of the event once more, long after it had its turn.
-    let is_told_again = envelope.op != EnvelopeOp::Create;
+    let is_told_again = envelope.op != Operation::Create;
     let event = Event::from_row(row, envelope.source_ts_us);
     let sequence = row.sequence_id().unwrap_or_default();
     let header = record.headers().find(|(name, _)| *name == POSITION_HEADER).and_then(|(_, value)| value);

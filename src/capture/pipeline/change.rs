@@ -57,7 +57,9 @@ impl Pipeline<'_> {
         let table = stream.tables.get(change.relation()).map_err(|error| Error::protocol(error.to_string()))?;
         let Some(table) = table else { return Ok(None) };
         let settings = &self.options.settings;
-        if settings.skipped_operations.contains(&operation_letter(change)) {
+        let row_change = change.row();
+        let operation = row_change.operation();
+        if settings.skipped_operations.contains(&operation) {
             return Ok(None);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -74,21 +76,18 @@ impl Pipeline<'_> {
         let first = Position { system_identifier, commit_lsn, index: first_index };
         let row = RowContext { transaction: context, lsn, now_ns, first };
         let is_careful = self.careful_until.is_some();
-        let relation = stream.tables.relation(change.relation()).map_err(|error| Error::protocol(error.to_string()))?;
         let named = |record: Option<&Record<'_>>, partition: Option<i32>, index: u64| RowName {
-            table: format!("{}.{}", relation.schema, relation.table),
+            table: table.shape().name(),
             topic: table.topic().to_owned(),
             partition,
             key: record.and_then(|record| record.key).map(<[u8]>::to_vec),
             position: Position { system_identifier, commit_lsn, index },
             lsn,
             xid: context.xid.0,
-            operation: record
-                .and_then(|record| record.operation)
-                .map_or_else(|| operation_letter(change), |operation| operation.letter()),
-            identity: identity(relation, change),
+            operation: record.and_then(|record| record.operation).unwrap_or(operation),
+            identity: identity(table.shape(), row_change),
         };
-        let written = stream.encoder.encode(table, change, row, |record: Record<'_>| -> Result<(), WriteError> {
+        let written = stream.encoder.encode(table, row_change, row, |record: Record<'_>| -> Result<(), WriteError> {
             let index = next_index;
             next_index = next_index.saturating_add(1);
             if index < from_index {
@@ -162,14 +161,6 @@ fn partition(record: &Record<'_>, partition_count: Option<u32>, commit_lsn: Lsn,
             let place = commit_lsn.get().wrapping_add(row).checked_rem(u64::from(count))?;
             i32::try_from(place).ok()
         }
-    }
-}
-
-fn operation_letter(change: &Change) -> char {
-    match change {
-        Change::Insert { .. } => 'c',
-        Change::Update { .. } => 'u',
-        Change::Delete { .. } => 'd',
     }
 }
 
