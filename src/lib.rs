@@ -48,6 +48,8 @@ pub mod pgoutput;
 
 pub mod row;
 
+pub mod connect;
+
 pub mod envelope;
 
 pub mod kafka;

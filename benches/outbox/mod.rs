@@ -5,7 +5,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use evp::envelope::{
-    ChangeEncoder, EncodeError, Position, Profile, RowContext, TableEncoder, TableOptions, TransactionContext,
+    ChangeEncoder, EncodeError, PlanOptions, Position, Profile, RowContext, SnapshotMark, TablePlan, TransactionContext,
 };
 use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
@@ -59,7 +59,7 @@ pub(crate) fn changes() -> Vec<Change> {
 }
 
 /// The table as capture prepares it for the shipped connector file.
-pub(crate) fn table() -> TableEncoder {
+pub(crate) fn table() -> TablePlan {
     let columns = COLUMNS.map(|(name, type_oid)| RelationColumn {
         is_key: name == "event_id",
         name: name.to_owned(),
@@ -73,16 +73,18 @@ pub(crate) fn table() -> TableEncoder {
         replica_identity: ReplicaIdentity::Default,
         columns: columns.to_vec(),
     };
-    let options = TableOptions {
+    let options = PlanOptions {
         profile: Profile::V3_6,
         topic_prefix: "postgres".to_owned(),
         database: "activity".to_owned(),
         topic: "postgres.activity.event_outbox".to_owned(),
+        schema_name: "postgres.activity.event_outbox".to_owned(),
+        with_key_schema: false,
+        with_value_schema: false,
         key_columns: vec!["aggregate_id".to_owned()],
         unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
     };
-    TableEncoder::new(relation.shape(&TableShape::default()), &options)
-        .expect("every column of the outbox can be written")
+    TablePlan::new(relation.shape(&TableShape::default()), &options).expect("every column of the outbox can be written")
 }
 
 /// What the rows have in common.
@@ -98,7 +100,13 @@ pub(crate) fn transaction() -> TransactionContext {
 /// A row of the transaction.
 pub(crate) fn row(transaction: &TransactionContext) -> RowContext<'_> {
     let first = Position { system_identifier: SYSTEM, commit_lsn: Lsn::new(COMMIT_LSN), index: 0 };
-    RowContext { transaction, lsn: Lsn::new(COMMIT_LSN - 128), now_ns: 1_795_252_418_712_034_567, first }
+    RowContext {
+        transaction,
+        lsn: Lsn::new(COMMIT_LSN - 128),
+        now_ns: 1_795_252_418_712_034_567,
+        snapshot: SnapshotMark::False,
+        first,
+    }
 }
 
 /// The values of the records on Kafka.

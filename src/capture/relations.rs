@@ -4,13 +4,13 @@ use tokio_postgres::Client;
 
 use crate::config::PostgresConfig;
 use crate::connector::{ConnectorSettings, topic_name};
-use crate::envelope::{TableEncoder, TableOptions};
+use crate::envelope::{PlanOptions, TablePlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::Relation;
 use crate::postgres::{published_columns, table_shape};
 use crate::row::TableShape;
 
-/// Makes encoders for the tables that the connector includes.
+/// Makes plans for the tables that the connector includes.
 pub(super) struct Relations<'a> {
     pub(super) settings: &'a ConnectorSettings,
     pub(super) postgres: &'a PostgresConfig,
@@ -18,8 +18,8 @@ pub(super) struct Relations<'a> {
 }
 
 impl Relations<'_> {
-    /// The encoder of a table, or `None` if the connector leaves the table out.
-    pub(super) async fn encoder(&self, relation: &Relation) -> Result<Option<TableEncoder>> {
+    /// The plan of a table, or `None` if the connector leaves the table out.
+    pub(super) async fn plan(&self, relation: &Relation) -> Result<Option<TablePlan>> {
         if !self.settings.tables.accepts(&relation.schema, &relation.table) {
             return Ok(None);
         }
@@ -35,7 +35,7 @@ impl Relations<'_> {
         self.prepare(shape.with_columns(&published)).map(|_| ())
     }
 
-    fn prepare(&self, shape: TableShape) -> Result<TableEncoder> {
+    fn prepare(&self, shape: TableShape) -> Result<TablePlan> {
         let settings = self.settings;
         let table = shape.name();
         let key_columns = settings.message_keys.of_table(&shape).map_err(|missing| {
@@ -49,14 +49,17 @@ impl Relations<'_> {
                 format!("table {table} has no primary key; name its key in message.key.columns"),
             ));
         }
-        let options = TableOptions {
+        let options = PlanOptions {
             profile: settings.profile,
             topic_prefix: settings.topic_prefix.clone(),
             database: self.postgres.database.clone(),
             topic: topic_name(&settings.topic_prefix, &shape.schema, &shape.table, &settings.routes),
+            schema_name: topic_name(&settings.topic_prefix, &shape.schema, &shape.table, &[]),
             key_columns,
+            with_key_schema: settings.with_key_schema,
+            with_value_schema: settings.with_value_schema,
             unavailable_placeholder: settings.unavailable_placeholder.clone(),
         };
-        TableEncoder::new(shape, &options).map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
+        TablePlan::new(shape, &options).map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
     }
 }

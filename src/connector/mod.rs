@@ -71,6 +71,10 @@ pub struct ConnectorSettings {
     pub status_interval: Duration,
     /// How long a slot that someone else reads is waited for at start.
     pub slot_wait: Duration,
+    /// Keys carry their schema.
+    pub with_key_schema: bool,
+    /// Values carry their schema.
+    pub with_value_schema: bool,
     /// Write Debezium's context headers.
     pub with_context_headers: bool,
     /// Stands in for values that are not in the log.
@@ -259,6 +263,8 @@ impl Connector {
             heartbeat_topic: self.get("topic.heartbeat.name").unwrap_or(&heartbeat_name).to_owned(),
             status_interval: Duration::from_millis(status_ms.clamp(100, 3_600_000)),
             slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
+            with_key_schema: self.flag(variables, "key.converter.schemas.enable", true),
+            with_value_schema: self.flag(variables, "value.converter.schemas.enable", true),
             with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
             unavailable_placeholder: self
                 .get("unavailable.value.placeholder")
@@ -364,8 +370,8 @@ mod tests {
 
     #[test]
     fn every_refusal_is_reported_together() {
-        let error = load(&["value.converter.schemas.enable=true", "plugin.name=decoderbufs"]).unwrap_err().to_string();
-        assert!(error.contains("schemas.enable") && error.contains("plugin.name"), "{error}");
+        let error = load(&["value.converter=com.example.Avro", "plugin.name=decoderbufs"]).unwrap_err().to_string();
+        assert!(error.contains("value.converter") && error.contains("plugin.name"), "{error}");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
-use super::table::{ColumnEncoder, TableEncoder};
-use super::{ContextHeaders, Headers, KeyChange, Position, Profile, Record};
+use super::plan::TablePlan;
+use super::write::{write_envelope, write_key};
+use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
-use crate::row::{OldRow, Operation, RowChange, Value, Values};
+use crate::row::{OldRow, Operation, RowChange, Values};
 
 /// What all rows of a transaction share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub struct RowContext<'a> {
     pub lsn: Lsn,
     /// The clock, nanoseconds since 1970.
     pub now_ns: i64,
+    /// Whether a snapshot brought it.
+    pub snapshot: SnapshotMark,
     /// Place of its first record.
     pub first: Position,
 }
@@ -89,7 +92,7 @@ impl ChangeEncoder {
     /// that changes the key is a delete of the old key, its tombstone, and a create of the new one.
     pub fn encode<E: From<EncodeError>>(
         &mut self,
-        table: &TableEncoder,
+        table: &TablePlan,
         change: RowChange<'_>,
         row: RowContext<'_>,
         emit: impl FnMut(Record<'_>) -> Result<(), E>,
@@ -108,7 +111,7 @@ impl ChangeEncoder {
                 write_key(key, table, new, whole_old)?;
                 if let Some(old) = old {
                     write_key(old_key, table, old.values, None)?;
-                    if !table.key.is_empty() && key != old_key {
+                    if !table.key.places.is_empty() && key != old_key {
                         return encode_key_change(&mut emitter, (old_key, key), value, (old, new), row);
                     }
                 }
@@ -132,17 +135,17 @@ fn encode_key_change<E: From<EncodeError>>(
     (old, new): (OldRow<'_>, Values<'_>),
     row: RowContext<'_>,
 ) -> Result<(), E> {
-    let to_new = Some(KeyChange::NewKey(key));
+    let to_new = Some(KeyChange::NewKey(emitter.table.key.columns_of(key)));
     write_envelope(value, emitter.table, Some(old.values), None, Operation::Delete, row)?;
     emitter.emit(old_key, Some(value), Operation::Delete, to_new)?;
     emitter.emit_tombstone(old_key, to_new)?;
     write_envelope(value, emitter.table, None, Some((new, whole(old))), Operation::Create, row)?;
-    emitter.emit(key, Some(value), Operation::Create, Some(KeyChange::OldKey(old_key)))
+    emitter.emit(key, Some(value), Operation::Create, Some(KeyChange::OldKey(emitter.table.key.columns_of(old_key))))
 }
 
 /// Adds what every record has, and hands it on.
 struct Emitter<'a, F> {
-    table: &'a TableEncoder,
+    table: &'a TablePlan,
     options: &'a RecordOptions,
     position: &'a mut Vec<u8>,
     next: Position,
@@ -173,7 +176,7 @@ impl<F> Emitter<'_, F> {
         };
         (self.emit)(Record {
             topic: &self.table.topic,
-            key: (!self.table.key.is_empty()).then_some(key),
+            key: (!self.table.key.places.is_empty()).then_some(key),
             value,
             headers,
             operation: Some(operation),
@@ -185,7 +188,7 @@ impl<F> Emitter<'_, F> {
     where
         F: FnMut(Record<'_>) -> Result<(), E>,
     {
-        if !self.options.with_tombstones || self.table.key.is_empty() {
+        if !self.options.with_tombstones || self.table.key.places.is_empty() {
             return Ok(());
         }
         self.emit(key, None, Operation::Delete, key_change)
@@ -195,182 +198,4 @@ impl<F> Emitter<'_, F> {
 /// The whole old row, from which values that the change did not touch can be taken.
 fn whole(old: OldRow<'_>) -> Option<Values<'_>> {
     old.is_whole.then_some(old.values)
-}
-
-/// Writes the key's columns in the key's order, as an object.
-fn write_key(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    row: Values<'_>,
-    old: Option<Values<'_>>,
-) -> Result<(), EncodeError> {
-    out.clear();
-    for (at, &place) in table.key.iter().enumerate() {
-        let (Some(column), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
-            return Err(column_count(table, row));
-        };
-        let old_data = old.and_then(|old| old.columns().nth(place));
-        out.push(if at == 0 { b'{' } else { b',' });
-        write_column(out, table, column, data, old_data)?;
-    }
-    if !table.key.is_empty() {
-        out.push(b'}');
-    }
-    Ok(())
-}
-
-/// Writes all columns, as an object.
-fn write_row(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    row: Values<'_>,
-    old: Option<Values<'_>>,
-) -> Result<(), EncodeError> {
-    if row.len() != table.columns.len() {
-        return Err(column_count(table, row));
-    }
-    let mut old_columns = old.map(Values::columns);
-    out.push(b'{');
-    for (at, (column, data)) in table.columns.iter().zip(row.columns()).enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_column(out, table, column, data, old_columns.as_mut().and_then(Iterator::next))?;
-    }
-    out.push(b'}');
-    Ok(())
-}
-
-fn column_count(table: &TableEncoder, row: Values<'_>) -> EncodeError {
-    EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: row.len() }
-}
-
-/// Writes a name and its value; what the change did not touch is taken from the old row, where there is one.
-fn write_column(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    column: &ColumnEncoder,
-    data: Value<'_>,
-    old_data: Option<Value<'_>>,
-) -> Result<(), EncodeError> {
-    out.extend_from_slice(&column.name);
-    match (data, old_data) {
-        (Value::Unchanged, Some(old_data)) => write_value(out, table, column, old_data),
-        (data, _) => write_value(out, table, column, data),
-    }
-}
-
-fn write_value(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    column: &ColumnEncoder,
-    data: Value<'_>,
-) -> Result<(), EncodeError> {
-    let named = || (table.topic.clone(), column.plain_name.clone());
-    match data {
-        Value::Null => out.extend_from_slice(&column.null),
-        Value::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
-        Value::Unchanged => {
-            let (topic, column) = named();
-            return Err(EncodeError::Unavailable { topic, column });
-        }
-        Value::Text(text) => {
-            let is_written = std::str::from_utf8(text).is_ok_and(|text| column.column_type.write(out, text));
-            if !is_written {
-                let (topic, column) = named();
-                return Err(EncodeError::Value { topic, column });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn write_envelope(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    before: Option<Values<'_>>,
-    after: Option<(Values<'_>, Option<Values<'_>>)>,
-    operation: Operation,
-    row: RowContext<'_>,
-) -> Result<(), EncodeError> {
-    out.clear();
-    out.extend_from_slice(b"{\"before\":");
-    match before {
-        Some(tuple) => write_row(out, table, tuple, None)?,
-        None => out.extend_from_slice(b"null"),
-    }
-    out.extend_from_slice(b",\"after\":");
-    match after {
-        Some((tuple, old)) => write_row(out, table, tuple, old)?,
-        None => out.extend_from_slice(b"null"),
-    }
-    write_source(out, table, row);
-    let letter = operation.letter();
-    match table.profile {
-        Profile::V3_6 => {
-            out.extend_from_slice(b",\"transaction\":null,\"op\":\"");
-            out.push(u8::try_from(letter).unwrap_or(b'c'));
-            out.extend_from_slice(b"\",\"ts_ms\":");
-            write_number(out, row.now_ns / 1_000_000);
-            out.extend_from_slice(b",\"ts_us\":");
-            write_number(out, row.now_ns / 1_000);
-            out.extend_from_slice(b",\"ts_ns\":");
-            write_number(out, row.now_ns);
-            out.push(b'}');
-        }
-        Profile::V2_4 => {
-            out.extend_from_slice(b",\"op\":\"");
-            out.push(u8::try_from(letter).unwrap_or(b'c'));
-            out.extend_from_slice(b"\",\"ts_ms\":");
-            write_number(out, row.now_ns / 1_000_000);
-            out.extend_from_slice(b",\"transaction\":null}");
-        }
-    }
-    Ok(())
-}
-
-fn write_source(out: &mut Vec<u8>, table: &TableEncoder, row: RowContext<'_>) {
-    let transaction = row.transaction;
-    out.extend_from_slice(&table.source_head);
-    write_number(out, transaction.commit_time_us.div_euclid(1_000));
-    out.extend_from_slice(&table.source_middle);
-    out.extend_from_slice(b"\"[");
-    match transaction.previous_commit_end {
-        Some(lsn) => {
-            out.extend_from_slice(b"\\\"");
-            write_number(out, lsn.as_i64());
-            out.extend_from_slice(b"\\\"");
-        }
-        None => out.extend_from_slice(b"null"),
-    }
-    out.extend_from_slice(b",\\\"");
-    write_number(out, row.lsn.as_i64());
-    out.extend_from_slice(b"\\\"]\"");
-    if table.profile == Profile::V3_6 {
-        out.extend_from_slice(b",\"ts_us\":");
-        write_number(out, transaction.commit_time_us);
-        out.extend_from_slice(b",\"ts_ns\":");
-        write_number(out, transaction.commit_time_us.saturating_mul(1_000));
-    }
-    out.extend_from_slice(&table.source_table);
-    write_number(out, i64::from(transaction.xid.0));
-    out.extend_from_slice(b",\"lsn\":");
-    write_number(out, row.lsn.as_i64());
-    out.extend_from_slice(b",\"xmin\":null");
-    if table.profile == Profile::V3_6 {
-        match &transaction.origin {
-            Some((name, lsn)) => {
-                out.extend_from_slice(b",\"origin\":");
-                super::json::write_string(out, name);
-                out.extend_from_slice(b",\"origin_lsn\":");
-                write_number(out, lsn.as_i64());
-            }
-            None => out.extend_from_slice(b",\"origin\":null,\"origin_lsn\":null"),
-        }
-    }
-    out.push(b'}');
-}
-
-fn write_number(out: &mut Vec<u8>, number: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }

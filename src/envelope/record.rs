@@ -83,28 +83,9 @@ impl ContextHeaders {
     }
 }
 
-/// The key of a heartbeat.
-pub fn heartbeat_key(topic_prefix: &str) -> Vec<u8> {
-    let mut out = b"{\"serverName\":".to_vec();
-    super::json::write_string(&mut out, topic_prefix);
-    out.push(b'}');
-    out
-}
-
-/// The value of a heartbeat at `now_ms`, milliseconds since 1970.
-pub fn heartbeat_value(now_ms: i64) -> Vec<u8> {
-    format!("{{\"ts_ms\":{now_ms}}}").into_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_heartbeat_is_debeziums() {
-        assert_eq!(heartbeat_key("postgres"), br#"{"serverName":"postgres"}"#);
-        assert_eq!(heartbeat_value(1_795_252_416_255), br#"{"ts_ms":1795252416255}"#);
-    }
 
     #[test]
     fn headers_stand_in_one_order() {

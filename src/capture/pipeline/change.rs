@@ -6,7 +6,7 @@ use super::{Pipeline, Stream, not_delivered};
 use crate::capture::refused_rows::{RefusedRows, RowName, identity, stopped, write_dead_letter};
 use crate::capture::resume::Candidate;
 use crate::capture::transaction::RECORDS_PER_ROW_MAX;
-use crate::envelope::{EncodeError, Position, Record, RowContext};
+use crate::envelope::{EncodeError, Position, Record, RowContext, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::kafka::limits::{RecordLimits, batch_bytes_alone};
 use crate::kafka::partition::partition_of;
@@ -74,7 +74,7 @@ impl Pipeline<'_> {
         let context = &open.context;
         let system_identifier = self.system_identifier;
         let first = Position { system_identifier, commit_lsn, index: first_index };
-        let row = RowContext { transaction: context, lsn, now_ns, first };
+        let row = RowContext { transaction: context, lsn, now_ns, snapshot: SnapshotMark::False, first };
         let is_careful = self.careful_until.is_some();
         let named = |record: Option<&Record<'_>>, partition: Option<i32>, index: u64| RowName {
             table: table.shape().name(),
