@@ -18,7 +18,7 @@ fn encode_rows(criterion: &mut Criterion) {
     group.bench_function("outbox rows", |bencher| {
         bencher.iter(|| {
             for change in &changes {
-                let written = encoder.encode(&table, change, outbox::row(&transaction), false, |record| {
+                let written = encoder.encode(&table, change.row(), outbox::row(&transaction), |record| {
                     black_box((record.key, record.value));
                     Ok::<_, EncodeError>(())
                 });

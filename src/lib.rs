@@ -49,6 +49,10 @@ pub mod postgres;
 
 pub mod pgoutput;
 
+pub mod row;
+
+pub mod connect;
+
 pub mod envelope;
 
 pub mod kafka;

@@ -19,7 +19,7 @@ use crate::doctor::{self, DoctorOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, GenerateOptions, Length};
 use crate::init::{self, InitPlan};
-use crate::process::{self, EnvelopeOp, HandlerRegistry, ProcessOptions, UnknownEvents};
+use crate::process::{self, HandlerRegistry, Operation, ProcessOptions, UnknownEvents};
 use crate::shutdown::{self, Until};
 use crate::status::{self, StatusOptions};
 use crate::telemetry::{self, Health, LogFormat};
@@ -118,7 +118,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             kafka: KafkaConfig::from_variables(variables, &flags.kafka),
             mongo: MongoConfig::from_variables(variables),
             process: ProcessConfig::from_variables(variables),
-            operations: flags.ops.iter().filter_map(|letter| EnvelopeOp::from_letter(letter)).collect(),
+            operations: flags.ops.iter().filter_map(|letter| Operation::from_letter(letter)).collect(),
             unknown_events: match flags.unknown_events {
                 UnknownEventsArgument::DeadLetter => UnknownEvents::DeadLetter,
                 UnknownEventsArgument::Skip => UnknownEvents::Skip,

@@ -10,11 +10,12 @@ use bytes::Bytes;
 use evp::config::Variables;
 use evp::connector::{Connector, ConnectorSettings};
 use evp::envelope::{
-    ChangeEncoder, ColumnFacts, EncodeError, Profile, Record, RowContext, TableEncoder, TableOptions,
-    TransactionContext,
+    ChangeEncoder, ContextHeaders, EncodeError, Heartbeats, PlanOptions, Position, Profile, Record, RecordOptions,
+    RowContext, SnapshotMark, TablePlan, TransactionContext,
 };
 use evp::lsn::Lsn;
 use evp::pgoutput::{Message, Relation, RelationCache, decode};
+use evp::row::{ColumnShape, TableShape};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -23,6 +24,9 @@ struct Fixture {
     catalog: HashMap<String, Vec<CatalogRow>>,
     stream: Vec<(u64, String)>,
     records: HashMap<String, Vec<Written>>,
+    /// Texts of the schemas for which the records hold a number.
+    #[serde(default)]
+    schemas: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +68,16 @@ fn records_equal_debezium_2_4_keyed_by_row_with_tombstones() {
 }
 
 #[test]
+fn records_with_their_schemas_equal_debezium_3_6() {
+    compare("3.6-schemas", Profile::V3_6, "schemas");
+}
+
+#[test]
+fn records_with_their_schemas_equal_debezium_2_4() {
+    compare("2.4-schemas", Profile::V2_4, "schemas");
+}
+
+#[test]
 fn keys_of_several_columns_and_defaults_equal_debezium_3_6() {
     compare("3.6-catalog", Profile::V3_6, "catalog");
 }
@@ -85,16 +99,18 @@ fn keys_that_message_key_columns_lists_equal_debezium_2_4() {
 
 fn compare(fixture: &str, profile: Profile, prefix: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(format!("{fixture}.json"));
-    let fixture: Fixture = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let mut fixture: Fixture = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     let mut ours = Writer::new(&fixture, profile, prefix).write_stream();
+    ours.extend(heartbeat(&fixture, prefix));
     assert!(fixture.records.values().all(|records| !records.is_empty()), "nothing was recorded");
-    for (topic, theirs) in fixture.records {
+    for (topic, theirs) in std::mem::take(&mut fixture.records) {
         // Columns that an index only includes are in the key of 2.4, where they part a delete from its insert.
         if topic == "catalog.activity.key_include" && profile == Profile::V2_4 {
             ours.remove(&topic);
             continue;
         }
-        let theirs: Vec<Written> = theirs.into_iter().map(|record| mask(record, profile)).collect();
+        let theirs: Vec<Written> =
+            theirs.into_iter().map(|record| mask(with_schemas(record, &fixture.schemas), profile)).collect();
         let ours = ours.remove(&topic).unwrap_or_default();
         for (at, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
             assert_eq!(ours, theirs, "record {at} of {topic}");
@@ -104,9 +120,36 @@ fn compare(fixture: &str, profile: Profile, prefix: &str) {
     assert!(ours.is_empty(), "topics that Debezium does not write: {:?}", ours.keys());
 }
 
+/// A heartbeat, if one was recorded.
+fn heartbeat(fixture: &Fixture, prefix: &str) -> Option<(String, Vec<Written>)> {
+    let topic = format!("__debezium-heartbeat.{prefix}");
+    let recorded = fixture.records.get(&topic)?.first()?.value.as_deref()?;
+    let (_, time) = recorded.rsplit_once("\"ts_ms\":").unwrap();
+    let time: String = time.chars().take_while(char::is_ascii_digit).collect();
+    let mut heartbeats = Heartbeats::new(topic.clone(), prefix, true, true);
+    let record = written(&heartbeats.record(time.parse().unwrap()));
+    Some((topic, vec![record]))
+}
+
+/// Puts the schemas back in their places.
+fn with_schemas(mut record: Written, schemas: &[String]) -> Written {
+    for text in [&mut record.key, &mut record.value].into_iter().flatten() {
+        if let Some((number, payload)) = text.split_once(",\"payload\":")
+            && let Ok(number) = number.parse::<usize>()
+        {
+            *text = format!("{},\"payload\":{payload}", schemas[number]);
+        }
+    }
+    record
+}
+
 /// Cuts off the envelope's own clock, which stands at the end in both profiles.
 fn mask(mut record: Written, profile: Profile) -> Written {
     record.value = record.value.map(|value| {
+        // A heartbeat has none.
+        if !value.contains("\"op\":\"") {
+            return value;
+        }
         let start = match profile {
             Profile::V3_6 => "\"op\":\"",
             Profile::V2_4 => ",\"op\":\"",
@@ -123,7 +166,7 @@ struct Writer<'a> {
     profile: Profile,
     prefix: &'a str,
     settings: ConnectorSettings,
-    tables: RelationCache<TableEncoder>,
+    tables: RelationCache<TablePlan>,
     encoder: ChangeEncoder,
     records: HashMap<String, Vec<Written>>,
 }
@@ -136,7 +179,12 @@ impl<'a> Writer<'a> {
         let mut variables = Variables::default();
         let settings = Connector::load(&mut variables, None, &sets).unwrap().settings(&mut variables, profile);
         variables.finish().unwrap();
-        let (tables, encoder, records) = Default::default();
+        let encoder = ChangeEncoder::new(RecordOptions {
+            with_tombstones: settings.tombstones_on_delete,
+            with_position: false,
+            context_headers: settings.with_context_headers.then(|| ContextHeaders::new(prefix, "masked")),
+        });
+        let (tables, records) = Default::default();
         Self { fixture, profile, prefix, settings, tables, encoder, records }
     }
 
@@ -162,23 +210,24 @@ impl<'a> Writer<'a> {
                         continue;
                     }
                     let encoder = self.table(&relation);
-                    self.tables.insert(relation, encoder);
+                    self.tables.insert(relation.id, encoder);
                 }
                 Message::Change(change) => {
                     let row = RowContext {
                         transaction: transaction.as_ref().unwrap(),
                         lsn: Lsn::new(*lsn),
                         now_ns: 1_795_252_418_815_984_950,
+                        snapshot: SnapshotMark::False,
+                        first: Position { system_identifier: 7, commit_lsn: Lsn::new(*lsn), index: 0 },
                     };
                     let Ok(table) = self.tables.get(change.relation()) else { continue };
-                    let with_tombstones = self.fixture.options["tombstones.on.delete"] == "true";
-                    let (records, profile, prefix) = (&mut self.records, self.profile, self.prefix);
+                    let (records, profile) = (&mut self.records, self.profile);
                     let emit = |record: Record<'_>| -> Result<(), EncodeError> {
-                        let written = mask(written(&record, profile, prefix), profile);
+                        let written = mask(written(&record), profile);
                         records.entry(record.topic.to_owned()).or_default().push(written);
                         Ok(())
                     };
-                    self.encoder.encode(table, &change, row, with_tombstones, emit).unwrap();
+                    self.encoder.encode(table, change.row(), row, emit).unwrap();
                 }
                 Message::Truncate(_) | Message::Origin { .. } | Message::Logical(_) | Message::Type => {}
             }
@@ -187,53 +236,49 @@ impl<'a> Writer<'a> {
     }
 
     /// The table as the catalog had it when Debezium looked: after the column was added, if the relation has it.
-    fn table(&self, relation: &Relation) -> TableEncoder {
+    fn table(&self, relation: &Relation) -> TablePlan {
         let is_later = relation.columns.iter().any(|column| column.name == "note");
         let rows = &self.fixture.catalog[if is_later { "after" } else { "before" }];
-        let facts: Vec<ColumnFacts> = rows
-            .iter()
-            .filter(|row| row.table == relation.table)
-            .map(|row| ColumnFacts {
-                name: row.name.clone(),
-                type_name: row.r#type.clone(),
-                is_not_null: row.not_null,
-                default_expression: row.default.clone(),
-            })
-            .collect();
-        let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
-        let chosen = self.settings.message_keys.columns(&relation.schema, &relation.table, &names).unwrap();
-        let key_columns = chosen.unwrap_or_else(|| primary_key(rows, &relation.table));
-        let options = TableOptions {
+        let shape = relation.shape(&catalog(rows, &relation.table));
+        let options = PlanOptions {
             profile: self.profile,
             topic_prefix: self.prefix.to_owned(),
             database: "activity".to_owned(),
             topic: format!("{}.{}.{}", self.prefix, relation.schema, relation.table),
-            key_columns,
+            schema_name: format!("{}.{}.{}", self.prefix, relation.schema, relation.table),
+            with_key_schema: self.settings.with_key_schema,
+            with_value_schema: self.settings.with_value_schema,
+            key_columns: self.settings.message_keys.of_table(&shape).unwrap(),
             unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
         };
-        TableEncoder::new(relation, &facts, &options).unwrap()
+        TablePlan::new(shape, &options).unwrap()
     }
 }
 
-fn primary_key(rows: &[CatalogRow], table: &str) -> Vec<String> {
-    let mut key: Vec<_> = rows.iter().filter(|row| row.table == table && row.key.is_some()).collect();
+fn catalog(rows: &[CatalogRow], table: &str) -> TableShape {
+    let rows: Vec<&CatalogRow> = rows.iter().filter(|row| row.table == table).collect();
+    let mut key: Vec<_> = rows.iter().filter(|row| row.key.is_some()).collect();
     key.sort_by_key(|row| row.key);
-    let first = rows.iter().find(|row| row.table == table).unwrap();
     // Where no key was recorded, it is the first column.
-    if key.is_empty() { vec![first.name.clone()] } else { key.iter().map(|row| row.name.clone()).collect() }
+    let key = if key.is_empty() { rows.iter().take(1).collect() } else { key };
+    let column = |row: &&CatalogRow| ColumnShape {
+        name: row.name.clone(),
+        type_oid: 0,
+        type_modifier: -1,
+        type_name: row.r#type.clone(),
+        is_not_null: row.not_null,
+        default_expression: row.default.clone(),
+        is_identity: false,
+    };
+    TableShape {
+        primary_key: key.iter().map(|row| row.name.clone()).collect(),
+        columns: rows.iter().map(column).collect(),
+        ..TableShape::default()
+    }
 }
 
-fn written(record: &Record<'_>, profile: Profile, prefix: &str) -> Written {
+fn written(record: &Record<'_>) -> Written {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-    let link = record.key_change.map(|link| link.name_and_value());
-    let mut headers: Vec<(String, String)> =
-        link.into_iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
-    if profile == Profile::V3_6 {
-        for (name, value) in
-            [("connectorLogicalName", prefix), ("taskId", "0"), ("connectorName", "postgresql"), ("runId", "masked")]
-        {
-            headers.push((format!("__debezium.context.{name}"), value.to_owned()));
-        }
-    }
+    let headers = record.headers.iter().map(|(name, value)| (name.to_owned(), text(value))).collect();
     Written { key: record.key.map(text), value: record.value.map(text), headers }
 }

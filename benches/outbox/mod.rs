@@ -4,10 +4,13 @@
 #![allow(dead_code)]
 
 use bytes::{BufMut, Bytes, BytesMut};
-use evp::envelope::{ChangeEncoder, EncodeError, Profile, RowContext, TableEncoder, TableOptions, TransactionContext};
+use evp::envelope::{
+    ChangeEncoder, EncodeError, PlanOptions, Position, Profile, RowContext, SnapshotMark, TablePlan, TransactionContext,
+};
 use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
 use evp::pgoutput::{Change, Message, Relation, RelationColumn, RelationId, ReplicaIdentity, Xid, decode};
+use evp::row::TableShape;
 
 /// Events of one stream: enough for the caches to be as warm as in a backlog, and no warmer.
 pub(crate) const EVENTS: usize = 4_096;
@@ -15,6 +18,7 @@ pub(crate) const EVENTS: usize = 4_096;
 const SEED: u64 = 7;
 const RELATION: u32 = 16_402;
 const XID: u32 = 748_112;
+const SYSTEM: u64 = 7_564_738_291_023_456_789;
 const COMMIT_LSN: u64 = 0x1A2_B3C4_D5E8;
 /// 2026-11-21 in microseconds since 2000.
 const COMMIT_TIME_US: i64 = 848_567_618_710_659;
@@ -55,7 +59,7 @@ pub(crate) fn changes() -> Vec<Change> {
 }
 
 /// The table as capture prepares it for the shipped connector file.
-pub(crate) fn table() -> TableEncoder {
+pub(crate) fn table() -> TablePlan {
     let columns = COLUMNS.map(|(name, type_oid)| RelationColumn {
         is_key: name == "event_id",
         name: name.to_owned(),
@@ -69,15 +73,18 @@ pub(crate) fn table() -> TableEncoder {
         replica_identity: ReplicaIdentity::Default,
         columns: columns.to_vec(),
     };
-    let options = TableOptions {
+    let options = PlanOptions {
         profile: Profile::V3_6,
         topic_prefix: "postgres".to_owned(),
         database: "activity".to_owned(),
         topic: "postgres.activity.event_outbox".to_owned(),
+        schema_name: "postgres.activity.event_outbox".to_owned(),
+        with_key_schema: false,
+        with_value_schema: false,
         key_columns: vec!["aggregate_id".to_owned()],
         unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
     };
-    TableEncoder::new(&relation, &[], &options).expect("every column of the outbox can be written")
+    TablePlan::new(relation.shape(&TableShape::default()), &options).expect("every column of the outbox can be written")
 }
 
 /// What the rows have in common.
@@ -92,7 +99,14 @@ pub(crate) fn transaction() -> TransactionContext {
 
 /// A row of the transaction.
 pub(crate) fn row(transaction: &TransactionContext) -> RowContext<'_> {
-    RowContext { transaction, lsn: Lsn::new(COMMIT_LSN - 128), now_ns: 1_795_252_418_712_034_567 }
+    let first = Position { system_identifier: SYSTEM, commit_lsn: Lsn::new(COMMIT_LSN), index: 0 };
+    RowContext {
+        transaction,
+        lsn: Lsn::new(COMMIT_LSN - 128),
+        now_ns: 1_795_252_418_712_034_567,
+        snapshot: SnapshotMark::False,
+        first,
+    }
 }
 
 /// The values of the records on Kafka.
@@ -100,7 +114,7 @@ pub(crate) fn envelopes() -> Vec<Vec<u8>> {
     let (table, transaction, mut encoder) = (table(), transaction(), ChangeEncoder::default());
     let mut envelopes = Vec::with_capacity(EVENTS);
     for change in changes() {
-        let written = encoder.encode(&table, &change, row(&transaction), false, |record| {
+        let written = encoder.encode(&table, change.row(), row(&transaction), |record| {
             envelopes.push(record.value.unwrap_or_default().to_vec());
             Ok::<_, EncodeError>(())
         });

@@ -12,15 +12,9 @@ use super::lane::{InFlight, is_relief};
 use super::progress::{Progress, Ticket};
 use super::stall::Standing;
 use crate::error::Error;
-use crate::kafka::producer::{DeliveryFailure, DeliverySink, Place};
+use crate::kafka::producer::{DeliveryFailure, DeliverySink, Place, Receipt};
 use crate::lsn::Lsn;
 use crate::telemetry::{Health, LatencyRecorder};
-
-/// Ticket of a heartbeat, which nothing waits for.
-pub(super) const HEARTBEAT_TICKET: usize = usize::MAX - 1;
-
-/// Ticket of a confirmation record.
-pub(super) const CONFIRMATION_TICKET: usize = usize::MAX - 2;
 
 /// Shared by the pipeline, the producer's thread and the confirmation task.
 pub(super) struct Acknowledgements {
@@ -211,25 +205,25 @@ impl Acknowledgements {
 }
 
 impl DeliverySink for Acknowledgements {
-    fn delivered(&self, ticket: usize, payload_bytes: usize, place: Place<'_>) {
+    fn delivered(&self, receipt: Receipt, payload_bytes: usize, place: Place<'_>) {
         if self.is_kafka_away.swap(false, Ordering::Relaxed) {
             self.health.set_kafka_obstacle(None);
             // What stands nevertheless is told again by its watch.
             self.health.set_delivery_obstacle(None);
             tracing::info!(event = "kafka_reachable", "Kafka answers again");
         }
-        match ticket {
-            HEARTBEAT_TICKET => {
+        match receipt {
+            Receipt::Heartbeat => {
                 self.heartbeats.fetch_add(1, Ordering::Relaxed);
                 self.is_heartbeat_open.store(false, Ordering::Release);
             }
-            CONFIRMATION_TICKET => {
+            Receipt::Single => {
                 self.confirmations.fetch_add(1, Ordering::AcqRel);
                 self.changed.notify_waiters();
             }
-            _ => {
+            Receipt::Transaction(number) => {
                 let mut progress = self.progress.lock();
-                progress.acknowledged(Ticket(ticket as u64), |time| self.latency.record_since_epoch_us(time));
+                progress.acknowledged(Ticket(number), |time| self.latency.record_since_epoch_us(time));
                 drop(progress);
                 if !self.ends.lock().note(place) {
                     self.failed(DeliveryFailure::Failed(Error::refused(format!(

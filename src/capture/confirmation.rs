@@ -10,18 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use rdkafka::message::Message;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::acknowledgements::{Acknowledgements, CONFIRMATION_TICKET};
+use super::acknowledgements::Acknowledgements;
 use super::lineage::Lineage;
 use super::resume::Confirmation;
 use crate::config::KafkaConfig;
+use crate::envelope::Record;
 use crate::error::{Error, Result};
-use crate::kafka::producer::Producer;
-use crate::kafka::single::{OneRecord, send_one};
+use crate::kafka::producer::{Producer, Receipt};
+use crate::kafka::single::send_one;
 use crate::kafka::tail::TailReader;
 use crate::lsn::Lsn;
 
@@ -111,8 +111,8 @@ impl Found {
 /// Reads the slot's last records.
 pub(super) fn read(reader: &TailReader, topic: &str, slot_name: &str) -> Result<Option<Confirmation>> {
     let (keys, mut found) = (Keys::of(slot_name), Found::default());
-    reader.fold_tail(topic, 0, 0, |whole, message| {
-        if let (Some(key), Some(payload)) = (message.key(), message.payload()) {
+    reader.fold_tail(topic, 0, 0, |whole, record| {
+        if let (Some(key), Some(payload)) = (record.key(), record.value()) {
             found.note(&keys, key, payload);
         }
         whole.or(found.is_whole().then_some(()))
@@ -221,14 +221,7 @@ impl Confirmer {
         };
         let value = LineageValue { system_identifier: self.system_identifier.to_string(), lineage };
         let (keys, payload) = (Keys::of(&self.slot_name), serde_json::json!(value).to_string());
-        let record = OneRecord {
-            topic: &self.topic,
-            partition: Some(0),
-            key: Some(&keys.lineage),
-            value: payload.as_bytes(),
-            headers: None,
-        };
-        send_one(config, record).await
+        send_one(config, &self.record(&keys.lineage, payload.as_bytes()), Some(0)).await
     }
 
     /// Whether the lineage on record is another one than that of now.
@@ -238,12 +231,16 @@ impl Confirmer {
         written.as_ref().is_none_or(|written| written.is_outdated(&lineage))
     }
 
+    fn record<'a>(&'a self, key: &'a [u8], value: &'a [u8]) -> Record<'a> {
+        Record { topic: &self.topic, key: Some(key), value: Some(value), ..Record::default() }
+    }
+
     async fn write_record(&self, producer: &Producer, key: &[u8], value: &serde_json::Value) -> Result<()> {
         let before = self.acknowledgements.confirmations();
         self.acknowledgements.confirmation_sent();
         let payload = value.to_string();
         producer
-            .send(&self.topic, Some(0), Some(key), Some(payload.as_bytes()), None, CONFIRMATION_TICKET)
+            .send(&self.record(key, payload.as_bytes()), Some(0), Receipt::Single)
             .map_err(|failure| failure.into_error("the record of a position"))?;
         let is_written = |acknowledgements: &Acknowledgements| acknowledgements.confirmations() > before;
         self.acknowledgements.wait_for(is_written).await;

@@ -2,9 +2,9 @@
 
 use metrics::{Counter, Gauge};
 
-use crate::envelope::Operation;
 use crate::lsn::Lsn;
 use crate::postgres::SlotLook;
+use crate::row::Operation;
 
 /// The handles.
 pub(super) struct Meter {
@@ -48,6 +48,7 @@ impl Meter {
             Operation::Create => self.creates.increment(1),
             Operation::Update => self.updates.increment(1),
             Operation::Delete => self.deletes.increment(1),
+            Operation::Read | Operation::Truncate | Operation::Message => {}
         }
     }
 

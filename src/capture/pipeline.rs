@@ -7,12 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use rdkafka::message::OwnedHeaders;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::CaptureOptions;
-use super::acknowledgements::{Acknowledgements, HEARTBEAT_TICKET};
+use super::acknowledgements::Acknowledgements;
 use super::confirmation::Confirmed;
 use super::lane::{InFlight, Lane, has_room, next_lane};
 use super::lineage::Lineage;
@@ -24,9 +23,10 @@ use super::relations::Relations;
 use super::resume::Tails;
 use super::transaction::TransactionState;
 use crate::connector::routed;
-use crate::envelope::{ChangeEncoder, TableEncoder, heartbeat_key, heartbeat_value};
+use crate::envelope::{ChangeEncoder, Heartbeats, RecordOptions, TablePlan};
 use crate::error::{Error, Result};
 use crate::kafka::limits::RecordLimits;
+use crate::kafka::producer::Receipt;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
 use crate::postgres::sql::Catalog;
@@ -52,8 +52,8 @@ pub(super) struct Pipeline<'a> {
     pub(super) limits: RecordLimits,
     pub(super) transaction: TransactionState,
     pub(super) system_identifier: u64,
-    /// Headers that every record has.
-    pub(super) context_headers: Option<OwnedHeaders>,
+    /// What all records have or lack.
+    pub(super) records: RecordOptions,
     /// Ends the session if PostgreSQL says nothing for so long.
     pub(super) silence_max: Duration,
     /// Stop once everything before this is durable.
@@ -86,11 +86,10 @@ enum Burst {
 
 /// What a session holds of the stream besides its parts.
 struct Stream {
-    tables: RelationCache<Option<TableEncoder>>,
+    tables: RelationCache<Option<TablePlan>>,
     encoder: ChangeEncoder,
     ticket: Ticket,
     lane: Lane,
-    position: Vec<u8>,
     heard_at: Instant,
 }
 
@@ -99,12 +98,12 @@ impl Pipeline<'_> {
     pub(super) async fn run(&mut self, reader: &mut ReplicationReader, token: &CancellationToken) -> Result<Ending> {
         let mut stream = Stream {
             tables: RelationCache::default(),
-            encoder: ChangeEncoder::default(),
+            encoder: ChangeEncoder::new(self.records.clone()),
             ticket: Ticket(0),
             lane: Lane::Prompt,
-            position: Vec::new(),
             heard_at: Instant::now(),
         };
+        let mut heartbeats = self.heartbeats();
         let mut heartbeat = self.options.settings.heartbeat_interval.map(tokio::time::interval);
         if let Some(heartbeat) = &mut heartbeat {
             heartbeat.set_missed_tick_behavior(MissedTickBehavior::Skip);
@@ -146,7 +145,7 @@ impl Pipeline<'_> {
                 biased;
                 () = token.cancelled() => return Ok(Ending::Stopped),
                 // Before the stream, which is always ready where it brings more than is taken.
-                _ = next_heartbeat => self.send_heartbeat()?,
+                _ = next_heartbeat => self.send_heartbeat(&mut heartbeats)?,
                 _ = tick.tick() => {
                     if !is_reading {
                         stream.heard_at = Instant::now();
@@ -177,8 +176,8 @@ impl Pipeline<'_> {
                 Some(Frame::LogData { lsn, message }) => match self.handle_message(stream, lsn, message)? {
                     Handled::Wholly => {}
                     Handled::Relation(relation) => {
-                        let encoder = self.encoder(&relation).await?;
-                        stream.tables.insert(relation, encoder);
+                        let plan = self.plan(&relation).await?;
+                        stream.tables.insert(relation.id, plan);
                     }
                     Handled::UpTo(change, rest) => self.finish_change(stream, lsn, &change, *rest).await?,
                 },
@@ -193,11 +192,11 @@ impl Pipeline<'_> {
     }
 
     /// What a table's rows are written with, or nothing if the connector leaves the table out.
-    async fn encoder(&self, relation: &Relation) -> Result<Option<TableEncoder>> {
+    async fn plan(&self, relation: &Relation) -> Result<Option<TablePlan>> {
         let client = self.catalog.client().await?;
         let relations =
             Relations { settings: &self.options.settings, postgres: &self.options.postgres, catalog: &client };
-        relations.encoder(relation).await
+        relations.plan(relation).await
     }
 
     /// Handles one message, as far as that needs no server but Kafka's queue.
@@ -233,16 +232,19 @@ impl Pipeline<'_> {
         Ok(Handled::Wholly)
     }
 
-    fn send_heartbeat(&self) -> Result<()> {
+    fn heartbeats(&self) -> Heartbeats {
+        let settings = &self.options.settings;
+        let topic = routed(&settings.heartbeat_topic, &settings.routes);
+        Heartbeats::new(topic, &settings.topic_prefix, settings.with_key_schema, settings.with_value_schema)
+    }
+
+    fn send_heartbeat(&self, heartbeats: &mut Heartbeats) -> Result<()> {
         if !self.acknowledgements.heartbeat_sent() {
             return Ok(());
         }
-        let settings = &self.options.settings;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let value = heartbeat_value(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-        let topic = routed(&settings.heartbeat_topic, &settings.routes);
-        let key = heartbeat_key(&settings.topic_prefix);
-        let sent = self.producers.prompt().send(&topic, Some(0), Some(&key), Some(&value), None, HEARTBEAT_TICKET);
+        let record = heartbeats.record(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
+        let sent = self.producers.prompt().send(&record, Some(0), Receipt::Heartbeat);
         sent.map_err(|failure| failure.into_error("a heartbeat"))
     }
 

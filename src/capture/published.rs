@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
 use crate::postgres::{PublicationLook, PublishedTable, SeenPublication};
+use crate::row::Operation;
 
 /// What was seen of the publications.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,7 @@ pub(crate) struct Departure {
 pub(crate) struct Wanted<'a> {
     pub(crate) accepts: &'a dyn Fn(&str, &str) -> bool,
     /// Letters of operations that are left out.
-    pub(crate) skipped_operations: &'a [char],
+    pub(crate) skipped_operations: &'a [Operation],
 }
 
 impl Published {
@@ -123,7 +124,8 @@ impl Published {
                 let how = if is_there { "was dropped and made anew" } else { "was dropped" };
                 return Some(format!("publication {name} {how}"));
             };
-            let is_wanted = |letter: &char| !wanted.skipped_operations.contains(letter);
+            let is_wanted =
+                |letter: &char| !wanted.skipped_operations.iter().any(|skipped| skipped.letter() == *letter);
             let lost: String =
                 known.operations.chars().filter(is_wanted).filter(|letter| !now.operations.contains(*letter)).collect();
             if !lost.is_empty() {

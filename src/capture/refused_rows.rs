@@ -4,16 +4,14 @@
 //! again, one by one. Then capture stops, or, if told so, puts a pointer to the row into the topic's dead letters before
 //! anything behind it is written.
 
-use rdkafka::message::{Header, OwnedHeaders};
-
 use crate::config::KafkaConfig;
 use crate::dead_letters::{Cause, dead_letter_topic};
-use crate::envelope::{POSITION_HEADER, Position};
+use crate::envelope::{Headers, Position, Record};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_kept_topic;
-use crate::kafka::single::{OneRecord, send_one};
+use crate::kafka::single::send_one;
 use crate::lsn::Lsn;
-use crate::pgoutput::{Change, ColumnData, Relation};
+use crate::row::{Operation, RowChange, TableShape, Value};
 
 /// What happens to a row that cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +36,7 @@ pub(super) struct RowName {
     pub(super) position: Position,
     pub(super) lsn: Lsn,
     pub(super) xid: u32,
-    /// Letter of the operation.
-    pub(super) operation: char,
+    pub(super) operation: Operation,
     /// Columns of the replica identity with their texts.
     pub(super) identity: Vec<(String, String)>,
 }
@@ -50,7 +47,10 @@ impl RowName {
         let key =
             self.key.as_deref().map_or_else(|| self.identity_text(), |key| String::from_utf8_lossy(key).into_owned());
         let (table, commit, xid) = (&self.table, self.position.commit_lsn, self.xid);
-        format!("the row of {table} with key {key} (operation {}, commit {commit}, transaction {xid})", self.operation)
+        format!(
+            "the row of {table} with key {key} (operation {}, commit {commit}, transaction {xid})",
+            self.operation.letter()
+        )
     }
 
     fn identity_text(&self) -> String {
@@ -63,7 +63,7 @@ impl RowName {
         let identity = self.identity.iter().map(|(name, value)| (name.clone(), value.clone().into()));
         let identity = serde_json::Value::Object(identity.collect());
         let (before, after) = match self.operation {
-            'd' => (identity, serde_json::Value::Null),
+            Operation::Delete => (identity, serde_json::Value::Null),
             _ => (serde_json::Value::Null, identity),
         };
         let (schema, table) = self.table.split_once('.').unwrap_or(("", &self.table));
@@ -71,22 +71,18 @@ impl RowName {
             "before": before,
             "after": after,
             "source": { "schema": schema, "table": table, "txId": self.xid, "lsn": self.lsn.as_i64() },
-            "op": self.operation.to_string(),
+            "op": self.operation.letter().to_string(),
         })
         .to_string()
     }
 }
 
 /// The values by which the table tells its rows apart, as far as the log has them.
-pub(super) fn identity(relation: &Relation, change: &Change) -> Vec<(String, String)> {
-    let tuple = match change {
-        Change::Insert { new, .. } | Change::Update { new, .. } => new,
-        Change::Delete { old, .. } => &old.tuple,
-    };
-    let columns = relation.columns.iter().zip(tuple.columns()).filter(|(column, _)| column.is_key);
+pub(super) fn identity(table: &TableShape, change: RowChange<'_>) -> Vec<(String, String)> {
+    let columns = table.columns.iter().zip(change.latest().columns()).filter(|(column, _)| column.is_identity);
     columns
         .filter_map(|(column, data)| match data {
-            ColumnData::Text(text) if text.len() <= IDENTITY_BYTES_MAX => {
+            Value::Text(text) if text.len() <= IDENTITY_BYTES_MAX => {
                 Some((column.name.clone(), String::from_utf8_lossy(text).into_owned()))
             }
             _ => None,
@@ -109,20 +105,6 @@ pub(super) async fn write_dead_letter(config: &KafkaConfig, row: &RowName, why: 
     let topic = dead_letter_topic(&row.topic);
     create_kept_topic(config, &topic).await?;
     let value = row.pointer();
-    let letter = OneRecord {
-        topic: &topic,
-        partition: None,
-        key: row.key.as_deref(),
-        value: value.as_bytes(),
-        headers: Some(headers(row, why)),
-    };
-    send_one(config, letter).await?;
-    metrics::counter!("evp_capture_dead_letters_total").increment(1);
-    tracing::warn!(event = "row_dead_lettered", topic, why, "{} is not written: now a dead letter", row.describe());
-    Ok(())
-}
-
-fn headers(row: &RowName, why: &str) -> OwnedHeaders {
     let cause = Cause {
         topic: row.topic.clone(),
         partition: row.partition,
@@ -133,18 +115,22 @@ fn headers(row: &RowName, why: &str) -> OwnedHeaders {
     };
     let mut position = Vec::new();
     row.position.write(&mut position);
-    let headers = cause
-        .to_headers()
-        .into_iter()
-        .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }));
-    headers.insert(Header { key: POSITION_HEADER, value: Some(&position) })
+    let cause = cause.to_headers();
+    let others: Vec<(&str, &[u8])> = cause.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    let headers = Headers { position: Some(&position), others: &others, ..Headers::default() };
+    let (key, value) = (row.key.as_deref(), Some(value.as_bytes()));
+    let letter = Record { topic: &topic, key, value, headers, ..Record::default() };
+    send_one(config, &letter, None).await?;
+    metrics::counter!("evp_capture_dead_letters_total").increment(1);
+    tracing::warn!(event = "row_dead_lettered", topic, why, "{} is not written: now a dead letter", row.describe());
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn row(operation: char) -> RowName {
+    fn row(operation: Operation) -> RowName {
         RowName {
             table: "activity.event_outbox".to_owned(),
             topic: "t".to_owned(),
@@ -160,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_row_is_named_by_table_key_commit_and_transaction() {
-        let text = stopped(&row('c'), "too large").to_string();
+        let text = stopped(&row(Operation::Create), "too large").to_string();
         for part in ["activity.event_outbox", r#"{"aggregate_id":"a"}"#, "0/1F4", "744", "t.dlq"] {
             assert!(text.contains(part), "{part}: {text}");
         }
@@ -168,10 +154,10 @@ mod tests {
 
     #[test]
     fn a_pointer_is_an_envelope_with_the_identity_alone() {
-        let pointer: serde_json::Value = serde_json::from_str(&row('u').pointer()).unwrap();
+        let pointer: serde_json::Value = serde_json::from_str(&row(Operation::Update).pointer()).unwrap();
         assert_eq!(pointer["after"], serde_json::json!({ "event_id": "e" }));
         assert_eq!((&pointer["op"], &pointer["source"]["table"]), (&"u".into(), &"event_outbox".into()));
-        let deleted: serde_json::Value = serde_json::from_str(&row('d').pointer()).unwrap();
+        let deleted: serde_json::Value = serde_json::from_str(&row(Operation::Delete).pointer()).unwrap();
         assert!(deleted["after"].is_null() && deleted["before"]["event_id"] == "e");
     }
 }

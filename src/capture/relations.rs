@@ -4,12 +4,13 @@ use tokio_postgres::Client;
 
 use crate::config::PostgresConfig;
 use crate::connector::{ConnectorSettings, topic_name};
-use crate::envelope::{ColumnFacts, TableEncoder, TableOptions};
+use crate::envelope::{PlanOptions, TablePlan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pgoutput::{Relation, RelationColumn, RelationId, ReplicaIdentity};
-use crate::postgres::{CatalogColumn, CatalogTable, published_columns, table_facts};
+use crate::pgoutput::Relation;
+use crate::postgres::{published_columns, table_shape};
+use crate::row::TableShape;
 
-/// Makes encoders for the tables that the connector includes.
+/// Makes plans for the tables that the connector includes.
 pub(super) struct Relations<'a> {
     pub(super) settings: &'a ConnectorSettings,
     pub(super) postgres: &'a PostgresConfig,
@@ -17,87 +18,48 @@ pub(super) struct Relations<'a> {
 }
 
 impl Relations<'_> {
-    /// The encoder of a table, or `None` if the connector leaves the table out.
-    pub(super) async fn encoder(&self, relation: &Relation) -> Result<Option<TableEncoder>> {
+    /// The plan of a table, or `None` if the connector leaves the table out.
+    pub(super) async fn plan(&self, relation: &Relation) -> Result<Option<TablePlan>> {
         if !self.settings.tables.accepts(&relation.schema, &relation.table) {
             return Ok(None);
         }
-        let facts = table_facts(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
-        self.prepare(relation, &facts).map(Some)
+        let catalog = table_shape(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
+        self.prepare(relation.shape(&catalog)).map(Some)
     }
 
     /// Refuses before anything is streamed what could not be written once it comes.
     pub(super) async fn check(&self, schema: &str, table: &str) -> Result<()> {
-        let facts = table_facts(self.catalog, self.postgres, schema, table).await?;
+        let shape = table_shape(self.catalog, self.postgres, schema, table).await?;
         let publications = &self.settings.publication_name;
         let published = published_columns(self.catalog, self.postgres, publications, (schema, table)).await?;
-        let is_published = |column: &&CatalogColumn| published.contains(&column.name);
-        let columns = facts.columns.iter().filter(is_published).map(|column| RelationColumn {
-            is_key: false,
-            name: column.name.clone(),
-            type_oid: column.type_oid,
-            type_modifier: column.type_modifier,
-        });
-        let relation = Relation {
-            id: RelationId(0),
-            schema: schema.to_owned(),
-            table: table.to_owned(),
-            replica_identity: ReplicaIdentity::Default,
-            columns: columns.collect(),
-        };
-        self.prepare(&relation, &facts).map(|_| ())
+        self.prepare(shape.with_columns(&published)).map(|_| ())
     }
 
-    fn prepare(&self, relation: &Relation, facts: &CatalogTable) -> Result<TableEncoder> {
+    fn prepare(&self, shape: TableShape) -> Result<TablePlan> {
         let settings = self.settings;
-        let (schema, table) = (&relation.schema, &relation.table);
-        let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
-        let chosen = settings.message_keys.columns(schema, table, &names).map_err(|missing| {
+        let table = shape.name();
+        let key_columns = settings.message_keys.of_table(&shape).map_err(|missing| {
             Error::configuration(format!(
-                "message.key.columns names {missing}, a column that {schema}.{table} does not have or does not publish"
+                "message.key.columns names {missing}, a column that {table} does not have or does not publish"
             ))
         })?;
-        let key_columns = chosen.unwrap_or_else(|| primary_key(relation, facts));
         if key_columns.is_empty() {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("table {schema}.{table} has no primary key; name its key in message.key.columns"),
+                format!("table {table} has no primary key; name its key in message.key.columns"),
             ));
         }
-        let options = TableOptions {
+        let options = PlanOptions {
             profile: settings.profile,
             topic_prefix: settings.topic_prefix.clone(),
             database: self.postgres.database.clone(),
-            topic: topic_name(&settings.topic_prefix, schema, table, &settings.routes),
+            topic: topic_name(&settings.topic_prefix, &shape.schema, &shape.table, &settings.routes),
+            schema_name: topic_name(&settings.topic_prefix, &shape.schema, &shape.table, &[]),
             key_columns,
+            with_key_schema: settings.with_key_schema,
+            with_value_schema: settings.with_value_schema,
             unavailable_placeholder: settings.unavailable_placeholder.clone(),
         };
-        let columns: Vec<ColumnFacts> = facts
-            .columns
-            .iter()
-            .map(|column| ColumnFacts {
-                name: column.name.clone(),
-                type_name: column.type_name.clone(),
-                is_not_null: column.is_not_null,
-                default_expression: column.default_expression.clone(),
-            })
-            .collect();
-        TableEncoder::new(relation, &columns, &options)
-            .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
-    }
-}
-
-/// The catalog's primary key; if the table or a column of it has gone since the row was written, what the stream says.
-fn primary_key(relation: &Relation, facts: &CatalogTable) -> Vec<String> {
-    let has = |name: &String| relation.columns.iter().any(|column| column.name == *name);
-    if !facts.primary_key.is_empty() && facts.primary_key.iter().all(has) {
-        return facts.primary_key.clone();
-    }
-    match relation.replica_identity {
-        ReplicaIdentity::Default => {
-            relation.columns.iter().filter(|column| column.is_key).map(|column| column.name.clone()).collect()
-        }
-        // It marks other columns than those of the primary key.
-        ReplicaIdentity::Full | ReplicaIdentity::Index | ReplicaIdentity::Nothing => Vec::new(),
+        TablePlan::new(shape, &options).map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
     }
 }

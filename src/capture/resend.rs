@@ -7,7 +7,8 @@ use tokio_postgres::Client;
 use super::CaptureOptions;
 use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind};
-use crate::postgres::{self, CatalogColumn, CatalogTable};
+use crate::postgres;
+use crate::row::{ColumnShape, TableShape};
 
 /// Counting may take so long; after that it is not worth it.
 const COUNT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -58,13 +59,13 @@ async fn advice(client: &Client, options: &CaptureOptions) -> Option<String> {
     tables.retain(|(schema, table)| settings.tables.accepts(schema, table));
     let mut parts = Vec::new();
     for (schema, table) in tables.iter().take(TABLES_MAX) {
-        let facts = postgres::table_facts(client, config, schema, table).await.ok()?;
-        if facts.columns.is_empty() {
+        let shape = postgres::table_shape(client, config, schema, table).await.ok()?;
+        if shape.columns.is_empty() {
             continue;
         }
         let rows = row_count(client, config, schema, table).await;
         let rows = rows.map_or_else(|| "the rows".to_owned(), |rows| format!("the {rows} rows"));
-        parts.push(format!("{rows} of {schema}.{table}: {}", statement(schema, table, &facts)));
+        parts.push(format!("{rows} of {schema}.{table}: {}", statement(&shape)));
     }
     if parts.is_empty() {
         return None;
@@ -92,19 +93,19 @@ async fn row_count(client: &Client, config: &PostgresConfig, schema: &str, table
 
 /// An update that changes nothing and yet puts every value into the log: a large one that is stored outside of its row is
 /// left out of the log unless it is written anew.
-fn statement(schema: &str, table: &str, facts: &CatalogTable) -> String {
-    let rewritten: Vec<String> = facts.columns.iter().filter_map(rewritten).collect();
-    let assignments = match (rewritten.is_empty(), facts.columns.first()) {
+fn statement(table: &TableShape) -> String {
+    let rewritten: Vec<String> = table.columns.iter().filter_map(rewritten).collect();
+    let assignments = match (rewritten.is_empty(), table.columns.first()) {
         (true, Some(first)) => {
-            let name = quoted(facts.primary_key.first().unwrap_or(&first.name));
+            let name = quoted(table.primary_key.first().unwrap_or(&first.name));
             format!("{name} = {name}")
         }
         _ => rewritten.join(", "),
     };
-    format!("UPDATE {}.{} SET {assignments}", quoted(schema), quoted(table))
+    format!("UPDATE {}.{} SET {assignments}", quoted(&table.schema), quoted(&table.table))
 }
 
-fn rewritten(column: &CatalogColumn) -> Option<String> {
+fn rewritten(column: &ColumnShape) -> Option<String> {
     let name = quoted(&column.name);
     let plain = column.type_name.split('(').next().unwrap_or_default();
     match plain {
@@ -124,14 +125,15 @@ fn quoted(name: &str) -> String {
 mod tests {
     use super::*;
 
-    fn column(name: &str, type_name: &str) -> CatalogColumn {
-        CatalogColumn {
+    fn column(name: &str, type_name: &str) -> ColumnShape {
+        ColumnShape {
             name: name.to_owned(),
             type_oid: 0,
             type_modifier: -1,
             type_name: type_name.to_owned(),
             is_not_null: false,
             default_expression: None,
+            is_identity: false,
         }
     }
 
@@ -139,10 +141,16 @@ mod tests {
     fn what_may_be_stored_outside_of_its_row_is_written_anew() {
         let columns =
             vec![column("event_id", "uuid"), column("payload", "jsonb"), column("Note", "character varying(9)")];
-        let facts = CatalogTable { columns, primary_key: vec!["event_id".to_owned()] };
+        let table = |schema: &str, table: &str, columns, key: &str| TableShape {
+            schema: schema.to_owned(),
+            table: table.to_owned(),
+            columns,
+            primary_key: vec![key.to_owned()],
+        };
+        let outbox = table("activity", "event_outbox", columns, "event_id");
         let expected = "UPDATE activity.event_outbox SET payload = payload::text::jsonb, \"Note\" = \"Note\" || ''";
-        assert_eq!(statement("activity", "event_outbox", &facts), expected);
-        let facts = CatalogTable { columns: vec![column("id", "integer")], primary_key: vec!["id".to_owned()] };
-        assert_eq!(statement("s", "1t", &facts), "UPDATE s.\"1t\" SET id = id");
+        assert_eq!(statement(&outbox), expected);
+        let other = table("s", "1t", vec![column("id", "integer")], "id");
+        assert_eq!(statement(&other), "UPDATE s.\"1t\" SET id = id");
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use rdkafka::message::{Header, OwnedHeaders};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -20,6 +19,7 @@ use super::producers::Producers;
 use super::refused_rows::{RefusedRows, RowName, stopped};
 use super::transaction::TransactionState;
 use super::{CaptureOptions, CaptureSummary, catalog_watch, stall};
+use crate::envelope::{ContextHeaders, RecordOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
 use crate::kafka::limits::usual_batch_bytes;
@@ -42,7 +42,7 @@ pub(super) struct Capture {
     producers: Option<Producers>,
     /// What every topic takes, as far as is known.
     batch_bytes: usize,
-    context_headers: Option<OwnedHeaders>,
+    context_headers: Option<ContextHeaders>,
     /// The target of `--until caught-up`, fixed at the first session.
     target: Option<Lsn>,
     past: Past,
@@ -180,7 +180,11 @@ impl Capture {
             limits,
             transaction: TransactionState::resuming_after(last_commit_end),
             system_identifier: identity.system_identifier,
-            context_headers: self.context_headers.clone(),
+            records: RecordOptions {
+                with_tombstones: self.options.settings.tombstones_on_delete,
+                with_position: self.options.with_position_header,
+                context_headers: self.context_headers.clone(),
+            },
             silence_max: stream.silence_max,
             target: self.target,
             careful_until: self.careful_until,
@@ -379,18 +383,8 @@ impl Companions {
     }
 }
 
-/// Debezium's context headers; the run's id tells restarts apart.
-fn context_headers(options: &CaptureOptions) -> Option<OwnedHeaders> {
-    if !options.settings.with_context_headers {
-        return None;
-    }
-    let run_id = Uuid::new_v4().to_string();
-    let pairs = [
-        ("__debezium.context.connectorLogicalName", options.settings.topic_prefix.as_str()),
-        ("__debezium.context.taskId", "0"),
-        ("__debezium.context.connectorName", "postgresql"),
-        ("__debezium.context.runId", run_id.as_str()),
-    ];
-    let headers = OwnedHeaders::new_with_capacity(pairs.len() + 1);
-    Some(pairs.iter().fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(*value) })))
+/// The run's id tells restarts apart.
+fn context_headers(options: &CaptureOptions) -> Option<ContextHeaders> {
+    let settings = &options.settings;
+    settings.with_context_headers.then(|| ContextHeaders::new(&settings.topic_prefix, &Uuid::new_v4().to_string()))
 }

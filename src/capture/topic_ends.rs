@@ -3,7 +3,6 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
-use rdkafka::message::{BorrowedMessage, Message};
 use serde::Deserialize;
 
 use super::CaptureOptions;
@@ -12,7 +11,7 @@ use super::resume::{Confirmation, DebeziumTail, Tail, Tails};
 use crate::dead_letters::DEAD_LETTER_OF;
 use crate::envelope::POSITION_HEADER;
 use crate::error::{Error, Result};
-use crate::kafka::headers;
+use crate::kafka::headers::TopicRecord;
 use crate::kafka::tail::{Isolation, TailReader};
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
@@ -129,11 +128,10 @@ impl TopicEnds<'_> {
         if stable.last.as_ref().is_some_and(|(stable, _)| *stable == offset) {
             return Ok((Some(tail), all.end));
         }
-        let ours =
-            self.reader.fold_tail(topic, partition, first, |found, message| match later_tail(None, message) {
-                Some(tail @ (_, Tail::Ours(_))) => Some(tail),
-                _ => found,
-            })?;
+        let ours = self.reader.fold_tail(topic, partition, first, |found, record| match later_tail(None, record) {
+            Some(tail @ (_, Tail::Ours(_))) => Some(tail),
+            _ => found,
+        })?;
         let last = [stable.last, ours.last].into_iter().flatten().max_by_key(|(offset, _)| *offset);
         Ok((last.map(|(_, tail)| tail), all.end))
     }
@@ -141,21 +139,21 @@ impl TopicEnds<'_> {
 
 /// The tail after one more record, with its offset; records of others change nothing, nor do dead letters that were
 /// published again.
-fn later_tail(tail: Option<(i64, Tail)>, message: &BorrowedMessage<'_>) -> Option<(i64, Tail)> {
-    if headers::has(message, DEAD_LETTER_OF) {
+fn later_tail(tail: Option<(i64, Tail)>, record: TopicRecord<'_>) -> Option<(i64, Tail)> {
+    if record.has_header(DEAD_LETTER_OF) {
         return tail;
     }
-    let position = headers::value(message, POSITION_HEADER).and_then(|value| std::str::from_utf8(value).ok());
+    let position = record.header(POSITION_HEADER).and_then(|value| std::str::from_utf8(value).ok());
     if let Some(position) = position.and_then(|text| text.parse().ok()) {
-        return Some((message.offset(), Tail::Ours(position)));
+        return Some((record.offset(), Tail::Ours(position)));
     }
-    let Some(mut debezium) = message.payload().and_then(parse_debezium) else { return tail };
+    let Some(mut debezium) = record.value().and_then(parse_debezium) else { return tail };
     if let Some((_, Tail::Debezium(previous))) = &tail
         && (previous.xid, previous.lsn) == (debezium.xid, debezium.lsn)
     {
         debezium.rows_at_lsn = previous.rows_at_lsn.saturating_add(1);
     }
-    Some((message.offset(), Tail::Debezium(debezium)))
+    Some((record.offset(), Tail::Debezium(debezium)))
 }
 
 /// An envelope, or Connect's wrapping of one with its schema.

@@ -5,6 +5,7 @@ use regex::Regex;
 use super::full_match;
 use crate::config::Variables;
 use crate::envelope::Profile;
+use crate::row::TableShape;
 
 const PROPERTY: &str = "message.key.columns";
 
@@ -51,10 +52,19 @@ impl MessageKeys {
         Self { patterns, is_in_table_order: profile == Profile::V2_4 }
     }
 
+    /// The key of a table's records: the columns listed for it, else its primary key, which may be none.
+    ///
+    /// The error is a listed column that a table named in full does not have.
+    pub fn of_table(&self, table: &TableShape) -> Result<Vec<String>, String> {
+        let names: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
+        let listed = self.columns(&table.schema, &table.table, &names)?;
+        Ok(listed.unwrap_or_else(|| table.primary_key.clone()))
+    }
+
     /// The key of a table with these columns, as Debezium forms it: pattern by pattern, what each finds in table order.
     ///
     /// `None` leaves the table to its primary key. The error is a listed column that a table named in full does not have.
-    pub fn columns(&self, schema: &str, table: &str, columns: &[&str]) -> Result<Option<Vec<String>>, String> {
+    pub(super) fn columns(&self, schema: &str, table: &str, columns: &[&str]) -> Result<Option<Vec<String>>, String> {
         let name = format!("{schema}.{table}");
         let mut key: Vec<String> = Vec::new();
         for pattern in &self.patterns {

@@ -24,6 +24,7 @@ pub use route::{TopicRoute, routed, topic_name};
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
 use crate::envelope::Profile;
 use crate::error::{Error, Result};
+use crate::row::Operation;
 
 /// The file that is used where none is given.
 const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
@@ -60,8 +61,8 @@ pub struct ConnectorSettings {
     pub message_keys: MessageKeys,
     /// Write a null value after each delete.
     pub tombstones_on_delete: bool,
-    /// Operations that are not written, as their letters.
-    pub skipped_operations: Vec<char>,
+    /// Operations that are not written.
+    pub skipped_operations: Vec<Operation>,
     /// Between two heartbeats; none if zero.
     pub heartbeat_interval: Option<Duration>,
     /// Topic of the heartbeats.
@@ -70,6 +71,10 @@ pub struct ConnectorSettings {
     pub status_interval: Duration,
     /// How long a slot that someone else reads is waited for at start.
     pub slot_wait: Duration,
+    /// Keys carry their schema.
+    pub with_key_schema: bool,
+    /// Values carry their schema.
+    pub with_value_schema: bool,
     /// Write Debezium's context headers.
     pub with_context_headers: bool,
     /// Stands in for values that are not in the log.
@@ -258,6 +263,8 @@ impl Connector {
             heartbeat_topic: self.get("topic.heartbeat.name").unwrap_or(&heartbeat_name).to_owned(),
             status_interval: Duration::from_millis(status_ms.clamp(100, 3_600_000)),
             slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
+            with_key_schema: self.flag(variables, "key.converter.schemas.enable", true),
+            with_value_schema: self.flag(variables, "value.converter.schemas.enable", true),
             with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
             unavailable_placeholder: self
                 .get("unavailable.value.placeholder")
@@ -288,9 +295,9 @@ impl Connector {
         }
     }
 
-    fn skipped_operations(&self) -> Vec<char> {
+    fn skipped_operations(&self) -> Vec<Operation> {
         let list = self.get("skipped.operations").unwrap_or("t");
-        list.split(',').filter_map(|operation| operation.trim().chars().next()).collect()
+        list.split(',').filter_map(|letter| Operation::from_letter(letter.trim())).collect()
     }
 
     fn table_filter(&self, variables: &mut Variables) -> TableFilter {
@@ -363,8 +370,8 @@ mod tests {
 
     #[test]
     fn every_refusal_is_reported_together() {
-        let error = load(&["value.converter.schemas.enable=true", "plugin.name=decoderbufs"]).unwrap_err().to_string();
-        assert!(error.contains("schemas.enable") && error.contains("plugin.name"), "{error}");
+        let error = load(&["value.converter=com.example.Avro", "plugin.name=decoderbufs"]).unwrap_err().to_string();
+        assert!(error.contains("value.converter") && error.contains("plugin.name"), "{error}");
     }
 
     #[test]

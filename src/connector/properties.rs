@@ -33,7 +33,7 @@ enum Rule {
 use Rule::{Any, Default, Idle, Only};
 
 const LATER: &str = "evp does not have it yet";
-const JSON_ONLY: &str = "evp writes JSON without schemas only: use org.apache.kafka.connect.json.JsonConverter";
+const JSON_ONLY: &str = "evp writes JSON only: use org.apache.kafka.connect.json.JsonConverter";
 const NO_SNAPSHOT: &str = "evp takes no snapshots yet: use no_data (never)";
 
 /// Sorted by name.
@@ -87,7 +87,7 @@ const TABLE: &[(&str, Rule)] = &[
     ("incremental.snapshot.chunk.size", Idle),
     ("interval.handling.mode", Default(&["numeric"], LATER)),
     ("key.converter", Only(&["org.apache.kafka.connect.json.JsonConverter"], JSON_ONLY)),
-    ("key.converter.schemas.enable", Only(&["false"], JSON_ONLY)),
+    ("key.converter.schemas.enable", Any),
     ("lsn.flush.mode", Only(&["connector", "connector_and_driver"], "the slot would never advance")),
     ("max.batch.size", Idle),
     ("max.queue.size", Idle),
@@ -147,7 +147,7 @@ const TABLE: &[(&str, Rule)] = &[
     ("transforms", Any),
     ("unavailable.value.placeholder", Any),
     ("value.converter", Only(&["org.apache.kafka.connect.json.JsonConverter"], JSON_ONLY)),
-    ("value.converter.schemas.enable", Only(&["false"], JSON_ONLY)),
+    ("value.converter.schemas.enable", Any),
     ("xmin.fetch.interval.ms", Default(&["0"], LATER)),
 ];
 

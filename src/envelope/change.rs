@@ -1,9 +1,11 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
-use super::table::{ColumnEncoder, TableEncoder};
-use super::{Headers, Operation, Profile, Record};
+use super::plan::TablePlan;
+use super::write::{write_envelope, write_key};
+use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
 use crate::lsn::Lsn;
-use crate::pgoutput::{Change, ColumnData, OldTuple, OldTupleKind, Tuple, Xid};
+use crate::pgoutput::Xid;
+use crate::row::{OldRow, Operation, RowChange, Values};
 
 /// What all rows of a transaction share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,10 @@ pub struct RowContext<'a> {
     pub lsn: Lsn,
     /// The clock, nanoseconds since 1970.
     pub now_ns: i64,
+    /// Whether a snapshot brought it.
+    pub snapshot: SnapshotMark,
+    /// Place of its first record.
+    pub first: Position,
 }
 
 /// Why a row cannot be written.
@@ -41,18 +47,36 @@ pub enum EncodeError {
     Unavailable { topic: String, column: String },
 }
 
-/// The buffers of the encoder.
+/// What all records have or lack.
+#[derive(Debug, Clone, Default)]
+pub struct RecordOptions {
+    /// A null value follows each delete.
+    pub with_tombstones: bool,
+    /// Records bear their [`Position`].
+    pub with_position: bool,
+    /// Debezium's context headers.
+    pub context_headers: Option<ContextHeaders>,
+}
+
+/// The encoder with its buffers.
 #[derive(Debug, Default)]
 pub struct ChangeEncoder {
+    options: RecordOptions,
     key: Vec<u8>,
     old_key: Vec<u8>,
     value: Vec<u8>,
+    position: Vec<u8>,
 }
 
 /// Buffers of wide rows above this size are given back.
 const KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 impl ChangeEncoder {
+    /// An encoder whose records all have what `options` say.
+    pub fn new(options: RecordOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
     /// Gives the memory of a wide row back.
     pub fn shrink(&mut self) {
         for buffer in [&mut self.key, &mut self.old_key, &mut self.value] {
@@ -64,248 +88,114 @@ impl ChangeEncoder {
 
     /// Writes the records of a change in order and hands each to `emit`.
     ///
-    /// An insert or plain update is one record; a delete is one, two with a tombstone; an update that
-    /// changes the key is a delete of the old key, its tombstone, and a create of the new one.
+    /// An insert, a snapshot's row or a plain update is one record; a delete is one, two with a tombstone; an update
+    /// that changes the key is a delete of the old key, its tombstone, and a create of the new one.
     pub fn encode<E: From<EncodeError>>(
         &mut self,
-        table: &TableEncoder,
-        change: &Change,
+        table: &TablePlan,
+        change: RowChange<'_>,
         row: RowContext<'_>,
-        with_tombstones: bool,
-        mut emit: impl FnMut(Record<'_>) -> Result<(), E>,
+        emit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
+        let Self { options, key, old_key, value, position } = self;
+        let operation = change.operation();
+        let mut emitter = Emitter { table, options, position, next: row.first, emit };
         match change {
-            Change::Insert { new, .. } => {
-                write_key(&mut self.key, table, new, None)?;
-                write_envelope(&mut self.value, table, None, Some((new, None)), Operation::Create, row)?;
-                emit(record(table, &self.key, Some(&self.value), Operation::Create, None))
+            RowChange::Create { new } | RowChange::Read { new } => {
+                write_key(key, table, new, None)?;
+                write_envelope(value, table, None, Some((new, None)), operation, row)?;
+                emitter.emit(key, Some(value), operation, None)
             }
-            Change::Update { old, new, .. } => {
-                let full_old = full(old.as_ref());
-                write_key(&mut self.key, table, new, full_old)?;
+            RowChange::Update { old, new } => {
+                let whole_old = old.and_then(whole);
+                write_key(key, table, new, whole_old)?;
                 if let Some(old) = old {
-                    write_key(&mut self.old_key, table, &old.tuple, None)?;
-                    if !table.key.is_empty() && self.key != self.old_key {
-                        return self.encode_key_change(table, old, new, row, with_tombstones, emit);
+                    write_key(old_key, table, old.values, None)?;
+                    if !table.key.places.is_empty() && key != old_key {
+                        return encode_key_change(&mut emitter, (old_key, key), value, (old, new), row);
                     }
                 }
-                let before = old.as_ref().map(|old| &old.tuple);
-                write_envelope(&mut self.value, table, before, Some((new, full_old)), Operation::Update, row)?;
-                emit(record(table, &self.key, Some(&self.value), Operation::Update, None))
+                write_envelope(value, table, old.map(|old| old.values), Some((new, whole_old)), operation, row)?;
+                emitter.emit(key, Some(value), operation, None)
             }
-            Change::Delete { old, .. } => {
-                write_key(&mut self.key, table, &old.tuple, None)?;
-                write_envelope(&mut self.value, table, Some(&old.tuple), None, Operation::Delete, row)?;
-                emit(record(table, &self.key, Some(&self.value), Operation::Delete, None))?;
-                if with_tombstones && !table.key.is_empty() {
-                    emit(record(table, &self.key, None, Operation::Delete, None))?;
-                }
-                Ok(())
+            RowChange::Delete { old } => {
+                write_key(key, table, old.values, None)?;
+                write_envelope(value, table, Some(old.values), None, operation, row)?;
+                emitter.emit(key, Some(value), operation, None)?;
+                emitter.emit_tombstone(key, None)
             }
         }
-    }
-
-    fn encode_key_change<E: From<EncodeError>>(
-        &mut self,
-        table: &TableEncoder,
-        old: &OldTuple,
-        new: &Tuple,
-        row: RowContext<'_>,
-        with_tombstones: bool,
-        mut emit: impl FnMut(Record<'_>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let to_new = Some(Headers::NewKey(&self.key));
-        write_envelope(&mut self.value, table, Some(&old.tuple), None, Operation::Delete, row)?;
-        emit(record(table, &self.old_key, Some(&self.value), Operation::Delete, to_new))?;
-        if with_tombstones {
-            emit(record(table, &self.old_key, None, Operation::Delete, to_new))?;
-        }
-        let after = Some((new, full(Some(old))));
-        write_envelope(&mut self.value, table, None, after, Operation::Create, row)?;
-        let from_old = Some(Headers::OldKey(&self.old_key));
-        emit(record(table, &self.key, Some(&self.value), Operation::Create, from_old))
     }
 }
 
-fn record<'a>(
-    table: &'a TableEncoder,
-    key: &'a [u8],
-    value: Option<&'a [u8]>,
-    operation: Operation,
-    key_change: Option<Headers<'a>>,
-) -> Record<'a> {
-    Record { topic: &table.topic, key: (!table.key.is_empty()).then_some(key), value, operation, key_change }
+fn encode_key_change<E: From<EncodeError>>(
+    emitter: &mut Emitter<'_, impl FnMut(Record<'_>) -> Result<(), E>>,
+    (old_key, key): (&[u8], &[u8]),
+    value: &mut Vec<u8>,
+    (old, new): (OldRow<'_>, Values<'_>),
+    row: RowContext<'_>,
+) -> Result<(), E> {
+    let to_new = Some(KeyChange::NewKey(emitter.table.key.columns_of(key)));
+    write_envelope(value, emitter.table, Some(old.values), None, Operation::Delete, row)?;
+    emitter.emit(old_key, Some(value), Operation::Delete, to_new)?;
+    emitter.emit_tombstone(old_key, to_new)?;
+    write_envelope(value, emitter.table, None, Some((new, whole(old))), Operation::Create, row)?;
+    emitter.emit(key, Some(value), Operation::Create, Some(KeyChange::OldKey(emitter.table.key.columns_of(old_key))))
+}
+
+/// Adds what every record has, and hands it on.
+struct Emitter<'a, F> {
+    table: &'a TablePlan,
+    options: &'a RecordOptions,
+    position: &'a mut Vec<u8>,
+    next: Position,
+    emit: F,
+}
+
+impl<F> Emitter<'_, F> {
+    fn emit<E>(
+        &mut self,
+        key: &[u8],
+        value: Option<&[u8]>,
+        operation: Operation,
+        key_change: Option<KeyChange<'_>>,
+    ) -> Result<(), E>
+    where
+        F: FnMut(Record<'_>) -> Result<(), E>,
+    {
+        let position = self.next;
+        self.next.index = position.index.saturating_add(1);
+        if self.options.with_position {
+            position.write(self.position);
+        }
+        let headers = Headers {
+            key_change,
+            context: self.options.context_headers.as_ref(),
+            position: self.options.with_position.then_some(self.position.as_slice()),
+            others: &[],
+        };
+        (self.emit)(Record {
+            topic: &self.table.topic,
+            key: (!self.table.key.places.is_empty()).then_some(key),
+            value,
+            headers,
+            operation: Some(operation),
+            position: Some(position),
+        })
+    }
+
+    fn emit_tombstone<E>(&mut self, key: &[u8], key_change: Option<KeyChange<'_>>) -> Result<(), E>
+    where
+        F: FnMut(Record<'_>) -> Result<(), E>,
+    {
+        if !self.options.with_tombstones || self.table.key.places.is_empty() {
+            return Ok(());
+        }
+        self.emit(key, None, Operation::Delete, key_change)
+    }
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.
-fn full(old: Option<&OldTuple>) -> Option<&Tuple> {
-    old.filter(|old| old.kind == OldTupleKind::Full).map(|old| &old.tuple)
-}
-
-/// Writes the key's columns in the key's order, as an object.
-fn write_key(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
-    out.clear();
-    for (at, &place) in table.key.iter().enumerate() {
-        let (Some(column), Some(data)) = (table.columns.get(place), tuple.columns().nth(place)) else {
-            return Err(column_count(table, tuple));
-        };
-        let old_data = old.and_then(|old| old.columns().nth(place));
-        out.push(if at == 0 { b'{' } else { b',' });
-        write_column(out, table, column, data, old_data)?;
-    }
-    if !table.key.is_empty() {
-        out.push(b'}');
-    }
-    Ok(())
-}
-
-/// Writes all columns, as an object.
-fn write_row(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
-    if tuple.len() != table.columns.len() {
-        return Err(column_count(table, tuple));
-    }
-    let mut old_columns = old.map(Tuple::columns);
-    out.push(b'{');
-    for (at, (column, data)) in table.columns.iter().zip(tuple.columns()).enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_column(out, table, column, data, old_columns.as_mut().and_then(Iterator::next))?;
-    }
-    out.push(b'}');
-    Ok(())
-}
-
-fn column_count(table: &TableEncoder, tuple: &Tuple) -> EncodeError {
-    EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: tuple.len() }
-}
-
-/// Writes a name and its value; what the change did not touch is taken from the old row, where there is one.
-fn write_column(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    column: &ColumnEncoder,
-    data: ColumnData<'_>,
-    old_data: Option<ColumnData<'_>>,
-) -> Result<(), EncodeError> {
-    out.extend_from_slice(&column.name);
-    match (data, old_data) {
-        (ColumnData::Unchanged, Some(old_data)) => write_value(out, table, column, old_data),
-        (data, _) => write_value(out, table, column, data),
-    }
-}
-
-fn write_value(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    column: &ColumnEncoder,
-    data: ColumnData<'_>,
-) -> Result<(), EncodeError> {
-    let named = || (table.topic.clone(), column.plain_name.clone());
-    match data {
-        ColumnData::Null => out.extend_from_slice(&column.null),
-        ColumnData::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
-        ColumnData::Unchanged => {
-            let (topic, column) = named();
-            return Err(EncodeError::Unavailable { topic, column });
-        }
-        ColumnData::Text(text) => {
-            let is_written = std::str::from_utf8(text).is_ok_and(|text| column.column_type.write(out, text));
-            if !is_written {
-                let (topic, column) = named();
-                return Err(EncodeError::Value { topic, column });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn write_envelope(
-    out: &mut Vec<u8>,
-    table: &TableEncoder,
-    before: Option<&Tuple>,
-    after: Option<(&Tuple, Option<&Tuple>)>,
-    operation: Operation,
-    row: RowContext<'_>,
-) -> Result<(), EncodeError> {
-    out.clear();
-    out.extend_from_slice(b"{\"before\":");
-    match before {
-        Some(tuple) => write_row(out, table, tuple, None)?,
-        None => out.extend_from_slice(b"null"),
-    }
-    out.extend_from_slice(b",\"after\":");
-    match after {
-        Some((tuple, old)) => write_row(out, table, tuple, old)?,
-        None => out.extend_from_slice(b"null"),
-    }
-    write_source(out, table, row);
-    let letter = operation.letter();
-    match table.profile {
-        Profile::V3_6 => {
-            out.extend_from_slice(b",\"transaction\":null,\"op\":\"");
-            out.push(u8::try_from(letter).unwrap_or(b'c'));
-            out.extend_from_slice(b"\",\"ts_ms\":");
-            write_number(out, row.now_ns / 1_000_000);
-            out.extend_from_slice(b",\"ts_us\":");
-            write_number(out, row.now_ns / 1_000);
-            out.extend_from_slice(b",\"ts_ns\":");
-            write_number(out, row.now_ns);
-            out.push(b'}');
-        }
-        Profile::V2_4 => {
-            out.extend_from_slice(b",\"op\":\"");
-            out.push(u8::try_from(letter).unwrap_or(b'c'));
-            out.extend_from_slice(b"\",\"ts_ms\":");
-            write_number(out, row.now_ns / 1_000_000);
-            out.extend_from_slice(b",\"transaction\":null}");
-        }
-    }
-    Ok(())
-}
-
-fn write_source(out: &mut Vec<u8>, table: &TableEncoder, row: RowContext<'_>) {
-    let transaction = row.transaction;
-    out.extend_from_slice(&table.source_head);
-    write_number(out, transaction.commit_time_us.div_euclid(1_000));
-    out.extend_from_slice(&table.source_middle);
-    out.extend_from_slice(b"\"[");
-    match transaction.previous_commit_end {
-        Some(lsn) => {
-            out.extend_from_slice(b"\\\"");
-            write_number(out, lsn.as_i64());
-            out.extend_from_slice(b"\\\"");
-        }
-        None => out.extend_from_slice(b"null"),
-    }
-    out.extend_from_slice(b",\\\"");
-    write_number(out, row.lsn.as_i64());
-    out.extend_from_slice(b"\\\"]\"");
-    if table.profile == Profile::V3_6 {
-        out.extend_from_slice(b",\"ts_us\":");
-        write_number(out, transaction.commit_time_us);
-        out.extend_from_slice(b",\"ts_ns\":");
-        write_number(out, transaction.commit_time_us.saturating_mul(1_000));
-    }
-    out.extend_from_slice(&table.source_table);
-    write_number(out, i64::from(transaction.xid.0));
-    out.extend_from_slice(b",\"lsn\":");
-    write_number(out, row.lsn.as_i64());
-    out.extend_from_slice(b",\"xmin\":null");
-    if table.profile == Profile::V3_6 {
-        match &transaction.origin {
-            Some((name, lsn)) => {
-                out.extend_from_slice(b",\"origin\":");
-                super::json::write_string(out, name);
-                out.extend_from_slice(b",\"origin_lsn\":");
-                write_number(out, lsn.as_i64());
-            }
-            None => out.extend_from_slice(b",\"origin\":null,\"origin_lsn\":null"),
-        }
-    }
-    out.push(b'}');
-}
-
-fn write_number(out: &mut Vec<u8>, number: i64) {
-    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+fn whole(old: OldRow<'_>) -> Option<Values<'_>> {
+    old.is_whole.then_some(old.values)
 }

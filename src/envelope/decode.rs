@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use super::number::integer;
 use super::outbox::RowSeed;
 use crate::error::{Error, Result};
+use crate::row::Operation;
 
 pub use super::outbox::{Column, Ids, OutboxColumns, OutboxRow};
 
@@ -22,43 +23,11 @@ pub const PAYLOAD_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// What Debezium writes in place of a value that PostgreSQL did not send.
 pub const UNAVAILABLE_VALUE: &str = "__debezium_unavailable_value";
 
-/// What an envelope says happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum EnvelopeOp {
-    /// A row was inserted.
-    Create,
-    /// A row was updated.
-    Update,
-    /// A row was deleted.
-    Delete,
-    /// A row was read by a snapshot.
-    Read,
-    /// A table was truncated.
-    Truncate,
-    /// A logical decoding message was written.
-    Message,
-}
-
-impl EnvelopeOp {
-    /// From Debezium's letter.
-    pub fn from_letter(letter: &str) -> Option<Self> {
-        match letter {
-            "c" => Some(Self::Create),
-            "u" => Some(Self::Update),
-            "d" => Some(Self::Delete),
-            "r" => Some(Self::Read),
-            "t" => Some(Self::Truncate),
-            "m" => Some(Self::Message),
-            _ => None,
-        }
-    }
-}
-
 /// An envelope, as far as `process` needs it.
 #[derive(Debug)]
 pub struct DecodedEnvelope<'a> {
     /// What happened.
-    pub op: EnvelopeOp,
+    pub op: Operation,
     /// The row after it; deletes have none.
     pub after: Option<OutboxRow<'a>>,
     /// Commit time in microseconds since 1970, by the source's clock.
@@ -122,7 +91,7 @@ pub fn decode_row<'a>(bytes: &'a [u8], columns: &'a OutboxColumns) -> Result<Dec
     }
     let letter = outer.op.ok_or_else(|| Error::data("the value has no `op`: it is not a Debezium envelope"))?;
     let letter = text_of(letter).ok_or_else(|| Error::data("`op` is not a text"))?;
-    let op = EnvelopeOp::from_letter(&letter).ok_or_else(|| Error::data("`op` is none of c, u, d, r, t, m"))?;
+    let op = Operation::from_letter(&letter).ok_or_else(|| Error::data("`op` is none of c, u, d, r, t, m"))?;
     let after = match outer.after {
         Some(after) if after.get() != "null" => Some(parse_as(RowSeed(columns), after.get(), "`after`")?),
         _ => None,
@@ -204,7 +173,7 @@ mod tests {
     #[test]
     fn the_envelope_of_debezium_is_read() {
         let envelope = decode(REAL.as_bytes()).unwrap();
-        assert_eq!(envelope.op, EnvelopeOp::Create);
+        assert_eq!(envelope.op, Operation::Create);
         assert_eq!(envelope.source_ts_us, Some(1_795_252_418_710_659));
         assert_eq!((envelope.source.lsn(), envelope.source.previous_commit_end()), (Some(26_217_256), None));
         let row = envelope.after.unwrap();

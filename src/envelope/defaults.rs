@@ -7,8 +7,8 @@ use jiff::Span;
 use jiff::civil::DateTime;
 use uuid::Uuid;
 
-use super::json::write_string;
 use super::types::{ColumnType, write_zoned_timestamp};
+use crate::connect::json::write_string;
 
 /// Words that stand for a value made at each insert, and so are taken for calls.
 const CLOCKS: [&str; 5] = ["CURRENT_DATE", "CURRENT_TIME", "CURRENT_TIMESTAMP", "LOCALTIME", "LOCALTIMESTAMP"];

@@ -3,71 +3,61 @@
 //! `capture` encodes, `process` decodes. That is what lets the real Debezium stand in for either.
 
 mod change;
+mod companion;
 pub mod decode;
 mod defaults;
-mod json;
 pub mod number;
 mod outbox;
+mod plan;
 mod position;
+mod profile;
 mod record;
-mod table;
 mod types;
+mod write;
 
-pub use change::{ChangeEncoder, EncodeError, RowContext, TransactionContext};
+pub use change::{ChangeEncoder, EncodeError, RecordOptions, RowContext, TransactionContext};
+pub use companion::Heartbeats;
+pub use plan::{PlanOptions, TablePlan};
 pub use position::{ParsePositionError, Position};
-pub use record::{Headers, Record, heartbeat_key, heartbeat_value};
-pub use table::{ColumnFacts, TableEncoder, TableOptions};
+pub use profile::Profile;
+pub use record::{ContextHeaders, Headers, KeyChange, Record};
+
 pub use types::UnsupportedColumn;
 
 /// The header that carries a record's [`Position`].
 pub const POSITION_HEADER: &str = "evp.position";
 
-/// The Debezium release whose bytes are imitated; field order and headers differ between releases.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Profile {
-    /// 3.6.1.Final.
-    V3_6,
-    /// 2.4.2.Final.
-    V2_4,
+/// Whether a snapshot brought a row, and which of its rows it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum SnapshotMark {
+    /// The stream brought it.
+    #[default]
+    False,
+    /// A snapshot, neither its first nor its last row.
+    True,
+    /// The first row of a snapshot.
+    First,
+    /// The first of its table.
+    FirstInTable,
+    /// The last of its table.
+    LastInTable,
+    /// The last row of a snapshot.
+    Last,
+    /// An incremental snapshot.
+    Incremental,
 }
 
-impl Profile {
-    /// From the value of `--compat`.
-    pub fn from_name(name: &str) -> Option<Self> {
-        match name {
-            "3.6" => Some(Self::V3_6),
-            "2.4" => Some(Self::V2_4),
-            _ => None,
-        }
-    }
-
-    /// `source.version`.
-    pub fn version(self) -> &'static str {
+impl SnapshotMark {
+    /// Debezium's word for it, the value of `source.snapshot`.
+    pub fn word(self) -> &'static str {
         match self {
-            Self::V3_6 => "3.6.1.Final",
-            Self::V2_4 => "2.4.2.Final",
-        }
-    }
-}
-
-/// What happened to a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Operation {
-    /// `c`: inserted.
-    Create,
-    /// `u`: updated.
-    Update,
-    /// `d`: deleted.
-    Delete,
-}
-
-impl Operation {
-    /// The letter in `op`.
-    pub fn letter(self) -> char {
-        match self {
-            Self::Create => 'c',
-            Self::Update => 'u',
-            Self::Delete => 'd',
+            Self::False => "false",
+            Self::True => "true",
+            Self::First => "first",
+            Self::FirstInTable => "first_in_data_collection",
+            Self::LastInTable => "last_in_data_collection",
+            Self::Last => "last",
+            Self::Incremental => "incremental",
         }
     }
 }

@@ -1,9 +1,12 @@
-//! A record as it goes to Kafka.
+//! A record as it goes to Kafka, whole: topic, key, value and headers.
 
-use super::Operation;
+use std::sync::Arc;
 
-/// One record, borrowed from the encoder's buffers.
-#[derive(Debug, Clone, Copy)]
+use super::{POSITION_HEADER, Position};
+use crate::row::Operation;
+
+/// One record, borrowed from the buffers that it was written into.
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Record<'a> {
     /// Topic.
     pub topic: &'a str,
@@ -11,24 +14,48 @@ pub struct Record<'a> {
     pub key: Option<&'a [u8]>,
     /// Value, or none for a tombstone.
     pub value: Option<&'a [u8]>,
-    /// What the record tells.
-    pub operation: Operation,
+    /// Headers.
+    pub headers: Headers<'a>,
+    /// What happened, if the record tells of a change.
+    pub operation: Option<Operation>,
+    /// Its place in the stream, if it has one.
+    pub position: Option<Position>,
+}
+
+/// The headers of a record, in the order in which they are written.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Headers<'a> {
     /// The other key of a key change.
-    pub key_change: Option<Headers<'a>>,
+    pub key_change: Option<KeyChange<'a>>,
+    /// What Debezium writes with each row.
+    pub context: Option<&'a ContextHeaders>,
+    /// The text of the record's [`Position`].
+    pub position: Option<&'a [u8]>,
+    /// Others.
+    pub others: &'a [(&'a str, &'a [u8])],
+}
+
+impl<'a> Headers<'a> {
+    /// Names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        let key_change = self.key_change.map(KeyChange::name_and_value);
+        let context = self.context.into_iter().flat_map(ContextHeaders::iter);
+        let position = self.position.map(|position| (POSITION_HEADER, position));
+        key_change.into_iter().chain(context).chain(position).chain(self.others.iter().copied())
+    }
 }
 
 /// The header that links the two records of a key change.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Headers<'a> {
+pub enum KeyChange<'a> {
     /// `__debezium.newkey`, on the delete of the old key.
     NewKey(&'a [u8]),
     /// `__debezium.oldkey`, on the create of the new key.
     OldKey(&'a [u8]),
 }
 
-impl<'a> Headers<'a> {
-    /// Header name and value.
-    pub fn name_and_value(self) -> (&'static str, &'a [u8]) {
+impl<'a> KeyChange<'a> {
+    fn name_and_value(self) -> (&'static str, &'a [u8]) {
         match self {
             Self::NewKey(key) => ("__debezium.newkey", key),
             Self::OldKey(key) => ("__debezium.oldkey", key),
@@ -36,17 +63,24 @@ impl<'a> Headers<'a> {
     }
 }
 
-/// The key of a heartbeat.
-pub fn heartbeat_key(topic_prefix: &str) -> Vec<u8> {
-    let mut out = b"{\"serverName\":".to_vec();
-    super::json::write_string(&mut out, topic_prefix);
-    out.push(b'}');
-    out
-}
+/// Debezium's context headers, which all rows of a run have; cloning shares them.
+#[derive(Debug, Clone)]
+pub struct ContextHeaders(Arc<[(&'static str, String); 4]>);
 
-/// The value of a heartbeat at `now_ms`, milliseconds since 1970.
-pub fn heartbeat_value(now_ms: i64) -> Vec<u8> {
-    format!("{{\"ts_ms\":{now_ms}}}").into_bytes()
+impl ContextHeaders {
+    /// `run_id` tells restarts apart.
+    pub fn new(topic_prefix: &str, run_id: &str) -> Self {
+        Self(Arc::new([
+            ("__debezium.context.connectorLogicalName", topic_prefix.to_owned()),
+            ("__debezium.context.taskId", "0".to_owned()),
+            ("__debezium.context.connectorName", "postgresql".to_owned()),
+            ("__debezium.context.runId", run_id.to_owned()),
+        ]))
+    }
+
+    fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.0.iter().map(|(name, value)| (*name, value.as_bytes()))
+    }
 }
 
 #[cfg(test)]
@@ -54,8 +88,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_heartbeat_is_debeziums() {
-        assert_eq!(heartbeat_key("postgres"), br#"{"serverName":"postgres"}"#);
-        assert_eq!(heartbeat_value(1_795_252_416_255), br#"{"ts_ms":1795252416255}"#);
+    fn headers_stand_in_one_order() {
+        let context = ContextHeaders::new("p", "run");
+        let headers = Headers {
+            key_change: Some(KeyChange::NewKey(b"k")),
+            context: Some(&context),
+            position: Some(b"1"),
+            others: &[("other", b"o")],
+        };
+        let written: Vec<_> = headers.iter().collect();
+        assert_eq!(written.first(), Some(&("__debezium.newkey", &b"k"[..])));
+        assert_eq!(written.get(1..5).map(|context| context[3]), Some(("__debezium.context.runId", &b"run"[..])));
+        assert_eq!(written.get(5..), Some(&[("evp.position", &b"1"[..]), ("other", b"o")][..]));
+        assert_eq!(Headers::default().iter().count(), 0);
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! A new column type is a row of [`TYPES`], its text rule in [`ColumnType::write`] and its filler.
 
-use super::json::write_string;
+use crate::connect::json::write_string;
+use crate::connect::{Schema, SchemaType};
 
 /// How a column's text becomes JSON.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,21 @@ impl ColumnType {
             Self::ZonedTimestamp(digits) => return write_zoned_timestamp(out, text, digits),
         }
         true
+    }
+
+    /// The schema of values that cannot be null.
+    pub(super) fn schema(self) -> Schema {
+        let text = || Schema::new(SchemaType::String);
+        match self {
+            Self::Boolean => Schema::new(SchemaType::Boolean),
+            Self::Integer(..=16) => Schema::new(SchemaType::Int16),
+            Self::Integer(..=32) => Schema::new(SchemaType::Int32),
+            Self::Integer(_) => Schema::new(SchemaType::Int64),
+            Self::Text | Self::Citext => text(),
+            Self::Json => text().named("io.debezium.data.Json").version(1),
+            Self::Uuid => text().named("io.debezium.data.Uuid").version(1),
+            Self::ZonedTimestamp(_) => text().named("io.debezium.time.ZonedTimestamp").version(1),
+        }
     }
 
     /// Whether a value can be missing from the log because it is TOASTed.

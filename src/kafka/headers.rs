@@ -24,6 +24,38 @@ pub(crate) fn has(message: &BorrowedMessage<'_>, name: &str) -> bool {
     readable(message).any(|header| header.key == name)
 }
 
+/// A record as it was read.
+#[derive(Clone, Copy)]
+pub(crate) struct TopicRecord<'a>(&'a BorrowedMessage<'a>);
+
+impl<'a> TopicRecord<'a> {
+    pub(super) fn new(message: &'a BorrowedMessage<'_>) -> Self {
+        Self(message)
+    }
+
+    pub(crate) fn offset(self) -> i64 {
+        self.0.offset()
+    }
+
+    pub(crate) fn key(self) -> Option<&'a [u8]> {
+        self.0.key()
+    }
+
+    pub(crate) fn value(self) -> Option<&'a [u8]> {
+        self.0.payload()
+    }
+
+    /// The value of the first header of that name.
+    pub(crate) fn header(self, name: &str) -> Option<&'a [u8]> {
+        value(self.0, name)
+    }
+
+    /// Whether there is a header of that name.
+    pub(crate) fn has_header(self, name: &str) -> bool {
+        has(self.0, name)
+    }
+}
+
 thread_local! {
     static IS_CONTAINED: Cell<bool> = const { Cell::new(false) };
 }

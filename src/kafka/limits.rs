@@ -8,6 +8,7 @@ use rdkafka::client::DefaultClientContext;
 
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
+use crate::envelope::Record;
 use crate::error::Result;
 
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -149,19 +150,15 @@ fn number(settings: &ConfigResource, name: &str) -> Option<usize> {
 }
 
 /// The size of a batch that holds this record alone, uncompressed: what a broker compares with its limit.
-pub(crate) fn batch_bytes_alone<'a>(
-    key: Option<&[u8]>,
-    value: Option<&[u8]>,
-    headers: impl Iterator<Item = (&'a str, Option<&'a [u8]>)>,
-) -> usize {
+pub(crate) fn batch_bytes_alone(record: &Record<'_>) -> usize {
     let (mut body, mut count) = (0_usize, 0_usize);
-    for (name, value) in headers {
-        body = body.saturating_add(sized(Some(name.as_bytes()))).saturating_add(sized(value));
+    for (name, value) in record.headers.iter() {
+        body = body.saturating_add(sized(Some(name.as_bytes()))).saturating_add(sized(Some(value)));
         count = count.saturating_add(1);
     }
     // Attributes, and the offset and time relative to the batch, are one byte each in a batch of one.
     body = body.saturating_add(3).saturating_add(varint_bytes(count));
-    body = body.saturating_add(sized(key)).saturating_add(sized(value));
+    body = body.saturating_add(sized(record.key)).saturating_add(sized(record.value));
     BATCH_HEADER_BYTES.saturating_add(varint_bytes(body)).saturating_add(body)
 }
 
@@ -179,6 +176,7 @@ fn varint_bytes(length: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::Headers;
 
     #[test]
     fn a_length_takes_a_byte_more_from_64_on_and_from_8192_on() {
@@ -188,12 +186,14 @@ mod tests {
 
     #[test]
     fn the_size_of_a_record_alone_is_that_of_its_batch() {
-        let none = std::iter::empty::<(&str, Option<&[u8]>)>;
+        let sized = |key, value, others| {
+            let headers = Headers { others, ..Headers::default() };
+            batch_bytes_alone(&Record { key, value, headers, ..Record::default() })
+        };
         // Header 61, length 1, attributes 1, deltas 2, key -1 is 1, value -1 is 1, no headers 1.
-        assert_eq!(batch_bytes_alone(None, None, none()), 68);
-        assert_eq!(batch_bytes_alone(Some(b"k"), Some(b"vv"), none()), 71);
-        let headers = [("h", Some(&b"x"[..])), ("n", None)];
-        assert_eq!(batch_bytes_alone(None, None, headers.into_iter()), 68 + 4 + 3);
+        assert_eq!(sized(None, None, &[]), 68);
+        assert_eq!(sized(Some(&b"k"[..]), Some(&b"vv"[..]), &[]), 71);
+        assert_eq!(sized(None, None, &[("h", b"x"), ("n", b"")]), 68 + 4 + 3);
     }
 
     #[test]

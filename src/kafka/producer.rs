@@ -9,13 +9,14 @@ use parking_lot::Mutex;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::statistics::Statistics;
 
 use super::error::{CodeClass, classify, named};
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
+use crate::envelope::{Headers, Record};
 use crate::error::{Error, ErrorKind, Result};
 
 /// Where an acknowledged record is.
@@ -77,10 +78,40 @@ impl DeliveryFailure {
     }
 }
 
+/// What an acknowledgement is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Receipt {
+    /// Nothing waits for it.
+    Heartbeat,
+    /// The record of a position, or another record of which one is sent at a time.
+    Single,
+    /// A record of the transaction that its sender has given this number.
+    Transaction(u64),
+}
+
+impl Receipt {
+    /// As librdkafka keeps it with the record.
+    fn pack(self) -> usize {
+        match self {
+            Self::Heartbeat => 0,
+            Self::Single => 1,
+            Self::Transaction(number) => usize::try_from(number).unwrap_or(usize::MAX).saturating_add(2),
+        }
+    }
+
+    fn unpack(packed: usize) -> Self {
+        match packed {
+            0 => Self::Heartbeat,
+            1 => Self::Single,
+            number => Self::Transaction(number.saturating_sub(2) as u64),
+        }
+    }
+}
+
 /// Receives what becomes of each record, on the producer's own thread.
 pub(crate) trait DeliverySink: Send + Sync + 'static {
-    /// The record with this ticket and payload size is on its brokers.
-    fn delivered(&self, ticket: usize, payload_bytes: usize, place: Place<'_>);
+    /// The record of this receipt and payload size is on its brokers.
+    fn delivered(&self, receipt: Receipt, payload_bytes: usize, place: Place<'_>);
     /// It is not and never will be, so nothing after it may be confirmed.
     fn failed(&self, failure: DeliveryFailure);
     /// Kafka is out of reach; librdkafka goes on trying, this is for people and readiness only.
@@ -167,14 +198,14 @@ fn produce_requests(statistics: &Statistics) -> Requests {
 impl ProducerContext for Context {
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, ticket: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, receipt: usize) {
         match result {
-            // Tickets of a closed producer could be taken for those of the next session.
+            // Receipts of a closed producer could be taken for those of the next session.
             _ if self.is_closing.load(Ordering::Relaxed) => {}
             Ok(message) => {
                 self.has_delivered.store(true, Ordering::Relaxed);
                 let place = Place { topic: message.topic(), partition: message.partition(), offset: message.offset() };
-                self.sink.delivered(ticket, message.payload_len(), place);
+                self.sink.delivered(Receipt::unpack(receipt), message.payload_len(), place);
             }
             Err((error, message)) => self.fail(delivery_failure(error.clone(), message.topic(), &self.config)),
         }
@@ -246,23 +277,20 @@ impl Producer {
         Ok(Self { inner, is_closing, requests, poller: Mutex::new(Some(poller)) })
     }
 
-    /// Queues a record; its payload is copied.
+    /// Queues a record, for a partition or for that of its key; its payload is copied.
     pub(crate) fn send(
         &self,
-        topic: &str,
+        record: &Record<'_>,
         partition: Option<i32>,
-        key: Option<&[u8]>,
-        value: Option<&[u8]>,
-        headers: Option<OwnedHeaders>,
-        ticket: usize,
+        receipt: Receipt,
     ) -> Result<(), DeliveryFailure> {
-        let mut record = BaseRecord::<[u8], [u8], usize>::with_opaque_to(topic, ticket);
-        record.partition = partition;
-        record.key = key;
-        record.payload = value;
-        record.headers = headers;
+        let mut queued = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, receipt.pack());
+        queued.partition = partition;
+        queued.key = record.key;
+        queued.payload = record.value;
+        queued.headers = owned(&record.headers);
         let config = &self.inner.context().config;
-        self.inner.send(record).map_err(|(error, _)| delivery_failure(error, topic, config))
+        self.inner.send(queued).map_err(|(error, _)| delivery_failure(error, record.topic, config))
     }
 
     /// Whether it can write no more, as after a refusal that an idempotent producer cannot get over.
@@ -304,6 +332,16 @@ impl Drop for Producer {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// As many as a row of Debezium's has, with a key change and a position.
+const USUAL_HEADERS: usize = 6;
+
+fn owned(headers: &Headers<'_>) -> Option<OwnedHeaders> {
+    headers.iter().fold(None, |owned, (key, value)| {
+        let owned = owned.unwrap_or_else(|| OwnedHeaders::new_with_capacity(USUAL_HEADERS));
+        Some(owned.insert(Header { key, value: Some(value) }))
+    })
 }
 
 fn producer_config(config: &KafkaConfig, purpose: Purpose) -> rdkafka::ClientConfig {
@@ -362,6 +400,18 @@ fn fatal_error(code: Code, reason: &str, config: &KafkaConfig) -> Error {
         CodeClass::Transient => Error::unavailable(format!("the Kafka producer has to start anew: {reason}")),
         CodeClass::Unknown | CodeClass::MissingTopic => {
             Error::new(ErrorKind::Unknown, format!("the Kafka producer has to start anew: {} {reason}", named(code)))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_receipt_is_what_was_handed_in() {
+        for receipt in [Receipt::Heartbeat, Receipt::Single, Receipt::Transaction(0), Receipt::Transaction(7)] {
+            assert_eq!(Receipt::unpack(receipt.pack()), receipt);
         }
     }
 }

@@ -3,29 +3,20 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use rdkafka::message::OwnedHeaders;
 use tokio::sync::oneshot;
 
-use super::producer::{DeliveryFailure, DeliverySink, Place, Producer, Purpose};
+use super::producer::{DeliveryFailure, DeliverySink, Place, Producer, Purpose, Receipt};
 use crate::config::KafkaConfig;
+use crate::envelope::Record;
 use crate::error::{Error, Result};
 
-/// A record that has a producer of its own.
-pub(crate) struct OneRecord<'a> {
-    pub(crate) topic: &'a str,
-    pub(crate) partition: Option<i32>,
-    pub(crate) key: Option<&'a [u8]>,
-    pub(crate) value: &'a [u8],
-    pub(crate) headers: Option<OwnedHeaders>,
-}
-
-/// Writes the record, however long Kafka takes.
-pub(crate) async fn send_one(config: &KafkaConfig, record: OneRecord<'_>) -> Result<()> {
+/// Writes the record by a producer of its own, however long Kafka takes.
+pub(crate) async fn send_one(config: &KafkaConfig, record: &Record<'_>, partition: Option<i32>) -> Result<()> {
     let (sender, written) = oneshot::channel();
     let producer = Producer::new(config, Purpose::Single, Arc::new(OneSink(Mutex::new(Some(sender)))))?;
-    let OneRecord { topic, partition, key, value, headers } = record;
+    let topic = record.topic;
     let told = |failure: DeliveryFailure| failure.into_error(&format!("writing to topic {topic}"));
-    producer.send(topic, partition, key, Some(value), headers, 0).map_err(told)?;
+    producer.send(record, partition, Receipt::Single).map_err(told)?;
     let outcome = written.await;
     // Its thread takes a moment to end.
     tokio::task::spawn_blocking(move || drop(producer));
@@ -44,7 +35,7 @@ impl OneSink {
 }
 
 impl DeliverySink for OneSink {
-    fn delivered(&self, _: usize, _: usize, _: Place<'_>) {
+    fn delivered(&self, _: Receipt, _: usize, _: Place<'_>) {
         self.answer(Ok(()));
     }
 

@@ -9,6 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message as _};
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::headers::TopicRecord;
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, Result};
@@ -147,7 +148,7 @@ impl TailReader {
         topic: &str,
         partition: i32,
         first: i64,
-        mut fold: impl FnMut(Option<T>, &BorrowedMessage<'_>) -> Option<T>,
+        mut fold: impl FnMut(Option<T>, TopicRecord<'_>) -> Option<T>,
     ) -> Result<Folded<T>> {
         let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
         let (low, end) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
@@ -161,7 +162,7 @@ impl TailReader {
             let mut assignment = TopicPartitionList::new();
             assignment.add_partition_offset(topic, partition, Offset::Offset(reached)).map_err(failed)?;
             self.consumer.assign(&assignment).map_err(failed)?;
-            self.scan(topic, partition, end, |message| last = fold(last.take(), message))?;
+            self.scan(topic, partition, end, |message| last = fold(last.take(), TopicRecord::new(message)))?;
             stretch = stretch.saturating_mul(16);
         }
         if last.is_none() && end > begin {

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 
 use crate::lsn::Lsn;
+use crate::row::{Columns, Values};
 
 /// The object id of a table, as relation messages and changes name it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -203,48 +204,11 @@ impl Tuple {
 
     /// The columns in order.
     pub fn columns(&self) -> Columns<'_> {
-        Columns { rest: &self.data, left: self.column_count }
+        self.values().columns()
     }
-}
 
-/// The value of one column on the wire.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ColumnData<'a> {
-    /// `n`.
-    Null,
-    /// `u`: a TOASTed value that the change did not touch and that is not in the log.
-    Unchanged,
-    /// `t`: the type's output text.
-    Text(&'a [u8]),
-}
-
-/// Iterator over the columns of a [`Tuple`].
-#[derive(Debug, Clone)]
-pub struct Columns<'a> {
-    rest: &'a [u8],
-    left: u16,
-}
-
-impl<'a> Iterator for Columns<'a> {
-    type Item = ColumnData<'a>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.left == 0 {
-            return None;
-        }
-        self.left -= 1;
-        let (kind, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        match kind {
-            b'n' => Some(ColumnData::Null),
-            b'u' => Some(ColumnData::Unchanged),
-            _ => {
-                let (length, rest) = rest.split_first_chunk::<4>()?;
-                let length = usize::try_from(u32::from_be_bytes(*length)).ok()?;
-                let (text, rest) = rest.split_at_checked(length)?;
-                self.rest = rest;
-                Some(ColumnData::Text(text))
-            }
-        }
+    /// The row, borrowed.
+    pub fn values(&self) -> Values<'_> {
+        Values::new(self.column_count, &self.data)
     }
 }

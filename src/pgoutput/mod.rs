@@ -7,11 +7,12 @@
 mod decode;
 mod message;
 mod relation;
+mod row;
 
 pub use decode::{DecodeError, decode};
 pub use message::{
-    Begin, Change, ColumnData, Columns, Commit, LogicalMessage, Message, OldTuple, OldTupleKind, Relation,
-    RelationColumn, RelationId, ReplicaIdentity, Truncate, Tuple, Xid,
+    Begin, Change, Commit, LogicalMessage, Message, OldTuple, OldTupleKind, Relation, RelationColumn, RelationId,
+    ReplicaIdentity, Truncate, Tuple, Xid,
 };
 pub use relation::{RelationCache, UnknownRelation};
 

@@ -1,20 +1,20 @@
-//! The tables seen on this connection.
+//! What is known of the tables seen on this connection.
 
 use std::collections::HashMap;
 
-use super::message::{Relation, RelationId};
+use super::message::RelationId;
 
 /// A change named a table that no relation message has described: a protocol violation.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a change names relation {} before its Relation message", .0.0)]
 pub struct UnknownRelation(pub RelationId);
 
-/// What is known of each table, `T` being what the caller derives from its [`Relation`].
+/// What the caller has derived from the relation message of each table.
 ///
 /// It lives in memory by right: PostgreSQL sends every relation anew on each connection.
 #[derive(Debug)]
 pub struct RelationCache<T> {
-    entries: HashMap<RelationId, (Relation, T)>,
+    entries: HashMap<RelationId, T>,
 }
 
 impl<T> Default for RelationCache<T> {
@@ -25,18 +25,13 @@ impl<T> Default for RelationCache<T> {
 
 impl<T> RelationCache<T> {
     /// Stores or replaces a table.
-    pub fn insert(&mut self, relation: Relation, derived: T) {
-        self.entries.insert(relation.id, (relation, derived));
+    pub fn insert(&mut self, id: RelationId, derived: T) {
+        self.entries.insert(id, derived);
     }
 
     /// The table of a change.
     pub fn get(&self, id: RelationId) -> Result<&T, UnknownRelation> {
-        self.entries.get(&id).map(|(_, derived)| derived).ok_or(UnknownRelation(id))
-    }
-
-    /// The relation message of a change's table.
-    pub fn relation(&self, id: RelationId) -> Result<&Relation, UnknownRelation> {
-        self.entries.get(&id).map(|(relation, _)| relation).ok_or(UnknownRelation(id))
+        self.entries.get(&id).ok_or(UnknownRelation(id))
     }
 
     /// How many tables are known.
@@ -52,18 +47,7 @@ impl<T> RelationCache<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::message::ReplicaIdentity;
     use super::*;
-
-    fn relation(table: &str) -> Relation {
-        Relation {
-            id: RelationId(7),
-            schema: "public".to_owned(),
-            table: table.to_owned(),
-            replica_identity: ReplicaIdentity::Default,
-            columns: Vec::new(),
-        }
-    }
 
     #[test]
     fn a_row_before_its_relation_is_a_named_violation() {
@@ -74,8 +58,8 @@ mod tests {
     #[test]
     fn a_table_that_changed_replaces_the_one_before() {
         let mut cache = RelationCache::default();
-        cache.insert(relation("a"), "derived from a");
-        cache.insert(relation("b"), "derived from b");
+        cache.insert(RelationId(7), "derived from a");
+        cache.insert(RelationId(7), "derived from b");
         assert_eq!((cache.get(RelationId(7)), cache.len()), (Ok(&"derived from b"), 1));
     }
 }

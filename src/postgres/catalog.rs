@@ -9,32 +9,7 @@ use tokio_postgres::types::ToSql;
 use super::sql::answered;
 use crate::config::PostgresConfig;
 use crate::error::Result;
-
-/// A column as the catalog has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CatalogColumn {
-    /// Column name.
-    pub name: String,
-    /// Object id of the type.
-    pub type_oid: u32,
-    /// Type modifier, -1 if none.
-    pub type_modifier: i32,
-    /// Type name for messages, e.g. `character varying(50)`.
-    pub type_name: String,
-    /// Declared NOT NULL.
-    pub is_not_null: bool,
-    /// The default's expression as PostgreSQL prints it.
-    pub default_expression: Option<String>,
-}
-
-/// A table as the catalog has it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct CatalogTable {
-    /// Columns in attribute order.
-    pub columns: Vec<CatalogColumn>,
-    /// Columns of the primary key in key order, without those that its index only includes.
-    pub primary_key: Vec<String>,
-}
+use crate::row::{ColumnShape, TableShape};
 
 /// The tables of the publications in a comma separated list, as (schema, table).
 pub async fn published_tables(
@@ -70,8 +45,8 @@ pub async fn published_columns(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// The facts of one table; empty if the table is gone by now.
-pub async fn table_facts(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<CatalogTable> {
+/// The shape of one table; without columns if the table is gone by now.
+pub async fn table_shape(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<TableShape> {
     // Expressions are printed in the session's style, and a role or a database can have its own.
     let columns = "WITH style AS MATERIALIZED (SELECT set_config('DateStyle', 'ISO', true), set_config('TimeZone', 'UTC', true)) \
                    SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
@@ -90,16 +65,19 @@ pub async fn table_facts(client: &Client, config: &PostgresConfig, schema: &str,
     let parameters: [&(dyn ToSql + Sync); 2] = [&schema, &table];
     let column_rows = answered(&what, config, client.query(columns, &parameters)).await?;
     let key_rows = answered(&what, config, client.query(key, &parameters)).await?;
-    Ok(CatalogTable {
+    Ok(TableShape {
+        schema: schema.to_owned(),
+        table: table.to_owned(),
         columns: column_rows
             .iter()
-            .map(|row| CatalogColumn {
+            .map(|row| ColumnShape {
                 name: row.get(0),
                 type_name: row.get(1),
                 is_not_null: row.get(2),
                 default_expression: row.get(3),
                 type_oid: row.get(4),
                 type_modifier: row.get(5),
+                is_identity: false,
             })
             .collect(),
         primary_key: key_rows.iter().map(|row| row.get(0)).collect(),

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::envelope::decode::EnvelopeOp;
 use crate::envelope::{POSITION_HEADER, Position};
 use crate::kafka::chunk::Chunk;
+use crate::row::Operation;
 
 /// Where an event was read, and what stands beside it.
 #[derive(Clone)]
@@ -13,7 +13,7 @@ pub struct EventContext {
     topic: Arc<str>,
     partition: i32,
     offset: i64,
-    operation: EnvelopeOp,
+    operation: Operation,
     headers: Headers,
 }
 
@@ -28,12 +28,12 @@ impl Default for EventContext {
     /// That of a sample: an insert at the beginning of no topic.
     fn default() -> Self {
         let headers = Headers::Given(Vec::new());
-        Self { topic: Arc::default(), partition: 0, offset: 0, operation: EnvelopeOp::Create, headers }
+        Self { topic: Arc::default(), partition: 0, offset: 0, operation: Operation::Create, headers }
     }
 }
 
 impl EventContext {
-    pub(super) fn new(topic: Arc<str>, operation: EnvelopeOp, chunk: Arc<Chunk>, index: usize) -> Self {
+    pub(super) fn new(topic: Arc<str>, operation: Operation, chunk: Arc<Chunk>, index: usize) -> Self {
         let (partition, offset) = chunk.record(index).map_or((0, 0), |record| (record.partition(), record.offset()));
         Self { topic, partition, offset, operation, headers: Headers::OfRecord(chunk, index) }
     }
@@ -61,7 +61,7 @@ impl EventContext {
     }
 
     /// What happened to the outbox's row.
-    pub fn operation(&self) -> EnvelopeOp {
+    pub fn operation(&self) -> Operation {
         self.operation
     }
 
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_record_is_told_with_its_place() {
         let chunk = Arc::new(Chunk::of(&[(2, 7, b"first"), (2, 8, b"second")]));
-        let context = EventContext::new("orders".into(), EnvelopeOp::Update, chunk, 1);
+        let context = EventContext::new("orders".into(), Operation::Update, chunk, 1);
         assert_eq!(format!("{context:?}"), "Update at orders[2]@8");
         assert_eq!((context.topic(), context.partition(), context.offset()), ("orders", 2, 8));
         assert_eq!((context.headers().count(), context.position()), (0, None));

@@ -48,8 +48,9 @@ use crate::shutdown::Until;
 use crate::telemetry::{Health, LatencySummary};
 
 pub use crate::dead_letters::dead_letter_topic;
-pub use crate::envelope::decode::{Column, EnvelopeOp, Ids, OutboxColumns};
+pub use crate::envelope::decode::{Column, Ids, OutboxColumns};
 pub use crate::mongo::{AddOnce, Change, Collection, CollectionSpec, Create, EntryList, Path, WriteModel, key_of};
+pub use crate::row::Operation;
 pub use context::EventContext;
 pub use event::Event;
 pub use handler::{AfterFailure, Handler, HandlerRegistry};
@@ -75,7 +76,7 @@ pub struct ProcessOptions {
     /// Batches, retries, time limits.
     pub process: ProcessConfig,
     /// The operations that are processed; others are skipped.
-    pub operations: HashSet<EnvelopeOp>,
+    pub operations: HashSet<Operation>,
     /// What happens to event types without a handler.
     pub unknown_events: UnknownEvents,
     /// The columns of the outbox.
@@ -90,8 +91,8 @@ pub struct ProcessOptions {
 
 impl ProcessOptions {
     /// The operations processed by default: rows that were inserted or updated.
-    pub fn default_operations() -> HashSet<EnvelopeOp> {
-        HashSet::from([EnvelopeOp::Create, EnvelopeOp::Update])
+    pub fn default_operations() -> HashSet<Operation> {
+        HashSet::from([Operation::Create, Operation::Update])
     }
 }
 

@@ -10,18 +10,19 @@ use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage
 use super::parking::parked_behind;
 use super::told::{self, Told, ToldEvent};
 use super::{Event, UnknownEvents};
-use crate::envelope::decode::{EnvelopeOp, OutboxColumns};
+use crate::envelope::decode::OutboxColumns;
 use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
 use crate::kafka::offsets::OffsetTracker;
 use crate::mongo::{Claim, EVERY_HANDLER, EventOrder, FailedAt, Generations, Position, Share, WriteModel};
+use crate::row::Operation;
 
 /// What is processed and what is passed over.
 #[derive(Debug)]
 pub(crate) struct Preparation {
     pub(crate) registry: HandlerRegistry,
     pub(crate) generations: Generations,
-    pub(crate) operations: HashSet<EnvelopeOp>,
+    pub(crate) operations: HashSet<Operation>,
     pub(crate) unknown_events: UnknownEvents,
     pub(crate) topic: Arc<str>,
     pub(crate) columns: Arc<OutboxColumns>,

@@ -12,10 +12,11 @@ use super::in_flight::{InFlight, KeptRecord};
 use super::order::placed;
 use crate::dead_letters::DEAD_LETTER_OF;
 use crate::envelope::POSITION_HEADER;
-use crate::envelope::decode::{Column, DecodedEnvelope, EnvelopeOp, OutboxColumns, OutboxRow, decode_row};
+use crate::envelope::decode::{Column, DecodedEnvelope, OutboxColumns, OutboxRow, decode_row};
 use crate::error::{Error, Result};
 use crate::kafka::chunk::Record;
 use crate::mongo::{Digest, EventOrder, TakesOver};
+use crate::row::Operation;
 
 /// What a record tells.
 pub(super) enum Told {
@@ -42,11 +43,11 @@ pub(super) struct ToldEvent {
     pub(super) is_replay: bool,
     pub(super) takes_over: TakesOver,
     pub(super) source_ts_us: Option<i64>,
-    pub(super) operation: EnvelopeOp,
+    pub(super) operation: Operation,
 }
 
 /// Reads a record.
-pub(super) fn read(record: &Record<'_>, operations: &HashSet<EnvelopeOp>, columns: &OutboxColumns) -> Told {
+pub(super) fn read(record: &Record<'_>, operations: &HashSet<Operation>, columns: &OutboxColumns) -> Told {
     let Some(value) = record.value() else { return Told::Nothing("tombstone") };
     let envelope = match decode_row(value, columns) {
         Ok(envelope) if operations.contains(&envelope.op) => envelope,
@@ -64,7 +65,7 @@ fn read_row(record: &Record<'_>, envelope: &DecodedEnvelope<'_>) -> Result<ToldE
     let event_id = Event::id_of(row)?;
     let is_published_again = record.headers().any(|(name, _)| name == DEAD_LETTER_OF);
     // An update of the row, or a snapshot of it, tells of the event once more, long after it had its turn.
-    let is_told_again = envelope.op != EnvelopeOp::Create;
+    let is_told_again = envelope.op != Operation::Create;
     let event = Event::from_row(row, envelope.source_ts_us);
     let sequence = row.sequence_id().unwrap_or_default();
     let header = record.headers().find(|(name, _)| *name == POSITION_HEADER).and_then(|(_, value)| value);

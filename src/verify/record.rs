@@ -7,11 +7,12 @@ use bson::{Binary, Bson, Document, doc};
 use uuid::Uuid;
 
 use super::spill::Key;
-use crate::envelope::decode::{EnvelopeOp, decode};
+use crate::envelope::decode::decode;
 use crate::error::{Error, Result};
 use crate::mongo::EventOrder;
 use crate::process::Event;
 use crate::process::order::placed;
+use crate::row::Operation;
 
 /// What a row or a record says of an event.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,11 +95,11 @@ impl Record {
     pub(super) fn read(value: &[u8], place: Place<'_>, systems: &mut Systems) -> Option<Self> {
         let envelope = decode(value).ok()?;
         let telling = match envelope.op {
-            EnvelopeOp::Create if place.is_republished => Telling::Republished,
-            EnvelopeOp::Create => Telling::Insert,
-            EnvelopeOp::Update => Telling::Update,
-            EnvelopeOp::Read => Telling::Snapshot,
-            EnvelopeOp::Delete | EnvelopeOp::Truncate | EnvelopeOp::Message => return None,
+            Operation::Create if place.is_republished => Telling::Republished,
+            Operation::Create => Telling::Insert,
+            Operation::Update => Telling::Update,
+            Operation::Read => Telling::Snapshot,
+            Operation::Delete | Operation::Truncate | Operation::Message => return None,
         };
         let row = envelope.after.as_ref()?;
         let event_id = Event::id_of(row).ok()?;

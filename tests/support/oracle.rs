@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use evp::pgoutput::{Change, ColumnData, Message, Tuple, decode};
+use evp::pgoutput::{Change, Message, Tuple, decode};
 use serde_json::Value;
 use tokio_postgres::Client;
 
@@ -46,7 +46,7 @@ impl Oracle {
 
 fn described(operation: char, tuple: &Tuple) -> Committed {
     let text = |at: usize| match tuple.columns().nth(at) {
-        Some(ColumnData::Text(text)) => String::from_utf8(text.to_vec()).unwrap(),
+        Some(evp::row::Value::Text(text)) => String::from_utf8(text.to_vec()).unwrap(),
         _ => String::new(),
     };
     let status = if operation == 'd' { "pending".to_owned() } else { text(6) };

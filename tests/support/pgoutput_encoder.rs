@@ -5,9 +5,10 @@ use proptest::prelude::*;
 
 use crate::lsn::Lsn;
 use crate::pgoutput::{
-    Begin, Change, ColumnData, Commit, LogicalMessage, Message, OldTuple, OldTupleKind, Relation, RelationColumn,
-    RelationId, ReplicaIdentity, Truncate, Tuple, Xid,
+    Begin, Change, Commit, LogicalMessage, Message, OldTuple, OldTupleKind, Relation, RelationColumn, RelationId,
+    ReplicaIdentity, Truncate, Tuple, Xid,
 };
+use crate::row::Value;
 
 pub(super) fn encode(message: &Message) -> Bytes {
     let mut out = BytesMut::new();
@@ -107,11 +108,11 @@ fn put_tuple(out: &mut BytesMut, marker: u8, tuple: &Tuple) {
     }
 }
 
-fn put_column(out: &mut BytesMut, column: ColumnData<'_>) {
+fn put_column(out: &mut BytesMut, column: Value<'_>) {
     match column {
-        ColumnData::Null => out.put_u8(b'n'),
-        ColumnData::Unchanged => out.put_u8(b'u'),
-        ColumnData::Text(text) => {
+        Value::Null => out.put_u8(b'n'),
+        Value::Unchanged => out.put_u8(b'u'),
+        Value::Text(text) => {
             out.put_u8(b't');
             out.put_u32(text.len().try_into().unwrap());
             out.put_slice(text);
@@ -131,9 +132,9 @@ fn arbitrary_tuple() -> impl Strategy<Value = Tuple> {
             put_column(
                 &mut data,
                 match column {
-                    None => ColumnData::Null,
-                    Some(None) => ColumnData::Unchanged,
-                    Some(Some(text)) => ColumnData::Text(text),
+                    None => Value::Null,
+                    Some(None) => Value::Unchanged,
+                    Some(Some(text)) => Value::Text(text),
                 },
             );
         }

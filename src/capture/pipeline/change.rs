@@ -2,17 +2,15 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use rdkafka::message::{Header, OwnedHeaders};
-
 use super::{Pipeline, Stream, not_delivered};
 use crate::capture::refused_rows::{RefusedRows, RowName, identity, stopped, write_dead_letter};
 use crate::capture::resume::Candidate;
 use crate::capture::transaction::RECORDS_PER_ROW_MAX;
-use crate::envelope::{EncodeError, POSITION_HEADER, Position, Record, RowContext};
+use crate::envelope::{EncodeError, Position, Record, RowContext, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::kafka::limits::{RecordLimits, batch_bytes_alone};
 use crate::kafka::partition::partition_of;
-use crate::kafka::producer::{DeliveryFailure, DeliverySink};
+use crate::kafka::producer::{DeliveryFailure, DeliverySink, Receipt};
 use crate::lsn::Lsn;
 use crate::pgoutput::Change;
 
@@ -59,7 +57,9 @@ impl Pipeline<'_> {
         let table = stream.tables.get(change.relation()).map_err(|error| Error::protocol(error.to_string()))?;
         let Some(table) = table else { return Ok(None) };
         let settings = &self.options.settings;
-        if settings.skipped_operations.contains(&operation_letter(change)) {
+        let row_change = change.row();
+        let operation = row_change.operation();
+        if settings.skipped_operations.contains(&operation) {
             return Ok(None);
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -72,71 +72,57 @@ impl Pipeline<'_> {
         let RowPlace { first_index, from_index } = place;
         let (mut next_index, mut is_alone_sent) = (first_index, false);
         let context = &open.context;
-        let row = RowContext { transaction: context, lsn, now_ns };
-        let is_careful = self.careful_until.is_some();
         let system_identifier = self.system_identifier;
-        let relation = stream.tables.relation(change.relation()).map_err(|error| Error::protocol(error.to_string()))?;
+        let first = Position { system_identifier, commit_lsn, index: first_index };
+        let row = RowContext { transaction: context, lsn, now_ns, snapshot: SnapshotMark::False, first };
+        let is_careful = self.careful_until.is_some();
         let named = |record: Option<&Record<'_>>, partition: Option<i32>, index: u64| RowName {
-            table: format!("{}.{}", relation.schema, relation.table),
+            table: table.shape().name(),
             topic: table.topic().to_owned(),
             partition,
             key: record.and_then(|record| record.key).map(<[u8]>::to_vec),
             position: Position { system_identifier, commit_lsn, index },
             lsn,
             xid: context.xid.0,
-            operation: record.map_or_else(|| operation_letter(change), |record| record.operation.letter()),
-            identity: identity(relation, change),
+            operation: record.and_then(|record| record.operation).unwrap_or(operation),
+            identity: identity(table.shape(), row_change),
         };
-        let with_tombstones = settings.tombstones_on_delete;
-        let encoder = &mut stream.encoder;
-        let written =
-            encoder.encode(table, change, row, with_tombstones, |record: Record<'_>| -> Result<(), WriteError> {
-                let index = next_index;
-                next_index = next_index.saturating_add(1);
-                if index < from_index {
+        let written = stream.encoder.encode(table, row_change, row, |record: Record<'_>| -> Result<(), WriteError> {
+            let index = next_index;
+            next_index = next_index.saturating_add(1);
+            if index < from_index {
+                return Ok(());
+            }
+            let partition = partition(&record, partition_count, commit_lsn, first_index);
+            if can_be_written {
+                let candidate = Candidate { commit_lsn, index, lsn, xid: context.xid };
+                if partition.is_some_and(|partition| self.tails.holds(record.topic, partition, &candidate)) {
+                    self.meter.dropped_duplicates.increment(1);
                     return Ok(());
                 }
-                let partition = partition(&record, partition_count, commit_lsn, first_index);
-                if can_be_written {
-                    let candidate = Candidate { commit_lsn, index, lsn, xid: context.xid };
-                    if partition.is_some_and(|partition| self.tails.holds(record.topic, partition, &candidate)) {
-                        self.meter.dropped_duplicates.increment(1);
-                        return Ok(());
-                    }
+            }
+            let refused = self.refused.get(&(commit_lsn, index)).cloned();
+            if let Some(why) = refused.or_else(|| too_large(&self.limits, &record)) {
+                return Err(WriteError::Unwritable(Box::new((named(Some(&record), partition, index), why))));
+            }
+            if is_careful {
+                if std::mem::replace(&mut is_alone_sent, true) {
+                    return Err(WriteError::InFlight(index));
                 }
-                let mut headers = self.context_headers.clone();
-                if let Some(link) = record.key_change {
-                    let (key, value) = link.name_and_value();
-                    let linked = OwnedHeaders::new_with_capacity(6).insert(Header { key, value: Some(value) });
-                    headers = Some(append(linked, headers.as_ref()));
-                }
-                if self.options.with_position_header {
-                    Position { system_identifier, commit_lsn, index }.write(&mut stream.position);
-                    let header = Header { key: POSITION_HEADER, value: Some(stream.position.as_slice()) };
-                    headers = Some(headers.unwrap_or_default().insert(header));
-                }
-                let refused = self.refused.get(&(commit_lsn, index)).cloned();
-                if let Some(why) = refused.or_else(|| too_large(&self.limits, &record, headers.as_ref())) {
-                    return Err(WriteError::Unwritable(Box::new((named(Some(&record), partition, index), why))));
-                }
-                if is_careful {
-                    if std::mem::replace(&mut is_alone_sent, true) {
-                        return Err(WriteError::InFlight(index));
-                    }
-                    self.last_alone = Some(named(Some(&record), partition, index));
-                }
-                *sent_count = sent_count.saturating_add(1);
-                let payload_bytes = record.value.map_or(0, <[u8]>::len);
-                self.acknowledgements.sent(payload_bytes);
-                let ticket = usize::try_from(stream.ticket.0).unwrap_or(usize::MAX);
-                let producer = self.producers.by(stream.lane);
-                producer
-                    .send(record.topic, partition, record.key, record.value, headers, ticket)
-                    .inspect_err(|_| self.acknowledgements.not_sent(payload_bytes))
-                    .map_err(WriteError::Send)?;
-                self.meter.event(record.operation);
-                Ok(())
-            });
+                self.last_alone = Some(named(Some(&record), partition, index));
+            }
+            *sent_count = sent_count.saturating_add(1);
+            let payload_bytes = record.value.map_or(0, <[u8]>::len);
+            self.acknowledgements.sent(payload_bytes);
+            let receipt = Receipt::Transaction(stream.ticket.0);
+            let producer = self.producers.by(stream.lane);
+            producer
+                .send(&record, partition, receipt)
+                .inspect_err(|_| self.acknowledgements.not_sent(payload_bytes))
+                .map_err(WriteError::Send)?;
+            record.operation.inspect(|operation| self.meter.event(*operation));
+            Ok(())
+        });
         let rest = match written {
             Ok(()) => None,
             Err(WriteError::InFlight(index)) => Some(Rest { place: place.from(index), obstacle: Obstacle::InFlight }),
@@ -178,22 +164,6 @@ fn partition(record: &Record<'_>, partition_count: Option<u32>, commit_lsn: Lsn,
     }
 }
 
-fn operation_letter(change: &Change) -> char {
-    match change {
-        Change::Insert { .. } => 'c',
-        Change::Update { .. } => 'u',
-        Change::Delete { .. } => 'd',
-    }
-}
-
-fn append(mut headers: OwnedHeaders, more: Option<&OwnedHeaders>) -> OwnedHeaders {
-    use rdkafka::message::Headers as _;
-    for header in more.into_iter().flat_map(|more| more.iter()) {
-        headers = headers.insert(Header { key: header.key, value: header.value });
-    }
-    headers
-}
-
 /// The indexes of a change's records.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RowPlace {
@@ -226,15 +196,13 @@ enum Obstacle {
 }
 
 /// Why a record is larger than its topic takes, if it is.
-fn too_large(limits: &RecordLimits, record: &Record<'_>, headers: Option<&OwnedHeaders>) -> Option<String> {
-    use rdkafka::message::Headers as _;
+fn too_large(limits: &RecordLimits, record: &Record<'_>) -> Option<String> {
     let plain = record.key.map_or(0, <[u8]>::len).saturating_add(record.value.map_or(0, <[u8]>::len));
     let (limit, name) = limits.of_record(record.topic);
     if plain.saturating_add(HEADERS_BYTES_MAX) <= limit {
         return None;
     }
-    let headers = headers.into_iter().flat_map(|headers| headers.iter());
-    let bytes = batch_bytes_alone(record.key, record.value, headers.map(|header| (header.key, header.value)));
+    let bytes = batch_bytes_alone(record);
     (bytes > limit).then(|| {
         format!(
             "it takes {bytes} bytes and is larger than the {limit} that topic {} takes; raise its {name}",

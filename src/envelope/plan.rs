@@ -1,0 +1,250 @@
+//! Everything about a table's records that can be worked out once, before its rows come.
+
+use super::Profile;
+use super::defaults::default_json;
+use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema};
+use super::types::{ColumnType, UnsupportedColumn};
+use crate::connect::Schema;
+use crate::connect::json::write_string;
+use crate::row::{ColumnShape, TableShape};
+
+/// How records of a table are to look.
+#[derive(Debug, Clone)]
+pub struct PlanOptions {
+    /// Whose bytes are imitated.
+    pub profile: Profile,
+    /// `source.name`.
+    pub topic_prefix: String,
+    /// `source.db`.
+    pub database: String,
+    /// Topic of the table.
+    pub topic: String,
+    /// The same before transforms: what the names of schemas begin with.
+    pub schema_name: String,
+    /// Columns of the key in its order; empty for a table without one.
+    pub key_columns: Vec<String>,
+    /// Stands in for values that are not in the log.
+    pub unavailable_placeholder: String,
+    /// Keys carry their schema.
+    pub with_key_schema: bool,
+    /// Values carry their schema.
+    pub with_value_schema: bool,
+}
+
+/// A table, ready to write its rows.
+#[derive(Debug, Clone)]
+pub struct TablePlan {
+    shape: TableShape,
+    pub(super) topic: String,
+    pub(super) columns: Vec<ColumnPlan>,
+    pub(super) key: KeyPlan,
+    /// The value, piece by piece.
+    pub(super) value: Vec<Piece>,
+}
+
+/// A column, ready to write its values.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnPlan {
+    /// `"name":`.
+    pub(super) name: Vec<u8>,
+    pub(super) column_type: ColumnType,
+    /// Written where the value is null: `null`, the default, or the filler of a NOT NULL column.
+    pub(super) null: Vec<u8>,
+    /// Written where the value is not in the log.
+    pub(super) unavailable: Vec<u8>,
+    pub(super) plain_name: String,
+}
+
+/// A key, ready to be written.
+#[derive(Debug, Clone)]
+pub(super) struct KeyPlan {
+    /// Places of its columns, in the key's order.
+    pub(super) places: Vec<usize>,
+    /// What stands before and after the columns' object: nothing, or the schema.
+    pub(super) head: Vec<u8>,
+    pub(super) tail: &'static [u8],
+}
+
+impl KeyPlan {
+    /// The object of columns alone, out of a whole key.
+    pub(super) fn columns_of<'a>(&self, key: &'a [u8]) -> &'a [u8] {
+        let end = key.len().saturating_sub(self.tail.len());
+        key.get(self.head.len()..end).unwrap_or_default()
+    }
+}
+
+/// A stretch of an envelope: the same for all records of a table, or of this record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Piece {
+    Bytes(Vec<u8>),
+    Before,
+    After,
+    Op,
+    /// The clock, in milliseconds, microseconds, nanoseconds.
+    NowMs,
+    NowUs,
+    NowNs,
+    /// The time of the commit.
+    CommitMs,
+    CommitUs,
+    CommitNs,
+    Snapshot,
+    Sequence,
+    TxId,
+    Lsn,
+    Origin,
+    OriginLsn,
+}
+
+impl TablePlan {
+    /// Prepares a table; every column has to be of a type that is known exactly.
+    pub fn new(shape: TableShape, options: &PlanOptions) -> Result<Self, UnsupportedColumn> {
+        let mut columns = Vec::with_capacity(shape.columns.len());
+        let mut schemas = Vec::with_capacity(shape.columns.len());
+        for column in &shape.columns {
+            let (plan, schema) = column_plan(&shape, column, options)?;
+            columns.push(plan);
+            schemas.push((column.name.as_str(), schema));
+        }
+        let facts = options.profile.facts();
+        let place = |name: &String| columns.iter().position(|column| column.plain_name == *name);
+        let places: Vec<usize> = options.key_columns.iter().filter_map(place).collect();
+        let key_fields = places.iter().filter_map(|place| schemas.get(*place).cloned());
+        let key_schema = Schema::of_fields(key_fields).named(format!("{}.Key", options.schema_name));
+        let (head, tail) = framed(options.with_key_schema.then_some(&key_schema));
+        let key = KeyPlan { places, head, tail };
+        let row = Schema::of_fields(schemas).optional().named(format!("{}.Value", options.schema_name));
+        let schema = envelope_schema(&options.schema_name, &row, facts);
+        let (head, tail) = framed(options.with_value_schema.then_some(&schema));
+        let mut pieces = Pieces(vec![Piece::Bytes(head)]);
+        pieces.add_envelope(&shape, facts, options);
+        pieces.bytes(tail);
+        Ok(Self { topic: options.topic.clone(), columns, key, value: pieces.0, shape })
+    }
+
+    /// The table.
+    pub fn shape(&self) -> &TableShape {
+        &self.shape
+    }
+
+    /// The topic of the table's records.
+    pub fn topic(&self) -> &str {
+        &self.topic
+    }
+}
+
+fn column_plan(
+    shape: &TableShape,
+    column: &ColumnShape,
+    options: &PlanOptions,
+) -> Result<(ColumnPlan, Schema), UnsupportedColumn> {
+    let column_type = ColumnType::of(column.type_oid, column.type_modifier, &column.type_name);
+    let column_type = column_type.ok_or_else(|| UnsupportedColumn::Type {
+        table: shape.name(),
+        column: column.name.clone(),
+        type_name: match column.type_name.as_str() {
+            "" => format!("with object id {}", column.type_oid),
+            name => name.to_owned(),
+        },
+    })?;
+    let default = column.default_expression.as_deref().and_then(|expression| default_json(column_type, expression));
+    let schema = column_type.schema();
+    let schema = if column.is_not_null { schema } else { schema.optional() };
+    let schema = match &default {
+        Some(json) => schema.default_json(json.clone()),
+        None => schema,
+    };
+    let plan = ColumnPlan {
+        name: quoted_name(&column.name),
+        // JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
+        null: default.unwrap_or_else(|| match column.is_not_null {
+            true => column_type.filler().to_vec(),
+            false => b"null".to_vec(),
+        }),
+        column_type,
+        unavailable: quoted(&options.unavailable_placeholder),
+        plain_name: column.name.clone(),
+    };
+    Ok((plan, schema))
+}
+
+/// What stands before and after a payload.
+pub(super) fn framed(schema: Option<&Schema>) -> (Vec<u8>, &'static [u8]) {
+    let Some(schema) = schema else { return (Vec::new(), b"") };
+    let mut head = b"{\"schema\":".to_vec();
+    schema.write(&mut head);
+    head.extend_from_slice(b",\"payload\":");
+    (head, b"}")
+}
+
+fn quoted(text: &str) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    write_string(&mut out, text);
+    out
+}
+
+fn quoted_name(name: &str) -> Vec<u8> {
+    let mut out = quoted(name);
+    out.push(b':');
+    out
+}
+
+/// Pieces of which no two that follow each other are fixed.
+struct Pieces(Vec<Piece>);
+
+impl Pieces {
+    fn bytes(&mut self, bytes: &[u8]) {
+        match self.0.last_mut() {
+            Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
+            _ => self.0.push(Piece::Bytes(bytes.to_vec())),
+        }
+    }
+
+    /// The first or a further member of an object, without its value.
+    fn member(&mut self, at: usize, name: &str) {
+        self.bytes(if at == 0 { b"{" } else { b"," });
+        self.bytes(&quoted_name(name));
+    }
+
+    fn add_envelope(&mut self, shape: &TableShape, facts: &ProfileFacts, options: &PlanOptions) {
+        for (at, field) in facts.envelope.iter().enumerate() {
+            self.member(at, field.name());
+            match field {
+                EnvelopeField::Before => self.0.push(Piece::Before),
+                EnvelopeField::After => self.0.push(Piece::After),
+                EnvelopeField::Source => self.add_source(shape, facts, options),
+                EnvelopeField::Transaction => self.bytes(b"null"),
+                EnvelopeField::Op => self.0.push(Piece::Op),
+                EnvelopeField::TsMs => self.0.push(Piece::NowMs),
+                EnvelopeField::TsUs => self.0.push(Piece::NowUs),
+                EnvelopeField::TsNs => self.0.push(Piece::NowNs),
+            }
+        }
+        self.bytes(b"}");
+    }
+
+    fn add_source(&mut self, shape: &TableShape, facts: &ProfileFacts, options: &PlanOptions) {
+        for (at, field) in facts.source.iter().enumerate() {
+            self.member(at, field.name());
+            match field {
+                SourceField::Version => self.bytes(&quoted(facts.version)),
+                SourceField::Connector => self.bytes(b"\"postgresql\""),
+                SourceField::Name => self.bytes(&quoted(&options.topic_prefix)),
+                SourceField::Db => self.bytes(&quoted(&options.database)),
+                SourceField::Schema => self.bytes(&quoted(&shape.schema)),
+                SourceField::Table => self.bytes(&quoted(&shape.table)),
+                SourceField::Xmin => self.bytes(b"null"),
+                SourceField::TsMs => self.0.push(Piece::CommitMs),
+                SourceField::TsUs => self.0.push(Piece::CommitUs),
+                SourceField::TsNs => self.0.push(Piece::CommitNs),
+                SourceField::Snapshot => self.0.push(Piece::Snapshot),
+                SourceField::Sequence => self.0.push(Piece::Sequence),
+                SourceField::TxId => self.0.push(Piece::TxId),
+                SourceField::Lsn => self.0.push(Piece::Lsn),
+                SourceField::Origin => self.0.push(Piece::Origin),
+                SourceField::OriginLsn => self.0.push(Piece::OriginLsn),
+            }
+        }
+        self.bytes(b"}");
+    }
+}

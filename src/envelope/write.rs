@@ -1,0 +1,174 @@
+//! The bytes of a key and of an envelope, written from a table's plan.
+
+use super::change::{EncodeError, RowContext};
+use super::plan::{ColumnPlan, Piece, TablePlan};
+use crate::connect::json::write_string;
+use crate::lsn::Lsn;
+use crate::row::{Operation, Value, Values};
+
+/// Writes the key over what `out` holds: its columns in the key's order, as an object, with their schema if asked for.
+pub(super) fn write_key(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    row: Values<'_>,
+    old: Option<Values<'_>>,
+) -> Result<(), EncodeError> {
+    out.clear();
+    if table.key.places.is_empty() {
+        return Ok(());
+    }
+    out.extend_from_slice(&table.key.head);
+    for (at, &place) in table.key.places.iter().enumerate() {
+        let (Some(column), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
+            return Err(column_count(table, row));
+        };
+        let old_data = old.and_then(|old| old.columns().nth(place));
+        out.push(if at == 0 { b'{' } else { b',' });
+        write_column(out, table, column, data, old_data)?;
+    }
+    out.push(b'}');
+    out.extend_from_slice(table.key.tail);
+    Ok(())
+}
+
+/// Writes all columns, as an object.
+fn write_row(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    row: Values<'_>,
+    old: Option<Values<'_>>,
+) -> Result<(), EncodeError> {
+    if row.len() != table.columns.len() {
+        return Err(column_count(table, row));
+    }
+    let mut old_columns = old.map(Values::columns);
+    out.push(b'{');
+    for (at, (column, data)) in table.columns.iter().zip(row.columns()).enumerate() {
+        if at > 0 {
+            out.push(b',');
+        }
+        write_column(out, table, column, data, old_columns.as_mut().and_then(Iterator::next))?;
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+fn column_count(table: &TablePlan, row: Values<'_>) -> EncodeError {
+    EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: row.len() }
+}
+
+/// Writes a name and its value; what the change did not touch is taken from the old row, where there is one.
+fn write_column(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    column: &ColumnPlan,
+    data: Value<'_>,
+    old_data: Option<Value<'_>>,
+) -> Result<(), EncodeError> {
+    out.extend_from_slice(&column.name);
+    match (data, old_data) {
+        (Value::Unchanged, Some(old_data)) => write_value(out, table, column, old_data),
+        (data, _) => write_value(out, table, column, data),
+    }
+}
+
+fn write_value(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: Value<'_>) -> Result<(), EncodeError> {
+    let named = || (table.topic.clone(), column.plain_name.clone());
+    match data {
+        Value::Null => out.extend_from_slice(&column.null),
+        Value::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
+        Value::Unchanged => {
+            let (topic, column) = named();
+            return Err(EncodeError::Unavailable { topic, column });
+        }
+        Value::Text(text) => {
+            let is_written = std::str::from_utf8(text).is_ok_and(|text| column.column_type.write(out, text));
+            if !is_written {
+                let (topic, column) = named();
+                return Err(EncodeError::Value { topic, column });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Writes the envelope over what `out` holds. `after` is the row with the old one from which it may take values.
+pub(super) fn write_envelope(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    before: Option<Values<'_>>,
+    after: Option<(Values<'_>, Option<Values<'_>>)>,
+    operation: Operation,
+    row: RowContext<'_>,
+) -> Result<(), EncodeError> {
+    out.clear();
+    for piece in &table.value {
+        match piece {
+            Piece::Bytes(bytes) => out.extend_from_slice(bytes),
+            Piece::Before => match before {
+                Some(values) => write_row(out, table, values, None)?,
+                None => out.extend_from_slice(b"null"),
+            },
+            Piece::After => match after {
+                Some((values, old)) => write_row(out, table, values, old)?,
+                None => out.extend_from_slice(b"null"),
+            },
+            Piece::Op => {
+                out.push(b'"');
+                out.push(u8::try_from(operation.letter()).unwrap_or(b'c'));
+                out.push(b'"');
+            }
+            Piece::NowMs => write_number(out, row.now_ns / 1_000_000),
+            Piece::NowUs => write_number(out, row.now_ns / 1_000),
+            Piece::NowNs => write_number(out, row.now_ns),
+            piece => write_source_value(out, piece, row),
+        }
+    }
+    Ok(())
+}
+
+fn write_source_value(out: &mut Vec<u8>, piece: &Piece, row: RowContext<'_>) {
+    let transaction = row.transaction;
+    match piece {
+        Piece::CommitMs => write_number(out, transaction.commit_time_us.div_euclid(1_000)),
+        Piece::CommitUs => write_number(out, transaction.commit_time_us),
+        Piece::CommitNs => write_number(out, transaction.commit_time_us.saturating_mul(1_000)),
+        Piece::Snapshot => {
+            out.push(b'"');
+            out.extend_from_slice(row.snapshot.word().as_bytes());
+            out.push(b'"');
+        }
+        Piece::Sequence => write_sequence(out, transaction.previous_commit_end, row.lsn),
+        Piece::TxId => write_number(out, i64::from(transaction.xid.0)),
+        Piece::Lsn => write_number(out, row.lsn.as_i64()),
+        Piece::Origin => match &transaction.origin {
+            Some((name, _)) => write_string(out, name),
+            None => out.extend_from_slice(b"null"),
+        },
+        Piece::OriginLsn => match &transaction.origin {
+            Some((_, lsn)) => write_number(out, lsn.as_i64()),
+            None => out.extend_from_slice(b"null"),
+        },
+        _ => {}
+    }
+}
+
+/// The end of the last commit and the position of the change: a JSON array of texts, as a text.
+fn write_sequence(out: &mut Vec<u8>, previous_commit_end: Option<Lsn>, lsn: Lsn) {
+    out.extend_from_slice(b"\"[");
+    match previous_commit_end {
+        Some(end) => {
+            out.extend_from_slice(b"\\\"");
+            write_number(out, end.as_i64());
+            out.extend_from_slice(b"\\\"");
+        }
+        None => out.extend_from_slice(b"null"),
+    }
+    out.extend_from_slice(b",\\\"");
+    write_number(out, lsn.as_i64());
+    out.extend_from_slice(b"\\\"]\"");
+}
+
+pub(super) fn write_number(out: &mut Vec<u8>, number: i64) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
