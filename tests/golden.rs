@@ -10,8 +10,8 @@ use bytes::Bytes;
 use evp::config::Variables;
 use evp::connector::{Connector, ConnectorSettings};
 use evp::envelope::{
-    ChangeEncoder, ContextHeaders, EncodeError, Heartbeats, PlanOptions, Position, Profile, Record, RecordOptions,
-    RowContext, SnapshotMark, TablePlan, TransactionContext,
+    ChangeEncoder, ContextHeaders, EncodeError, Heartbeats, PlanOptions, Position, PositionKind, Profile, Record,
+    RecordOptions, RowContext, SnapshotMark, TablePlan, TransactionContext,
 };
 use evp::lsn::Lsn;
 use evp::pgoutput::{Message, Relation, RelationCache, decode};
@@ -218,7 +218,13 @@ impl<'a> Writer<'a> {
                         lsn: Lsn::new(*lsn),
                         now_ns: 1_795_252_418_815_984_950,
                         snapshot: SnapshotMark::False,
-                        first: Position { system_identifier: 7, commit_lsn: Lsn::new(*lsn), index: 0 },
+                        first: Position {
+                            kind: PositionKind::Stream,
+                            system_identifier: 7,
+                            commit_lsn: Lsn::new(*lsn),
+                            row: 1,
+                            part: 0,
+                        },
                     };
                     let Ok(table) = self.tables.get(change.relation()) else { continue };
                     let (records, profile) = (&mut self.records, self.profile);

@@ -5,7 +5,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use evp::envelope::{
-    ChangeEncoder, EncodeError, PlanOptions, Position, Profile, RowContext, SnapshotMark, TablePlan, TransactionContext,
+    ChangeEncoder, EncodeError, PlanOptions, Position, PositionKind, Profile, RowContext, SnapshotMark, TablePlan,
+    TransactionContext,
 };
 use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
@@ -99,7 +100,8 @@ pub(crate) fn transaction() -> TransactionContext {
 
 /// A row of the transaction.
 pub(crate) fn row(transaction: &TransactionContext) -> RowContext<'_> {
-    let first = Position { system_identifier: SYSTEM, commit_lsn: Lsn::new(COMMIT_LSN), index: 0 };
+    let (kind, commit_lsn) = (PositionKind::Stream, Lsn::new(COMMIT_LSN));
+    let first = Position { kind, system_identifier: SYSTEM, commit_lsn, row: 1, part: 0 };
     RowContext {
         transaction,
         lsn: Lsn::new(COMMIT_LSN - 128),

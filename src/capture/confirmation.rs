@@ -15,8 +15,8 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use super::acknowledgements::Acknowledgements;
+use super::gap::Confirmation;
 use super::lineage::Lineage;
-use super::resume::Confirmation;
 use crate::config::KafkaConfig;
 use crate::envelope::Record;
 use crate::error::{Error, Result};

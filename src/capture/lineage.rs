@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Serialize};
 
+use super::gap::Shortened;
 use super::published::Published;
-use super::resume::Shortened;
 use crate::lsn::Lsn;
 use crate::postgres::Timeline;
 

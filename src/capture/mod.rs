@@ -1,6 +1,6 @@
 //! PostgreSQL to Kafka: assembly of a session, its restart after a failure, and its end.
 //!
-//! A session takes the slot and inspects both sides ([`preparation`]), refuses gaps ([`resume`], [`published`]), and runs
+//! A session takes the slot and inspects both sides ([`preparation`]), refuses gaps ([`gap`], [`published`]), and runs
 //! the [`pipeline`] from frames to records. Beside it the [`confirmation`] follows acknowledgements, [`feedback`] tells
 //! PostgreSQL, [`stall`] looks after the producers and [`catalog_watch`] after slot and publications. Whatever can heal
 //! ends the session and begins another.
@@ -10,6 +10,7 @@ mod acknowledgements;
 mod catalog_watch;
 mod confirmation;
 mod feedback;
+mod gap;
 mod lane;
 mod lineage;
 mod meter;
@@ -22,10 +23,10 @@ mod published;
 mod refused_rows;
 mod relations;
 mod resend;
-mod resume;
 mod session;
 mod source;
 mod stall;
+mod tails;
 mod topic_ends;
 mod transaction;
 

@@ -1,8 +1,8 @@
 //! The loop: frames in, records out, until told to stop or something breaks.
 
 mod change;
+mod sink;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -11,27 +11,22 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::CaptureOptions;
-use super::acknowledgements::Acknowledgements;
 use super::confirmation::Confirmed;
 use super::lane::{InFlight, Lane, has_room, next_lane};
-use super::lineage::Lineage;
-use super::meter::Meter;
-use super::producers::Producers;
 use super::progress::Ticket;
-use super::refused_rows::RowName;
 use super::relations::Relations;
-use super::resume::Tails;
 use super::transaction::TransactionState;
 use crate::connector::routed;
 use crate::envelope::{ChangeEncoder, Heartbeats, RecordOptions, TablePlan};
 use crate::error::{Error, Result};
-use crate::kafka::limits::RecordLimits;
 use crate::kafka::producer::Receipt;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
 use crate::postgres::sql::Catalog;
 use crate::postgres::{Frame, ReplicationReader};
-use change::{Rest, RowPlace};
+use change::PlacedChange;
+use sink::Rest;
+pub(super) use sink::Sink;
 
 /// How often positions are published.
 const TICK: Duration = Duration::from_millis(250);
@@ -42,14 +37,8 @@ const TARGET_TICK: Duration = Duration::from_millis(20);
 pub(super) struct Pipeline<'a> {
     pub(super) options: &'a CaptureOptions,
     pub(super) catalog: &'a Catalog,
-    pub(super) acknowledgements: Arc<Acknowledgements>,
+    pub(super) sink: Sink<'a>,
     pub(super) confirmed: Arc<Confirmed>,
-    pub(super) producers: Producers,
-    pub(super) meter: &'a Meter,
-    pub(super) tails: Tails,
-    pub(super) partition_counts: HashMap<String, u32>,
-    pub(super) lineage: Lineage,
-    pub(super) limits: RecordLimits,
     pub(super) transaction: TransactionState,
     pub(super) system_identifier: u64,
     /// What all records have or lack.
@@ -58,12 +47,6 @@ pub(super) struct Pipeline<'a> {
     pub(super) silence_max: Duration,
     /// Stop once everything before this is durable.
     pub(super) target: Option<Lsn>,
-    /// Up to this commit records are sent one by one, to find the one that a broker refuses.
-    pub(super) careful_until: Option<Lsn>,
-    /// Records by commit and index that a broker has refused, with the reason.
-    pub(super) refused: &'a HashMap<(Lsn, u64), String>,
-    /// The record that was sent last, of those that are sent one by one.
-    pub(super) last_alone: Option<RowName>,
 }
 
 /// Why a session ended well.
@@ -113,15 +96,15 @@ impl Pipeline<'_> {
         loop {
             // Not sending is what makes PostgreSQL wait, once the buffer is full; status updates have their own task.
             let (lane, waiting_bytes) = (stream.lane, reader.waiting_bytes());
-            let is_careful = self.careful_until.is_some();
+            let is_careful = self.sink.careful_until.is_some();
             let next_lane = |in_flight: InFlight| match is_careful {
                 true => (in_flight.records == 0).then_some(Lane::Prompt),
                 false => next_lane(lane, in_flight, waiting_bytes),
             };
-            let awaits_kafka = match next_lane(self.acknowledgements.in_flight()) {
+            let awaits_kafka = match next_lane(self.sink.acknowledgements.in_flight()) {
                 Some(next) => {
                     if next != lane {
-                        stream.lane = self.producers.usable(next)?;
+                        stream.lane = self.sink.producers.usable(next)?;
                     }
                     // It may have to ask the catalog, which may be slow to answer.
                     match token.run_until_cancelled(self.send_burst(&mut stream, reader)).await {
@@ -132,7 +115,7 @@ impl Pipeline<'_> {
                 None => true,
             };
             let is_reading = !awaits_kafka || reader.has_space();
-            if self.acknowledgements.has_failed() {
+            if self.sink.acknowledgements.has_failed() {
                 return Err(not_delivered());
             }
             let next_heartbeat = async {
@@ -154,7 +137,7 @@ impl Pipeline<'_> {
                         return Ok(Ending::CaughtUp);
                     }
                 }
-                () = self.acknowledgements.wait_for(|now| next_lane(now.in_flight()).is_some()), if awaits_kafka => {}
+                () = self.sink.acknowledgements.wait_for(|now| next_lane(now.in_flight()).is_some()), if awaits_kafka => {}
                 read = reader.fill(), if is_reading => {
                     read?;
                     stream.heard_at = Instant::now();
@@ -166,8 +149,8 @@ impl Pipeline<'_> {
     /// Handles what has arrived, up to the size of a burst.
     async fn send_burst(&mut self, stream: &mut Stream, reader: &mut ReplicationReader) -> Result<Burst> {
         loop {
-            let in_flight = self.acknowledgements.in_flight();
-            let is_alone = self.careful_until.is_none() || in_flight.records == 0;
+            let in_flight = self.sink.acknowledgements.in_flight();
+            let is_alone = self.sink.careful_until.is_none() || in_flight.records == 0;
             if !is_alone || !has_room(stream.lane, in_flight) {
                 return Ok(Burst::Full);
             }
@@ -179,10 +162,12 @@ impl Pipeline<'_> {
                         let plan = self.plan(&relation).await?;
                         stream.tables.insert(relation.id, plan);
                     }
-                    Handled::UpTo(change, rest) => self.finish_change(stream, lsn, &change, *rest).await?,
+                    Handled::UpTo { change, row, rest } => {
+                        self.finish_change(stream, PlacedChange { change: &change, lsn, row }, *rest).await?;
+                    }
                 },
                 Some(Frame::Keepalive { sent_lsn, is_reply_requested }) => {
-                    self.acknowledgements.keepalive(sent_lsn);
+                    self.sink.acknowledgements.keepalive(sent_lsn);
                     if is_reply_requested {
                         self.confirmed.changed.notify_one();
                     }
@@ -206,14 +191,14 @@ impl Pipeline<'_> {
             Message::Begin(begin) => {
                 self.transaction.begin(&begin).map_err(violation)?;
                 let open = self.transaction.open("begin").map_err(violation)?;
-                self.careful_until = self.careful_until.filter(|until| open.commit_lsn <= *until);
-                stream.ticket = self.acknowledgements.begin(open.commit_lsn, open.context.commit_time_us);
+                self.sink.careful_until = self.sink.careful_until.filter(|until| open.commit_lsn <= *until);
+                stream.ticket = self.sink.acknowledgements.begin(open.commit_lsn, open.context.commit_time_us);
             }
             Message::Commit(commit) => {
                 let done = self.transaction.commit(&commit).map_err(violation)?;
-                self.acknowledgements.commit(commit.end_lsn, done.sent_count);
+                self.sink.acknowledgements.commit(commit.end_lsn, done.sent_count);
                 self.confirmed.note_commit_end(commit.end_lsn);
-                self.meter.transactions.increment(1);
+                self.sink.meter.transactions.increment(1);
             }
             Message::Origin { origin_lsn, name } => {
                 let open = self.transaction.open("origin").map_err(violation)?;
@@ -221,9 +206,10 @@ impl Pipeline<'_> {
             }
             Message::Relation(relation) => return Ok(Handled::Relation(relation)),
             Message::Change(change) => {
-                let first_index = self.transaction.open("row").map_err(violation)?.next_row();
-                if let Some(rest) = self.write_change(stream, lsn, &change, RowPlace::from_first(first_index))? {
-                    return Ok(Handled::UpTo(change, Box::new(rest)));
+                let row = self.transaction.open("row").map_err(violation)?.next_row();
+                let placed = PlacedChange { change: &change, lsn, row };
+                if let Some(rest) = self.write_change(stream, placed, 0)? {
+                    return Ok(Handled::UpTo { change, row, rest: Box::new(rest) });
                 }
             }
             // The connector's `skipped.operations` leaves truncates out, and logical messages are not asked for.
@@ -239,19 +225,19 @@ impl Pipeline<'_> {
     }
 
     fn send_heartbeat(&self, heartbeats: &mut Heartbeats) -> Result<()> {
-        if !self.acknowledgements.heartbeat_sent() {
+        if !self.sink.acknowledgements.heartbeat_sent() {
             return Ok(());
         }
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let record = heartbeats.record(i64::try_from(now.as_millis()).unwrap_or(i64::MAX));
-        let sent = self.producers.prompt().send(&record, Some(0), Receipt::Heartbeat);
+        let sent = self.sink.producers.prompt().send(&record, Some(0), Receipt::Heartbeat);
         sent.map_err(|failure| failure.into_error("a heartbeat"))
     }
 
     /// Publishes the positions, notices a silent server, and says whether the target is reached.
     fn look_around(&self, stream: &Stream) -> Result<bool> {
-        let (received, flushed) = self.acknowledgements.positions();
-        self.meter.positions(received, self.confirmed.get(), self.acknowledgements.in_flight().records);
+        let (received, flushed) = self.sink.acknowledgements.positions();
+        self.sink.meter.positions(received, self.confirmed.get(), self.sink.acknowledgements.in_flight().records);
         if stream.heard_at.elapsed() > self.silence_max {
             return Err(Error::unavailable(format!(
                 "PostgreSQL at {} has gone silent",
@@ -268,7 +254,11 @@ enum Handled {
     /// A table, which needs the catalog.
     Relation(Relation),
     /// A change of which some records are left.
-    UpTo(Change, Box<Rest>),
+    UpTo {
+        change: Change,
+        row: u64,
+        rest: Box<Rest>,
+    },
 }
 
 /// The session ends; why is told by the acknowledgements.

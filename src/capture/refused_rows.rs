@@ -129,6 +129,7 @@ pub(super) async fn write_dead_letter(config: &KafkaConfig, row: &RowName, why: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::envelope::PositionKind;
 
     fn row(operation: Operation) -> RowName {
         RowName {
@@ -136,7 +137,13 @@ mod tests {
             topic: "t".to_owned(),
             partition: Some(2),
             key: Some(br#"{"aggregate_id":"a"}"#.to_vec()),
-            position: Position { system_identifier: 7, commit_lsn: Lsn::new(0x1F4), index: 8 },
+            position: Position {
+                kind: PositionKind::Stream,
+                system_identifier: 7,
+                commit_lsn: Lsn::new(0x1F4),
+                row: 3,
+                part: 0,
+            },
             lsn: Lsn::new(400),
             xid: 744,
             operation,

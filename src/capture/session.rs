@@ -13,13 +13,13 @@ use super::acknowledgements::Acknowledgements;
 use super::confirmation::{Confirmer, WrittenLineage, position_topic};
 use super::lineage::END_LOST;
 use super::meter::Meter;
-use super::pipeline::{Ending, Pipeline};
+use super::pipeline::{Ending, Pipeline, Sink};
 use super::preparation::{HeldStream, Past, Prepared, prepare};
 use super::producers::Producers;
 use super::refused_rows::{RefusedRows, RowName, stopped};
 use super::transaction::TransactionState;
 use super::{CaptureOptions, CaptureSummary, catalog_watch, stall};
-use crate::envelope::{ContextHeaders, RecordOptions};
+use crate::envelope::{ContextHeaders, Position, RecordOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
 use crate::kafka::limits::usual_batch_bytes;
@@ -50,8 +50,8 @@ pub(super) struct Capture {
     careful_until: Option<Lsn>,
     /// The record that was sent last, of those.
     last_alone: Option<RowName>,
-    /// Records by commit and index that are known to be refused, with the reason.
-    refused: HashMap<(Lsn, u64), String>,
+    /// Records by their positions that are known to be refused, with the reason.
+    refused: HashMap<Position, String>,
     is_drained: bool,
 }
 
@@ -170,14 +170,19 @@ impl Capture {
         let mut pipeline = Pipeline {
             options: &self.options,
             catalog: &catalog,
-            acknowledgements: Arc::clone(&self.acknowledgements),
             confirmed: Arc::clone(&stream.confirmed),
-            producers,
-            meter: &self.meter,
-            tails: topics.tails,
-            partition_counts: topics.partition_counts,
-            lineage: fixed_lineage,
-            limits,
+            sink: Sink {
+                acknowledgements: Arc::clone(&self.acknowledgements),
+                producers,
+                meter: &self.meter,
+                tails: topics.tails,
+                partition_counts: topics.partition_counts,
+                lineage: fixed_lineage,
+                limits,
+                careful_until: self.careful_until,
+                refused: &self.refused,
+                last_alone: None,
+            },
             transaction: TransactionState::resuming_after(last_commit_end),
             system_identifier: identity.system_identifier,
             records: RecordOptions {
@@ -187,9 +192,6 @@ impl Capture {
             },
             silence_max: stream.silence_max,
             target: self.target,
-            careful_until: self.careful_until,
-            refused: &self.refused,
-            last_alone: None,
         };
         let version = facts.version_number;
         let HeldStream { reader, feedback, .. } = &mut stream;
@@ -198,7 +200,7 @@ impl Capture {
             error = companions.failure(feedback) => Err(error),
             error = catalog_watch::watch(&catalog, &self.options, version, &lineage, &self.meter, &self.health) => Err(error),
         };
-        (self.careful_until, self.last_alone) = (pipeline.careful_until, pipeline.last_alone.take());
+        (self.careful_until, self.last_alone) = (pipeline.sink.careful_until, pipeline.sink.last_alone.take());
         self.health.set_catalog_obstacle(None);
         match outcome {
             Ok(ending) => {
@@ -282,7 +284,7 @@ impl Capture {
             return stopped(&row, &remedy);
         }
         let told = Error::unavailable(format!("{} is refused and becomes a dead letter: {remedy}", row.describe()));
-        self.refused.insert((row.position.commit_lsn, row.position.index), remedy);
+        self.refused.insert(row.position, remedy);
         told
     }
 

@@ -7,9 +7,10 @@ use serde::Deserialize;
 
 use super::CaptureOptions;
 use super::confirmation::{self, position_topic};
-use super::resume::{Confirmation, DebeziumTail, Tail, Tails};
+use super::gap::Confirmation;
+use super::tails::{DebeziumTail, Tail, Tails};
 use crate::dead_letters::DEAD_LETTER_OF;
-use crate::envelope::POSITION_HEADER;
+use crate::envelope::{POSITION_HEADER, Position, PositionKind};
 use crate::error::{Error, Result};
 use crate::kafka::headers::TopicRecord;
 use crate::kafka::tail::{Isolation, TailReader};
@@ -115,7 +116,9 @@ impl TopicEnds<'_> {
     /// Our own records are never part of a transaction, and stand behind those of one that is open or aborted. What
     /// Debezium has written counts only if it is committed.
     fn tail(&mut self, topic: &str, partition: i32, first: i64) -> Result<(Option<Tail>, i64)> {
-        let all = self.reader.fold_tail(topic, partition, first, later_tail)?;
+        let with_tombstones = self.options.settings.tombstones_on_delete;
+        let later = |tail: Option<(i64, Tail)>, record: TopicRecord<'_>| later_tail(tail, record, with_tombstones);
+        let all = self.reader.fold_tail(topic, partition, first, later)?;
         let (offset, tail) = match all.last {
             Some((offset, tail @ Tail::Debezium(_))) => (offset, tail),
             last => return Ok((last.map(|(_, tail)| tail), all.end)),
@@ -124,11 +127,11 @@ impl TopicEnds<'_> {
             Some(reader) => reader,
             None => self.committed.insert(TailReader::new(&self.options.kafka, Isolation::Committed)?),
         };
-        let stable = committed.fold_tail(topic, partition, first, later_tail)?;
+        let stable = committed.fold_tail(topic, partition, first, later)?;
         if stable.last.as_ref().is_some_and(|(stable, _)| *stable == offset) {
             return Ok((Some(tail), all.end));
         }
-        let ours = self.reader.fold_tail(topic, partition, first, |found, record| match later_tail(None, record) {
+        let ours = self.reader.fold_tail(topic, partition, first, |found, record| match later(None, record) {
             Some(tail @ (_, Tail::Ours(_))) => Some(tail),
             _ => found,
         })?;
@@ -139,13 +142,17 @@ impl TopicEnds<'_> {
 
 /// The tail after one more record, with its offset; records of others change nothing, nor do dead letters that were
 /// published again.
-fn later_tail(tail: Option<(i64, Tail)>, record: TopicRecord<'_>) -> Option<(i64, Tail)> {
+fn later_tail(tail: Option<(i64, Tail)>, record: TopicRecord<'_>, with_tombstones: bool) -> Option<(i64, Tail)> {
     if record.has_header(DEAD_LETTER_OF) {
         return tail;
     }
     let position = record.header(POSITION_HEADER).and_then(|value| std::str::from_utf8(value).ok());
-    if let Some(position) = position.and_then(|text| text.parse().ok()) {
-        return Some((record.offset(), Tail::Ours(position)));
+    if let Some(position) = position.and_then(|text| Position::from_header(text, with_tombstones).ok()) {
+        // Rows of a snapshot have an order of their own.
+        return match position.kind {
+            PositionKind::Stream => Some((record.offset(), Tail::Ours(position))),
+            PositionKind::Snapshot => tail,
+        };
     }
     let Some(mut debezium) = record.value().and_then(parse_debezium) else { return tail };
     if let Some((_, Tail::Debezium(previous))) = &tail

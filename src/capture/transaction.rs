@@ -7,9 +7,6 @@ use crate::pgoutput::{Begin, Commit};
 /// Microseconds between 1970 and 2000, the epochs of Unix and of PostgreSQL.
 const POSTGRES_EPOCH_US: i64 = 946_684_800_000_000;
 
-/// A changed key makes three records: a delete, a tombstone and a create.
-pub(super) const RECORDS_PER_ROW_MAX: u64 = 4;
-
 /// The server broke protocol 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[allow(missing_docs)]
@@ -43,14 +40,12 @@ pub(crate) struct OpenTransaction {
 }
 
 impl OpenTransaction {
-    /// The index of the first record of the next row.
+    /// The number of the next row, from 1 on.
     ///
-    /// Every row takes as many indexes as a row can need, so that an index does not depend on which rows and companion
-    /// records the configuration leaves out: it may change between two runs.
+    /// Every row of the stream has one, whether or not the configuration leaves it out: that may change between two runs.
     pub(crate) fn next_row(&mut self) -> u64 {
-        let first = self.row_count.saturating_mul(RECORDS_PER_ROW_MAX);
         self.row_count = self.row_count.saturating_add(1);
-        first
+        self.row_count
     }
 }
 
@@ -125,11 +120,11 @@ mod tests {
     }
 
     #[test]
-    fn the_index_of_a_row_does_not_depend_on_what_the_rows_before_it_have_written() {
+    fn rows_are_counted_from_one() {
         let mut state = TransactionState::default();
         state.begin(&begin(100)).unwrap();
         let open = state.open("row").unwrap();
-        assert_eq!([open.next_row(), open.next_row(), open.next_row()], [0, 4, 8]);
+        assert_eq!([open.next_row(), open.next_row(), open.next_row()], [1, 2, 3]);
     }
 
     #[test]

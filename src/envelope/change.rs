@@ -1,6 +1,7 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
 use super::plan::TablePlan;
+use super::position::{PART_CHANGE, PART_NEW_KEY, PART_TOMBSTONE};
 use super::write::{write_envelope, write_key};
 use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
 use crate::lsn::Lsn;
@@ -31,7 +32,7 @@ pub struct RowContext<'a> {
     pub now_ns: i64,
     /// Whether a snapshot brought it.
     pub snapshot: SnapshotMark,
-    /// Place of its first record.
+    /// Place of its first record, part 0.
     pub first: Position,
 }
 
@@ -99,12 +100,12 @@ impl ChangeEncoder {
     ) -> Result<(), E> {
         let Self { options, key, old_key, value, position } = self;
         let operation = change.operation();
-        let mut emitter = Emitter { table, options, position, next: row.first, emit };
+        let mut emitter = Emitter { table, options, position, first: row.first, emit };
         match change {
             RowChange::Create { new } | RowChange::Read { new } => {
                 write_key(key, table, new, None)?;
                 write_envelope(value, table, None, Some((new, None)), operation, row)?;
-                emitter.emit(key, Some(value), operation, None)
+                emitter.emit(PART_CHANGE, key, Some(value), operation, None)
             }
             RowChange::Update { old, new } => {
                 let whole_old = old.and_then(whole);
@@ -116,12 +117,12 @@ impl ChangeEncoder {
                     }
                 }
                 write_envelope(value, table, old.map(|old| old.values), Some((new, whole_old)), operation, row)?;
-                emitter.emit(key, Some(value), operation, None)
+                emitter.emit(PART_CHANGE, key, Some(value), operation, None)
             }
             RowChange::Delete { old } => {
                 write_key(key, table, old.values, None)?;
                 write_envelope(value, table, Some(old.values), None, operation, row)?;
-                emitter.emit(key, Some(value), operation, None)?;
+                emitter.emit(PART_CHANGE, key, Some(value), operation, None)?;
                 emitter.emit_tombstone(key, None)
             }
         }
@@ -137,10 +138,16 @@ fn encode_key_change<E: From<EncodeError>>(
 ) -> Result<(), E> {
     let to_new = Some(KeyChange::NewKey(emitter.table.key.columns_of(key)));
     write_envelope(value, emitter.table, Some(old.values), None, Operation::Delete, row)?;
-    emitter.emit(old_key, Some(value), Operation::Delete, to_new)?;
+    emitter.emit(PART_CHANGE, old_key, Some(value), Operation::Delete, to_new)?;
     emitter.emit_tombstone(old_key, to_new)?;
     write_envelope(value, emitter.table, None, Some((new, whole(old))), Operation::Create, row)?;
-    emitter.emit(key, Some(value), Operation::Create, Some(KeyChange::OldKey(emitter.table.key.columns_of(old_key))))
+    emitter.emit(
+        PART_NEW_KEY,
+        key,
+        Some(value),
+        Operation::Create,
+        Some(KeyChange::OldKey(emitter.table.key.columns_of(old_key))),
+    )
 }
 
 /// Adds what every record has, and hands it on.
@@ -148,13 +155,14 @@ struct Emitter<'a, F> {
     table: &'a TablePlan,
     options: &'a RecordOptions,
     position: &'a mut Vec<u8>,
-    next: Position,
+    first: Position,
     emit: F,
 }
 
 impl<F> Emitter<'_, F> {
     fn emit<E>(
         &mut self,
+        part: u32,
         key: &[u8],
         value: Option<&[u8]>,
         operation: Operation,
@@ -163,8 +171,7 @@ impl<F> Emitter<'_, F> {
     where
         F: FnMut(Record<'_>) -> Result<(), E>,
     {
-        let position = self.next;
-        self.next.index = position.index.saturating_add(1);
+        let position = Position { part, ..self.first };
         if self.options.with_position {
             position.write(self.position);
         }
@@ -191,7 +198,7 @@ impl<F> Emitter<'_, F> {
         if !self.options.with_tombstones || self.table.key.places.is_empty() {
             return Ok(());
         }
-        self.emit(key, None, Operation::Delete, key_change)
+        self.emit(PART_TOMBSTONE, key, None, Operation::Delete, key_change)
     }
 }
 

@@ -18,7 +18,7 @@ mod write;
 pub use change::{ChangeEncoder, EncodeError, RecordOptions, RowContext, TransactionContext};
 pub use companion::Heartbeats;
 pub use plan::{PlanOptions, TablePlan};
-pub use position::{ParsePositionError, Position};
+pub use position::{ParsePositionError, Position, PositionKind};
 pub use profile::Profile;
 pub use record::{ContextHeaders, Headers, KeyChange, Record};
 

@@ -20,7 +20,7 @@ pub(crate) fn placed(header: Option<&[u8]>, source: &Source<'_>, sequence: i64) 
     let header = header.and_then(|text| std::str::from_utf8(text).ok()?.parse::<Position>().ok());
     let commit = |commit, within| EventOrder::Commit(CommitOrder { epoch: 0, commit, within, sequence });
     if let Some(position) = header {
-        let order = commit(position.commit_lsn.get(), position.index);
+        let order = commit(position.commit_lsn.get(), position.within());
         return Some(Placed { system: Some(position.system_identifier), order });
     }
     let lsn = source.lsn()?;

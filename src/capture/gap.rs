@@ -1,39 +1,14 @@
-//! Where to go on: what the topic already holds, and whether the slot still leads up to it.
+//! Whether the slot still leads up to what the topics hold.
 //!
 //! Three witnesses are compared at each start. The *slot* says from where PostgreSQL will send. The
 //! *confirmation record*, written to Kafka before each confirmation to PostgreSQL, says how far the slot
 //! can have come by us. The *tails* of the topics say what is written. A slot that is further than
 //! ever confirmed was moved by somebody else, and what lies between is nowhere: that is refused.
 
-use std::collections::HashMap;
-
 use super::lineage::{END_LOST, Lineage};
-use crate::envelope::Position;
+use super::tails::Tails;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
-use crate::pgoutput::Xid;
-
-/// The last record of a partition, as far as it can be understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Tail {
-    /// evp wrote it.
-    Ours(Position),
-    /// Debezium wrote it.
-    Debezium(DebeziumTail),
-}
-
-/// What Debezium's `source` block tells of the last record.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct DebeziumTail {
-    /// Transaction id.
-    pub(crate) xid: Xid,
-    /// Position of the change.
-    pub(crate) lsn: Lsn,
-    /// End of the commit before the transaction, from `sequence`.
-    pub(crate) previous_commit_end: Option<Lsn>,
-    /// How many of the partition's last records share this position, as rows of one COPY do.
-    pub(crate) rows_at_lsn: u64,
-}
 
 /// What was last written about confirmations.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -186,106 +161,22 @@ fn refused(what: String) -> Error {
     Error::refused(format!("{what}; if that is acceptable, start once with --accept-gap"))
 }
 
-/// The tails of every partition that capture writes to.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Tails {
-    partitions: HashMap<(String, i32), Tail>,
-    /// Transactions that commit after this were never written, so that most rows need no look-up.
-    last_commit_lsn: Option<Lsn>,
-    has_debezium: bool,
-}
-
-/// A record about to be written.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Candidate {
-    pub(crate) commit_lsn: Lsn,
-    pub(crate) index: u64,
-    pub(crate) lsn: Lsn,
-    pub(crate) xid: Xid,
-}
-
-impl Tails {
-    /// Adds the last record of a partition.
-    pub(crate) fn insert(&mut self, topic: String, partition: i32, tail: Tail) {
-        match &tail {
-            Tail::Ours(position) => {
-                self.last_commit_lsn = self.last_commit_lsn.max(Some(position.commit_lsn));
-            }
-            Tail::Debezium(_) => self.has_debezium = true,
-        }
-        self.partitions.insert((topic, partition), tail);
-    }
-
-    /// Whether rows of this commit can be there already; once false it stays false in commit order.
-    pub(crate) fn can_hold(&self, commit_lsn: Lsn) -> bool {
-        self.has_debezium || self.last_commit_lsn.is_some_and(|last| commit_lsn <= last)
-    }
-
-    /// Whether the record is in its partition already.
-    ///
-    /// Each partition holds a prefix of its own sub-stream, so that comparing with its last record is enough.
-    pub(crate) fn holds(&mut self, topic: &str, partition: i32, candidate: &Candidate) -> bool {
-        match self.partitions.get_mut(&(topic.to_owned(), partition)) {
-            Some(Tail::Ours(position)) => (candidate.commit_lsn, candidate.index) <= position.order(),
-            Some(Tail::Debezium(tail)) => tail.holds(candidate),
-            None => false,
-        }
-    }
-
-    /// How far the topics are known to reach: the commit of our last record, or Debezium's last change.
-    pub(crate) fn last_lsn(&self) -> Lsn {
-        let lsn = |tail: &Tail| match tail {
-            Tail::Ours(position) => position.commit_lsn,
-            Tail::Debezium(tail) => tail.lsn,
-        };
-        self.partitions.values().map(lsn).max().unwrap_or_default()
-    }
-
-    fn last_of_ours(&self) -> Option<&Position> {
-        let ours = self.partitions.values().filter_map(|tail| match tail {
-            Tail::Ours(position) => Some(position),
-            Tail::Debezium(_) => None,
-        });
-        ours.max_by_key(|position| position.order())
-    }
-
-    /// Whether Debezium has read the slot since we did: it goes on to move it, with its heartbeats, beyond what it wrote.
-    fn debezium_is_beyond(&self, confirmed: Lsn) -> bool {
-        self.partitions.values().any(|tail| match tail {
-            Tail::Debezium(tail) => tail.lsn > confirmed,
-            Tail::Ours(_) => false,
-        })
-    }
-}
-
-impl DebeziumTail {
-    /// Debezium does not say where its transaction commits, but which commit came before it.
-    fn holds(&mut self, candidate: &Candidate) -> bool {
-        if candidate.xid == self.xid {
-            if candidate.lsn != self.lsn {
-                return candidate.lsn < self.lsn;
-            }
-            let is_written = self.rows_at_lsn > 0;
-            self.rows_at_lsn = self.rows_at_lsn.saturating_sub(1);
-            return is_written;
-        }
-        match self.previous_commit_end {
-            Some(end) => candidate.commit_lsn < end,
-            // It is of a snapshot, which holds what had committed before its position; or of the first transaction that
-            // Debezium saw, and then whatever else commits behind the change commits behind its transaction.
-            None => candidate.commit_lsn < self.lsn,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::capture::tails::{DebeziumTail, Tail};
+    use crate::envelope::{Position, PositionKind};
+    use crate::pgoutput::Xid;
 
     const SYSTEM: u64 = 7;
 
-    fn ours(lsn: u64, index: u64) -> Tail {
-        Tail::Ours(Position { system_identifier: SYSTEM, commit_lsn: Lsn::new(lsn), index })
+    fn ours(lsn: u64, row: u64) -> Tail {
+        Tail::Ours(position(lsn, row))
+    }
+
+    fn position(commit: u64, row: u64) -> Position {
+        let kind = PositionKind::Stream;
+        Position { kind, system_identifier: SYSTEM, commit_lsn: Lsn::new(commit), row, part: 0 }
     }
 
     fn debezium() -> Tail {
@@ -392,40 +283,11 @@ mod tests {
         assert_eq!(check(Some(100), None, Some(ours(90, 0))).unwrap_err().kind(), ErrorKind::Refused);
     }
 
-    fn candidate(commit: u64, index: u64) -> Candidate {
-        Candidate { commit_lsn: Lsn::new(commit), index, lsn: Lsn::new(commit - 5), xid: Xid(1) }
-    }
-
-    #[test]
-    fn exactly_what_is_written_is_dropped() {
-        let mut tails = tails(Some(ours(100, 3)));
-        assert!(tails.holds("t", 0, &candidate(90, 9)));
-        assert!(tails.holds("t", 0, &candidate(100, 3)));
-        assert!(!tails.holds("t", 0, &candidate(100, 4)));
-        assert!(!tails.holds("t", 1, &candidate(90, 0)), "another partition has its own end");
-        assert!(tails.can_hold(Lsn::new(100)) && !tails.can_hold(Lsn::new(101)));
-    }
-
-    #[test]
-    fn what_committed_behind_a_snapshot_is_not_in_it_whatever_the_clocks_say() {
-        let snapshot = DebeziumTail { xid: Xid(9), lsn: Lsn::new(200), previous_commit_end: None, rows_at_lsn: 1 };
-        let mut tails = tails(Some(Tail::Debezium(snapshot)));
-        assert!(tails.holds("t", 0, &candidate(199, 0)));
-        assert!(!tails.holds("t", 0, &candidate(201, 0)));
-    }
-
     #[test]
     fn a_slot_that_debezium_moved_is_taken_over_where_debezium_stopped() {
         let debezium = debezium();
         assert!(check(Some(150), Some(&confirmed(100)), Some(debezium.clone())).is_ok());
         assert!(check(Some(300), Some(&confirmed(100)), Some(debezium.clone())).is_ok(), "its heartbeats moved it");
-        assert!(check(Some(300), Some(&confirmed(250)), Some(debezium.clone())).is_err(), "we have read it since");
-        let mut tails = tails(Some(debezium));
-        assert!(tails.holds("t", 0, &candidate(140, 0)), "committed before Debezium's last transaction");
-        assert!(!tails.holds("t", 0, &candidate(230, 0)), "committed after it");
-        let same = |lsn: u64| Candidate { xid: Xid(9), lsn: Lsn::new(lsn), ..candidate(210, 0) };
-        assert!(tails.holds("t", 0, &same(199)) && !tails.holds("t", 0, &same(201)));
-        let rows_of_one_copy: Vec<bool> = (0..3).map(|_| tails.holds("t", 0, &same(200))).collect();
-        assert_eq!(rows_of_one_copy, [true, true, false], "two of them were written");
+        assert!(check(Some(300), Some(&confirmed(250)), Some(debezium)).is_err(), "we have read it since");
     }
 }

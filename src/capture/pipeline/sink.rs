@@ -1,0 +1,228 @@
+//! Where the records of one row go: whether they are there already, to which partition, and what stops them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::capture::acknowledgements::Acknowledgements;
+use crate::capture::lane::Lane;
+use crate::capture::lineage::Lineage;
+use crate::capture::meter::Meter;
+use crate::capture::producers::Producers;
+use crate::capture::progress::Ticket;
+use crate::capture::refused_rows::{RowName, identity};
+use crate::capture::tails::{Candidate, Tails};
+use crate::envelope::{EncodeError, Position, Record, RowContext, TablePlan};
+use crate::kafka::limits::{RecordLimits, batch_bytes_alone};
+use crate::kafka::partition::partition_of;
+use crate::kafka::producer::{DeliveryFailure, Receipt};
+use crate::lsn::Lsn;
+use crate::row::RowChange;
+
+/// A record with its headers cannot be so much larger than its key and value.
+const HEADERS_BYTES_MAX: usize = 4 * 1024;
+
+/// What a session knows of the topics, and its way to them.
+pub(in crate::capture) struct Sink<'a> {
+    pub(in crate::capture) acknowledgements: Arc<Acknowledgements>,
+    pub(in crate::capture) producers: Producers,
+    pub(in crate::capture) meter: &'a Meter,
+    pub(in crate::capture) tails: Tails,
+    pub(in crate::capture) partition_counts: HashMap<String, u32>,
+    pub(in crate::capture) lineage: Lineage,
+    pub(in crate::capture) limits: RecordLimits,
+    /// Up to this commit records are sent one by one, to find the one that a broker refuses.
+    pub(in crate::capture) careful_until: Option<Lsn>,
+    /// Records that a broker has refused, with the reason.
+    pub(in crate::capture) refused: &'a HashMap<Position, String>,
+    /// The record that was sent last, of those that are sent one by one.
+    pub(in crate::capture) last_alone: Option<RowName>,
+}
+
+impl<'a> Sink<'a> {
+    /// Takes the records of a row from part `from_part` on; those before it are dealt with.
+    pub(super) fn row<'s>(
+        &'s mut self,
+        (table, change, context): (&'s TablePlan, RowChange<'s>, RowContext<'s>),
+        (lane, ticket): (Lane, Ticket),
+        from_part: u32,
+    ) -> RowSink<'s, 'a> {
+        let commit_lsn = context.first.commit_lsn;
+        let can_be_written = self.tails.can_hold(commit_lsn);
+        let known = if can_be_written { self.lineage.partition_count(table.topic(), commit_lsn) } else { None };
+        let partition_count = known.or_else(|| self.partition_counts.get(table.topic()).copied());
+        RowSink {
+            sink: self,
+            table,
+            change,
+            context,
+            lane,
+            receipt: Receipt::Transaction(ticket.0),
+            from_part,
+            can_be_written,
+            partition_count,
+            next_part: 0,
+            sent_count: 0,
+        }
+    }
+}
+
+/// The way of one row's records.
+pub(super) struct RowSink<'s, 'a> {
+    sink: &'s mut Sink<'a>,
+    table: &'s TablePlan,
+    change: RowChange<'s>,
+    context: RowContext<'s>,
+    lane: Lane,
+    receipt: Receipt,
+    from_part: u32,
+    /// The topics may hold rows of this commit.
+    can_be_written: bool,
+    partition_count: Option<u32>,
+    /// Behind the part that came last.
+    next_part: u32,
+    /// How many records were sent.
+    pub(super) sent_count: u64,
+}
+
+impl RowSink<'_, '_> {
+    /// Sends a record unless it is dealt with or there already.
+    pub(super) fn take(&mut self, record: &Record<'_>) -> Result<(), Stop> {
+        let position = record.position.unwrap_or(self.context.first);
+        self.next_part = position.part.saturating_add(1);
+        if position.part < self.from_part {
+            return Ok(());
+        }
+        let partition = self.partition(record);
+        if self.is_written(record, position, partition) {
+            self.sink.meter.dropped_duplicates.increment(1);
+            return Ok(());
+        }
+        let refused = self.sink.refused.get(&position).cloned();
+        if let Some(why) = refused.or_else(|| too_large(&self.sink.limits, record)) {
+            return Err(Stop::Unwritable(Box::new((self.name(Some(record), partition, position), why))));
+        }
+        if self.sink.careful_until.is_some() {
+            if self.sent_count > 0 {
+                return Err(Stop::InFlight(position.part));
+            }
+            self.sink.last_alone = Some(self.name(Some(record), partition, position));
+        }
+        self.send(record, partition)
+    }
+
+    /// The partition of a record, or `None` while nothing is known of its topic.
+    ///
+    /// Records without a key are spread by their row's position, so that a resumed run puts them where they were.
+    fn partition(&self, record: &Record<'_>) -> Option<i32> {
+        let count = self.partition_count?;
+        if let Some(key) = record.key {
+            return partition_of(key, count);
+        }
+        let first = self.context.first;
+        let place = first.commit_lsn.get().wrapping_add(first.row.wrapping_sub(1));
+        i32::try_from(place.checked_rem(u64::from(count))?).ok()
+    }
+
+    fn is_written(&mut self, record: &Record<'_>, position: Position, partition: Option<i32>) -> bool {
+        let candidate = Candidate { position, lsn: self.context.lsn, xid: self.context.transaction.xid };
+        self.can_be_written
+            && partition.is_some_and(|partition| self.sink.tails.holds(record.topic, partition, &candidate))
+    }
+
+    fn send(&mut self, record: &Record<'_>, partition: Option<i32>) -> Result<(), Stop> {
+        let sink = &self.sink;
+        let payload_bytes = record.value.map_or(0, <[u8]>::len);
+        sink.acknowledgements.sent(payload_bytes);
+        let sent = sink.producers.by(self.lane).send(record, partition, self.receipt);
+        if let Err(failure) = sent {
+            sink.acknowledgements.not_sent(payload_bytes);
+            return Err(Stop::Send(failure));
+        }
+        self.sent_count = self.sent_count.saturating_add(1);
+        if let Some(operation) = record.operation {
+            sink.meter.event(operation);
+        }
+        Ok(())
+    }
+
+    /// What is left of the row after its encoder has ended.
+    pub(super) fn rest(&self, written: Result<(), Stop>) -> Result<Option<Rest>, DeliveryFailure> {
+        let (from_part, obstacle) = match written {
+            Ok(()) => return Ok(None),
+            // The row was not to be written any further.
+            Err(Stop::Encode(_)) if self.next_part < self.from_part => return Ok(None),
+            Err(Stop::Encode(error)) => {
+                let why =
+                    format!("{error}; correct the value, or leave the column out with the publication's column list");
+                let name = self.name(None, None, Position { part: self.next_part, ..self.context.first });
+                (u32::MAX, Obstacle::Unwritable { name, why })
+            }
+            Err(Stop::InFlight(part)) => (part, Obstacle::InFlight),
+            Err(Stop::Unwritable(row)) => {
+                let (name, why) = *row;
+                (name.position.part.saturating_add(1), Obstacle::Unwritable { name, why })
+            }
+            Err(Stop::Send(failure)) => return Err(failure),
+        };
+        Ok(Some(Rest { from_part, obstacle }))
+    }
+
+    fn name(&self, record: Option<&Record<'_>>, partition: Option<i32>, position: Position) -> RowName {
+        let shape = self.table.shape();
+        RowName {
+            table: shape.name(),
+            topic: self.table.topic().to_owned(),
+            partition,
+            key: record.and_then(|record| record.key).map(<[u8]>::to_vec),
+            position,
+            lsn: self.context.lsn,
+            xid: self.context.transaction.xid.0,
+            operation: record.and_then(|record| record.operation).unwrap_or_else(|| self.change.operation()),
+            identity: identity(shape, self.change),
+        }
+    }
+}
+
+/// What is left of a row, and what has to be dealt with first.
+pub(super) struct Rest {
+    pub(super) from_part: u32,
+    pub(super) obstacle: Obstacle,
+}
+
+pub(super) enum Obstacle {
+    /// The record before it is to be acknowledged alone.
+    InFlight,
+    /// A record cannot be written.
+    Unwritable { name: RowName, why: String },
+}
+
+/// What can stop a record between the encoder and the producer's queue.
+pub(super) enum Stop {
+    Encode(EncodeError),
+    /// This part is to wait for the one before.
+    InFlight(u32),
+    Unwritable(Box<(RowName, String)>),
+    Send(DeliveryFailure),
+}
+
+impl From<EncodeError> for Stop {
+    fn from(error: EncodeError) -> Self {
+        Self::Encode(error)
+    }
+}
+
+/// Why a record is larger than its topic takes, if it is.
+fn too_large(limits: &RecordLimits, record: &Record<'_>) -> Option<String> {
+    let plain = record.key.map_or(0, <[u8]>::len).saturating_add(record.value.map_or(0, <[u8]>::len));
+    let (limit, name) = limits.of_record(record.topic);
+    if plain.saturating_add(HEADERS_BYTES_MAX) <= limit {
+        return None;
+    }
+    let bytes = batch_bytes_alone(record);
+    (bytes > limit).then(|| {
+        format!(
+            "it takes {bytes} bytes and is larger than the {limit} that topic {} takes; raise its {name}",
+            record.topic
+        )
+    })
+}
