@@ -72,6 +72,7 @@ pub mod doctor;
 pub mod generate;
 pub mod init;
 pub mod status;
+pub mod trace;
 pub mod verify;
 
 pub mod error;

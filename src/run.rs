@@ -23,6 +23,7 @@ use crate::process::{self, HandlerRegistry, Operation, ProcessOptions, UnknownEv
 use crate::shutdown::{self, Until};
 use crate::status::{self, StatusOptions};
 use crate::telemetry::{self, Health, LogFormat};
+use crate::trace::{self, TraceOptions};
 use crate::verify::{self, VerifyOptions};
 
 /// More threads than this do not make one stream faster, and each costs memory.
@@ -43,6 +44,7 @@ enum Task {
     Dlq(Box<DlqTask>, Output),
     Doctor(Box<DoctorOptions>),
     Status(Box<InitPlan>, StatusOptions),
+    Trace(Box<TraceOptions>),
 }
 
 /// What is done with which dead letters.
@@ -166,6 +168,11 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             let options = StatusOptions { watch: flags.watch.map(Duration::from_secs), is_json: flags.json };
             Ok(Task::Status(Box::new(plan), options))
         }
+        Command::Trace(flags) => Ok(Task::Trace(Box::new(TraceOptions {
+            plan: plan_of(&flags.connector, &flags.kafka, variables)?,
+            event_id: flags.event_id,
+            is_json: flags.json,
+        }))),
         Command::Dlq(flags) => {
             let output = output(flags.json);
             Ok(Task::Dlq(Box::new(dlq_task(flags, variables)), output))
@@ -262,9 +269,13 @@ fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<
         // One stream of work: handing it from thread to thread would cost more than the work. Clients of Kafka bring
         // threads of their own.
         Task::Capture(_) | Task::Process(_) => tokio::runtime::Builder::new_current_thread(),
-        Task::Init(_) | Task::Generate(..) | Task::Verify(..) | Task::Dlq(..) | Task::Doctor(_) | Task::Status(..) => {
-            tokio::runtime::Builder::new_multi_thread()
-        }
+        Task::Init(_)
+        | Task::Generate(..)
+        | Task::Verify(..)
+        | Task::Dlq(..)
+        | Task::Doctor(_)
+        | Task::Status(..)
+        | Task::Trace(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
     let runtime = builder
@@ -330,6 +341,10 @@ async fn perform(
         Task::Doctor(options) => {
             let is_clean = doctor::run(&options, &token).await?;
             return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
+        }
+        Task::Trace(options) => {
+            let is_known = trace::run(&options, &registry, &token).await?;
+            return Ok(if is_known { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
         }
         Task::Status(plan, options) => status::run(&plan, options, &token).await?,
         Task::Dlq(task, output) => {

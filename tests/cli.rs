@@ -7,7 +7,7 @@ use crate::support::{OwnStack, Running, World, free_address, http_get};
 #[tokio::test]
 async fn help_and_version_are_not_errors() {
     let world = World::new("help").await;
-    for command in ["capture", "process", "init", "generate", "verify", "dlq", "doctor", "status"] {
+    for command in ["capture", "process", "init", "generate", "verify", "dlq", "doctor", "status", "trace"] {
         let help = world.run(&[command, "--help"]);
         assert_eq!(help.code, Some(0), "{help:?}");
         assert!(help.stdout.contains("Variables: "), "{help:?}");

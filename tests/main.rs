@@ -73,6 +73,8 @@ mod process_topics;
 mod process_updates;
 /// The shape of the source itself.
 mod tidy;
+/// `evp trace`.
+mod trace;
 /// `evp verify`: rows that are odd, gone, or lost.
 mod verify;
 /// `evp verify`: rows and records that are rewritten or gone.

@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::telemetry::LogFormat;
 
-pub use operate::{ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, LetterArguments, StatusArguments};
+pub use operate::{
+    ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, LetterArguments, StatusArguments, TraceArguments,
+};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -22,7 +24,7 @@ pub use operate::{ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, Lett
                   Settings come from flags, else environment variables, else .env in the working directory, else the \
                   connector file, else defaults. Each password variable also has a …_FILE form.\n\n\
                   Exit codes: 0 done · 1 failed · 2 refused, because data would be lost or skipped · \
-                  3 findings (doctor, verify, dlq replay) · 64 wrong usage or configuration",
+                  3 findings (doctor, verify, dlq replay, trace) · 64 wrong usage or configuration",
     propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true
@@ -103,6 +105,15 @@ pub enum Command {
         The servers are looked at side by side, each for 15 seconds at most; one that does not answer is one line."
     )]
     Status(StatusArguments),
+
+    /// Follow one event from the outbox to the documents, or to where it waits
+    #[command(
+        after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS and its security, \
+        KAFKA_TOPIC, KAFKA_GROUP_ID, MONGODB_URI, MONGODB_DATABASE\n\n\
+        The topic is read from its beginning to its end.\n\n\
+        Exit codes: 0 found · 3 nothing is known of it"
+    )]
+    Trace(TraceArguments),
 
     /// Work with dead letters: list, show, replay, discard
     #[command(

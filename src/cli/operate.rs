@@ -51,6 +51,26 @@ pub struct StatusArguments {
     pub kafka: Vec<String>,
 }
 
+/// Flags of `evp trace`.
+#[derive(Debug, Args)]
+pub struct TraceArguments {
+    /// Id of the event
+    #[arg(value_name = "EVENT_ID")]
+    pub event_id: uuid::Uuid,
+
+    /// The connector's properties.
+    #[command(flatten)]
+    pub connector: ConnectorArguments,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
 /// Flags of `evp dlq`.
 #[derive(Debug, Args)]
 pub struct DlqArguments {

@@ -34,7 +34,7 @@ use crate::config::{KafkaConfig, MongoConfig};
 use crate::error::Result;
 
 pub(crate) use book::{Book, Entry, State};
-pub(crate) use format::{Cause, DEAD_LETTER_OF, PREDECESSOR_MISSING};
+pub(crate) use format::{Cause, DEAD_LETTER_OF, LETTER, PREDECESSOR_MISSING};
 #[cfg(test)]
 pub(crate) use letter::RawRecord;
 pub(crate) use read::read_book;

@@ -107,7 +107,8 @@ async fn bounded<T>(server: &str, look: impl Future<Output = Result<T>>) -> Look
     };
     match tokio::time::timeout(LOOK_TIMEOUT, look).await.unwrap_or_else(|_| Err(late())) {
         Ok(seen) => Look::Seen(seen),
-        Err(error) => Look::Failed { error: error.to_string() },
+        // The sentence has the remedy; the chain of causes is a driver's talk of several lines.
+        Err(error) => Look::Failed { error: error.message().to_owned() },
     }
 }
 
