@@ -46,6 +46,8 @@ pub mod postgres;
 
 pub mod pgoutput;
 
+pub mod connect;
+
 pub mod envelope;
 
 pub mod kafka;

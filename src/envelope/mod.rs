@@ -5,12 +5,13 @@
 mod change;
 pub mod decode;
 mod defaults;
-mod json;
 pub mod number;
 mod position;
 mod record;
 mod table;
 mod types;
+
+use crate::connect::json;
 
 pub use change::{ChangeEncoder, EncodeError, RowContext, TransactionContext};
 pub use position::{ParsePositionError, Position};

@@ -4,7 +4,7 @@
 ///
 /// Control characters are escaped with upper-case hex, characters beyond U+FFFF as surrogate pairs, and
 /// everything else is raw: observed of Debezium 3.6.1 on Java 17.
-pub(super) fn write_string(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let bytes = text.as_bytes();
     let mut written = 0;
