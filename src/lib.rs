@@ -32,7 +32,7 @@
 //!
 //! | to add | go to |
 //! |---|---|
-//! | a column type | a line in the table of `envelope/types.rs` |
+//! | a column type | a line in the table of `typemap/mod.rs` |
 //! | a connector property | a line in the table of `connector/properties.rs` |
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
@@ -47,6 +47,7 @@ pub mod postgres;
 pub mod pgoutput;
 
 pub mod connect;
+pub mod typemap;
 
 pub mod envelope;
 

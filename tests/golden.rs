@@ -15,6 +15,7 @@ use evp::envelope::{
 };
 use evp::lsn::Lsn;
 use evp::pgoutput::{Message, Relation, RelationCache, decode};
+use evp::typemap::PgType;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -195,7 +196,7 @@ impl<'a> Writer<'a> {
             .filter(|row| row.table == relation.table)
             .map(|row| ColumnFacts {
                 name: row.name.clone(),
-                type_name: row.r#type.clone(),
+                pg_type: pg_type(relation, row),
                 is_not_null: row.not_null,
                 default_expression: row.default.clone(),
             })
@@ -210,8 +211,32 @@ impl<'a> Writer<'a> {
             topic: format!("{}.{}.{}", self.prefix, relation.schema, relation.table),
             key_columns,
             unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+            handling: self.settings.handling,
         };
-        TableEncoder::new(relation, &facts, &options).unwrap()
+        TableEncoder::new(relation, &facts, &options)
+    }
+}
+
+/// What the fixtures did not record: the name behind an object id. Others than these are an extension's.
+fn pg_type(relation: &Relation, row: &CatalogRow) -> PgType {
+    let names = [
+        (16, "bool"),
+        (20, "int8"),
+        (21, "int2"),
+        (23, "int4"),
+        (25, "text"),
+        (114, "json"),
+        (1042, "bpchar"),
+        (1043, "varchar"),
+        (1184, "timestamptz"),
+        (2950, "uuid"),
+        (3802, "jsonb"),
+    ];
+    let column = relation.columns.iter().find(|column| column.name == row.name);
+    let known = names.iter().find(|(oid, _)| column.is_some_and(|column| column.type_oid == *oid));
+    match known {
+        Some((_, name)) => PgType::plain(name),
+        None => PgType { is_built_in: false, ..PgType::plain(&row.r#type) },
     }
 }
 

@@ -7,7 +7,8 @@ use crate::connector::{ConnectorSettings, topic_name};
 use crate::envelope::{ColumnFacts, TableEncoder, TableOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::{Relation, RelationColumn, RelationId, ReplicaIdentity};
-use crate::postgres::{CatalogColumn, CatalogTable, published_columns, table_facts};
+use crate::postgres::{self, CatalogColumn, CatalogTable, published_columns, table_facts};
+use crate::typemap::PgType;
 
 /// Makes encoders for the tables that the connector includes.
 pub(super) struct Relations<'a> {
@@ -23,7 +24,7 @@ impl Relations<'_> {
             return Ok(None);
         }
         let facts = table_facts(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
-        self.prepare(relation, &facts).map(Some)
+        self.prepare(relation, &facts).await.map(Some)
     }
 
     /// Refuses before anything is streamed what could not be written once it comes.
@@ -45,10 +46,10 @@ impl Relations<'_> {
             replica_identity: ReplicaIdentity::Default,
             columns: columns.collect(),
         };
-        self.prepare(&relation, &facts).map(|_| ())
+        self.prepare(&relation, &facts).await.map(|_| ())
     }
 
-    fn prepare(&self, relation: &Relation, facts: &CatalogTable) -> Result<TableEncoder> {
+    async fn prepare(&self, relation: &Relation, facts: &CatalogTable) -> Result<TableEncoder> {
         let settings = self.settings;
         let (schema, table) = (&relation.schema, &relation.table);
         let names: Vec<&str> = relation.columns.iter().map(|column| column.name.as_str()).collect();
@@ -71,19 +72,21 @@ impl Relations<'_> {
             topic: topic_name(&settings.topic_prefix, schema, table, &settings.routes),
             key_columns,
             unavailable_placeholder: settings.unavailable_placeholder.clone(),
+            handling: settings.handling,
         };
-        let columns: Vec<ColumnFacts> = facts
-            .columns
-            .iter()
-            .map(|column| ColumnFacts {
+        // The stream's types: the catalog may have others by now.
+        let oids: Vec<u32> = relation.columns.iter().map(|column| column.type_oid).collect();
+        let types = postgres::types(self.catalog, self.postgres, &oids).await?;
+        let columns = relation.columns.iter().map(|column| {
+            let known = facts.columns.iter().find(|known| known.name == column.name);
+            ColumnFacts {
                 name: column.name.clone(),
-                type_name: column.type_name.clone(),
-                is_not_null: column.is_not_null,
-                default_expression: column.default_expression.clone(),
-            })
-            .collect();
-        TableEncoder::new(relation, &columns, &options)
-            .map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
+                pg_type: PgType::of(column.type_oid, &types),
+                is_not_null: known.is_some_and(|known| known.is_not_null),
+                default_expression: known.and_then(|known| known.default_expression.clone()),
+            }
+        });
+        Ok(TableEncoder::new(relation, &columns.collect::<Vec<_>>(), &options))
     }
 }
 

@@ -4,6 +4,7 @@ use super::table::{ColumnEncoder, TableEncoder};
 use super::{Headers, Operation, Profile, Record};
 use crate::lsn::Lsn;
 use crate::pgoutput::{Change, ColumnData, OldTuple, OldTupleKind, Tuple, Xid};
+use crate::typemap::Unwritten;
 
 /// What all rows of a transaction share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,8 +38,6 @@ pub enum EncodeError {
     ColumnCount { topic: String, expected: usize, found: usize },
     #[error("a value of column {column} of {topic} is not of the column's type")]
     Value { topic: String, column: String },
-    #[error("a value of column {column} of {topic} is not in the log")]
-    Unavailable { topic: String, column: String },
 }
 
 /// The buffers of the encoder.
@@ -146,7 +145,7 @@ fn full(old: Option<&OldTuple>) -> Option<&Tuple> {
 fn write_key(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option<&Tuple>) -> Result<(), EncodeError> {
     out.clear();
     for (at, &place) in table.key.iter().enumerate() {
-        let (Some(column), Some(data)) = (table.columns.get(place), tuple.columns().nth(place)) else {
+        let (Some(Some(column)), Some(data)) = (table.columns.get(place), tuple.columns().nth(place)) else {
             return Err(column_count(table, tuple));
         };
         let old_data = old.and_then(|old| old.columns().nth(place));
@@ -165,12 +164,15 @@ fn write_row(out: &mut Vec<u8>, table: &TableEncoder, tuple: &Tuple, old: Option
         return Err(column_count(table, tuple));
     }
     let mut old_columns = old.map(Tuple::columns);
-    out.push(b'{');
-    for (at, (column, data)) in table.columns.iter().zip(tuple.columns()).enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_column(out, table, column, data, old_columns.as_mut().and_then(Iterator::next))?;
+    let mut separator = b'{';
+    for (column, data) in table.columns.iter().zip(tuple.columns()) {
+        let old_data = old_columns.as_mut().and_then(Iterator::next);
+        let Some(column) = column else { continue };
+        out.push(std::mem::replace(&mut separator, b','));
+        write_column(out, table, column, data, old_data)?;
+    }
+    if separator == b'{' {
+        out.push(separator);
     }
     out.push(b'}');
     Ok(())
@@ -201,19 +203,19 @@ fn write_value(
     column: &ColumnEncoder,
     data: ColumnData<'_>,
 ) -> Result<(), EncodeError> {
-    let named = || (table.topic.clone(), column.plain_name.clone());
     match data {
         ColumnData::Null => out.extend_from_slice(&column.null),
-        ColumnData::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
-        ColumnData::Unchanged => {
-            let (topic, column) = named();
-            return Err(EncodeError::Unavailable { topic, column });
-        }
+        ColumnData::Unchanged => out.extend_from_slice(&column.unavailable),
         ColumnData::Text(text) => {
-            let is_written = std::str::from_utf8(text).is_ok_and(|text| column.column_type.write(out, text));
-            if !is_written {
-                let (topic, column) = named();
-                return Err(EncodeError::Value { topic, column });
+            let text = std::str::from_utf8(text).map_err(|_| Unwritten::Mismatch);
+            match text.and_then(|text| column.column_type.write(out, text)) {
+                Ok(()) => {}
+                // Where null is no value Debezium ends; what the schema promises is written instead.
+                Err(Unwritten::Null | Unwritten::NullArray) => out.extend_from_slice(&column.null),
+                Err(Unwritten::Mismatch) => {
+                    let (topic, column) = (table.topic.clone(), column.plain_name.clone());
+                    return Err(EncodeError::Value { topic, column });
+                }
             }
         }
     }

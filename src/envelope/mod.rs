@@ -4,12 +4,10 @@
 
 mod change;
 pub mod decode;
-mod defaults;
 pub mod number;
 mod position;
 mod record;
 mod table;
-mod types;
 
 use crate::connect::json;
 
@@ -17,7 +15,6 @@ pub use change::{ChangeEncoder, EncodeError, RowContext, TransactionContext};
 pub use position::{ParsePositionError, Position};
 pub use record::{Headers, Record, heartbeat_key, heartbeat_value};
 pub use table::{ColumnFacts, TableEncoder, TableOptions};
-pub use types::UnsupportedColumn;
 
 /// The header that carries a record's [`Position`].
 pub const POSITION_HEADER: &str = "evp.position";

@@ -1,18 +1,17 @@
 //! Everything about a table that can be worked out once, before its rows come.
 
 use super::Profile;
-use super::defaults::default_json;
 use super::json::write_string;
-use super::types::{ColumnType, UnsupportedColumn};
 use crate::pgoutput::Relation;
+use crate::typemap::{ColumnType, Handling, PgType};
 
 /// What the catalog adds to a relation message, per column.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnFacts {
     /// Column name.
     pub name: String,
-    /// Type name for messages and extension types.
-    pub type_name: String,
+    /// Its type, as deep as it goes.
+    pub pg_type: PgType,
     /// Declared NOT NULL.
     pub is_not_null: bool,
     /// The default's expression.
@@ -34,13 +33,16 @@ pub struct TableOptions {
     pub key_columns: Vec<String>,
     /// Stands in for values that are not in the log.
     pub unavailable_placeholder: String,
+    /// What types become where there is a choice.
+    pub handling: Handling,
 }
 
 /// A table, ready to write its rows.
 #[derive(Debug, Clone)]
 pub struct TableEncoder {
     pub(super) topic: String,
-    pub(super) columns: Vec<ColumnEncoder>,
+    /// In the order of a row's values; `None` where a column is left out.
+    pub(super) columns: Vec<Option<ColumnEncoder>>,
     /// Places of the key's columns, in the key's order.
     pub(super) key: Vec<usize>,
     /// `,"source":{…"ts_ms":`, up to the first value that differs between rows.
@@ -66,34 +68,30 @@ pub(super) struct ColumnEncoder {
 }
 
 impl TableEncoder {
-    /// Prepares a table; every column has to be of a type that is known exactly.
-    pub fn new(relation: &Relation, facts: &[ColumnFacts], options: &TableOptions) -> Result<Self, UnsupportedColumn> {
-        let table = format!("{}.{}", relation.schema, relation.table);
+    /// Prepares a table; columns of types that Debezium does not know are left out, as it does.
+    pub fn new(relation: &Relation, facts: &[ColumnFacts], options: &TableOptions) -> Self {
         let mut columns = Vec::with_capacity(relation.columns.len());
         for column in &relation.columns {
             // A column that the catalog no longer has is written as nullable and without default.
             let known = facts.iter().find(|facts| facts.name == column.name).cloned().unwrap_or_default();
-            let column_type = ColumnType::of(column.type_oid, column.type_modifier, &known.type_name);
-            let column_type = column_type.ok_or_else(|| UnsupportedColumn::Type {
-                table: table.clone(),
-                column: column.name.clone(),
-                type_name: if known.type_name.is_empty() {
-                    format!("with object id {}", column.type_oid)
-                } else {
-                    known.type_name.clone()
-                },
-            })?;
-            columns.push(ColumnEncoder {
-                name: quoted_name(&column.name),
-                null: null_json(column_type, &known),
-                column_type,
-                unavailable: quoted(&options.unavailable_placeholder),
-                plain_name: column.name.clone(),
-            });
+            let column_type = ColumnType::of(&known.pg_type, column.type_modifier, &options.handling);
+            columns.push(column_type.map(|column_type| {
+                let null = null_json(&column_type, &known);
+                ColumnEncoder {
+                    name: quoted_name(&column.name),
+                    unavailable: column_type.missing(&options.unavailable_placeholder).unwrap_or_else(|| null.clone()),
+                    null,
+                    column_type,
+                    plain_name: column.name.clone(),
+                }
+            }));
         }
-        let place = |name: &String| columns.iter().position(|column| column.plain_name == *name);
+        let is_named = |column: &Option<ColumnEncoder>, name: &String| {
+            column.as_ref().is_some_and(|column| column.plain_name == *name)
+        };
+        let place = |name: &String| columns.iter().position(|column| is_named(column, name));
         let key = options.key_columns.iter().filter_map(place).collect();
-        Ok(Self {
+        Self {
             topic: options.topic.clone(),
             columns,
             key,
@@ -101,7 +99,7 @@ impl TableEncoder {
             source_middle: source_middle(options),
             source_table: source_table(relation),
             profile: options.profile,
-        })
+        }
     }
 
     /// The topic of the table's records.
@@ -111,8 +109,8 @@ impl TableEncoder {
 }
 
 /// JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
-fn null_json(column_type: ColumnType, facts: &ColumnFacts) -> Vec<u8> {
-    let default = facts.default_expression.as_deref().and_then(|expression| default_json(column_type, expression));
+fn null_json(column_type: &ColumnType, facts: &ColumnFacts) -> Vec<u8> {
+    let default = facts.default_expression.as_deref().and_then(|expression| column_type.default_json(expression));
     default.unwrap_or_else(|| if facts.is_not_null { column_type.filler().to_vec() } else { b"null".to_vec() })
 }
 
