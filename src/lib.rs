@@ -32,7 +32,7 @@
 //!
 //! | to add | go to |
 //! |---|---|
-//! | a column type | a line in the table of `envelope/types.rs` |
+//! | a column type | a line in the table of `typemap/mod.rs` |
 //! | a connector property | a line in the table of `connector/properties.rs` |
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
 //! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
@@ -52,6 +52,8 @@ pub mod pgoutput;
 pub mod row;
 
 pub mod connect;
+
+pub mod typemap;
 
 pub mod envelope;
 

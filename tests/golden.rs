@@ -16,6 +16,7 @@ use evp::envelope::{
 use evp::lsn::Lsn;
 use evp::pgoutput::{Message, Relation, RelationCache, decode};
 use evp::row::{ColumnShape, TableShape};
+use evp::typemap::PgType;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -245,7 +246,10 @@ impl<'a> Writer<'a> {
     fn table(&self, relation: &Relation) -> TablePlan {
         let is_later = relation.columns.iter().any(|column| column.name == "note");
         let rows = &self.fixture.catalog[if is_later { "after" } else { "before" }];
-        let shape = relation.shape(&catalog(rows, &relation.table));
+        let mut shape = relation.shape(&catalog(rows, &relation.table));
+        for column in &mut shape.columns {
+            column.pg_type = pg_type(column);
+        }
         let options = PlanOptions {
             profile: self.profile,
             topic_prefix: self.prefix.to_owned(),
@@ -256,8 +260,31 @@ impl<'a> Writer<'a> {
             with_value_schema: self.settings.with_value_schema,
             key_columns: self.settings.message_keys.of_table(&shape).unwrap(),
             unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+            handling: self.settings.handling,
         };
-        TablePlan::new(shape, &options).unwrap()
+        TablePlan::new(shape, &options)
+    }
+}
+
+/// What the fixtures did not record: the name behind an object id. Others than these are an extension's.
+fn pg_type(column: &ColumnShape) -> PgType {
+    let names = [
+        (16, "bool"),
+        (20, "int8"),
+        (21, "int2"),
+        (23, "int4"),
+        (25, "text"),
+        (114, "json"),
+        (1042, "bpchar"),
+        (1043, "varchar"),
+        (1184, "timestamptz"),
+        (2950, "uuid"),
+        (3802, "jsonb"),
+    ];
+    let known = names.iter().find(|(oid, _)| column.type_oid == *oid);
+    match known {
+        Some((_, name)) => PgType::plain(name),
+        None => PgType { is_built_in: false, ..PgType::plain(&column.type_name) },
     }
 }
 
@@ -272,6 +299,7 @@ fn catalog(rows: &[CatalogRow], table: &str) -> TableShape {
         type_oid: 0,
         type_modifier: -1,
         type_name: row.r#type.clone(),
+        pg_type: PgType::default(),
         is_not_null: row.not_null,
         default_expression: row.default.clone(),
         is_identity: false,

@@ -41,6 +41,8 @@ mod golden;
 mod init;
 /// `evp init` and the tables that it publishes.
 mod init_tables;
+/// `evp capture`: every type beside live Debezium.
+mod parity_types;
 /// Both halves together, and Debezium in the place of one.
 mod pipeline;
 /// `evp process`: what it writes and what it refuses.

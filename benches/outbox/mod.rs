@@ -12,6 +12,7 @@ use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
 use evp::pgoutput::{Change, Message, Relation, RelationColumn, RelationId, ReplicaIdentity, Xid, decode};
 use evp::row::TableShape;
+use evp::typemap::{Handling, PgType};
 
 /// Events of one stream: enough for the caches to be as warm as in a backlog, and no warmer.
 pub(crate) const EVENTS: usize = 4_096;
@@ -25,20 +26,20 @@ const COMMIT_LSN: u64 = 0x1A2_B3C4_D5E8;
 const COMMIT_TIME_US: i64 = 848_567_618_710_659;
 const CREATED_AT: &[u8] = b"2026-11-21 09:13:38.709461+00";
 
-/// Name and type of the columns, in the order of the table.
-const COLUMNS: [(&str, u32); 12] = [
-    ("event_id", 2950),
-    ("sequence_id", 20),
-    ("aggregate_id", 2950),
-    ("aggregate_type", 25),
-    ("event_type", 25),
-    ("payload", 3802),
-    ("status", 25),
-    ("retry_count", 23),
-    ("last_error", 25),
-    ("lock_id", 2950),
-    ("created_at", 1184),
-    ("published_at", 1184),
+/// Name, type and its name of the columns, in the order of the table.
+const COLUMNS: [(&str, u32, &str); 12] = [
+    ("event_id", 2950, "uuid"),
+    ("sequence_id", 20, "int8"),
+    ("aggregate_id", 2950, "uuid"),
+    ("aggregate_type", 25, "text"),
+    ("event_type", 25, "text"),
+    ("payload", 3802, "jsonb"),
+    ("status", 25, "text"),
+    ("retry_count", 23, "int4"),
+    ("last_error", 25, "text"),
+    ("lock_id", 2950, "uuid"),
+    ("created_at", 1184, "timestamptz"),
+    ("published_at", 1184, "timestamptz"),
 ];
 
 /// The messages of single-row transactions: Begin, Insert, Commit for each event.
@@ -61,7 +62,7 @@ pub(crate) fn changes() -> Vec<Change> {
 
 /// The table as capture prepares it for the shipped connector file.
 pub(crate) fn table() -> TablePlan {
-    let columns = COLUMNS.map(|(name, type_oid)| RelationColumn {
+    let columns = COLUMNS.map(|(name, type_oid, _)| RelationColumn {
         is_key: name == "event_id",
         name: name.to_owned(),
         type_oid,
@@ -84,8 +85,13 @@ pub(crate) fn table() -> TablePlan {
         with_value_schema: false,
         key_columns: vec!["aggregate_id".to_owned()],
         unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+        handling: Handling::default(),
     };
-    TablePlan::new(relation.shape(&TableShape::default()), &options).expect("every column of the outbox can be written")
+    let mut shape = relation.shape(&TableShape::default());
+    for (column, (_, _, type_name)) in shape.columns.iter_mut().zip(COLUMNS) {
+        column.pg_type = PgType::plain(type_name);
+    }
+    TablePlan::new(shape, &options)
 }
 
 /// What the rows have in common.

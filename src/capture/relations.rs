@@ -7,8 +7,9 @@ use crate::connector::{ConnectorSettings, topic_name};
 use crate::envelope::{PlanOptions, TablePlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::Relation;
-use crate::postgres::{published_columns, table_shape};
+use crate::postgres::{self, published_columns, table_shape};
 use crate::row::TableShape;
+use crate::typemap::PgType;
 
 /// Makes plans for the tables that the connector includes.
 pub(super) struct Relations<'a> {
@@ -24,7 +25,7 @@ impl Relations<'_> {
             return Ok(None);
         }
         let catalog = table_shape(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
-        self.prepare(relation.shape(&catalog)).map(Some)
+        self.prepare(relation.shape(&catalog)).await.map(Some)
     }
 
     /// Refuses before anything is streamed what could not be written once it comes.
@@ -32,10 +33,10 @@ impl Relations<'_> {
         let shape = table_shape(self.catalog, self.postgres, schema, table).await?;
         let publications = &self.settings.publication_name;
         let published = published_columns(self.catalog, self.postgres, publications, (schema, table)).await?;
-        self.prepare(shape.with_columns(&published)).map(|_| ())
+        self.prepare(shape.with_columns(&published)).await.map(|_| ())
     }
 
-    fn prepare(&self, shape: TableShape) -> Result<TablePlan> {
+    async fn prepare(&self, mut shape: TableShape) -> Result<TablePlan> {
         let settings = self.settings;
         let table = shape.name();
         let key_columns = settings.message_keys.of_table(&shape).map_err(|missing| {
@@ -59,7 +60,14 @@ impl Relations<'_> {
             with_key_schema: settings.with_key_schema,
             with_value_schema: settings.with_value_schema,
             unavailable_placeholder: settings.unavailable_placeholder.clone(),
+            handling: settings.handling,
         };
-        TablePlan::new(shape, &options).map_err(|error| Error::new(ErrorKind::Unsupported, error.to_string()))
+        // The stream's types: the catalog may have others by now.
+        let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
+        let types = postgres::types(self.catalog, self.postgres, &oids).await?;
+        for column in &mut shape.columns {
+            column.pg_type = PgType::of(column.type_oid, &types);
+        }
+        Ok(TablePlan::new(shape, &options))
     }
 }

@@ -124,6 +124,7 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::typemap::PgType;
 
     fn column(name: &str, type_name: &str) -> ColumnShape {
         ColumnShape {
@@ -131,6 +132,7 @@ mod tests {
             type_oid: 0,
             type_modifier: -1,
             type_name: type_name.to_owned(),
+            pg_type: PgType::default(),
             is_not_null: false,
             default_expression: None,
             is_identity: false,

@@ -25,6 +25,7 @@ use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables
 use crate::envelope::Profile;
 use crate::error::{Error, Result};
 use crate::row::Operation;
+use crate::typemap::{Handling, Mode};
 
 /// The file that is used where none is given.
 const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
@@ -81,6 +82,8 @@ pub struct ConnectorSettings {
     pub unavailable_placeholder: String,
     /// Renames topics.
     pub routes: Vec<TopicRoute>,
+    /// What types become where there is a choice.
+    pub handling: Handling,
     /// Whose bytes are imitated.
     pub profile: Profile,
 }
@@ -271,8 +274,27 @@ impl Connector {
                 .unwrap_or("__debezium_unavailable_value")
                 .to_owned(),
             routes: self.routes(variables),
+            handling: self.handling(variables, profile),
             profile,
         }
+    }
+
+    fn handling(&self, variables: &mut Variables, profile: Profile) -> Handling {
+        Handling {
+            decimal: self.mode(),
+            time: self.mode(),
+            interval: self.mode(),
+            hstore: self.mode(),
+            binary: self.mode(),
+            money_fraction_digits: self.number(variables, "money.fraction.digits", 2),
+            includes_unknown: self.flag(variables, "include.unknown.datatypes", false),
+            profile,
+        }
+    }
+
+    /// A mode; what is none of its values has been refused before.
+    fn mode<M: Mode>(&self) -> M {
+        self.get(M::NAME).and_then(M::from_word).unwrap_or_default()
     }
 
     fn number<N: FromStr>(&self, variables: &mut Variables, name: &str, default: N) -> N {
@@ -372,6 +394,18 @@ mod tests {
     fn every_refusal_is_reported_together() {
         let error = load(&["value.converter=com.example.Avro", "plugin.name=decoderbufs"]).unwrap_err().to_string();
         assert!(error.contains("value.converter") && error.contains("plugin.name"), "{error}");
+    }
+
+    #[test]
+    fn modes_are_read_and_others_refused() {
+        use crate::typemap::{DecimalMode, TimeMode};
+        let handling = load(&["decimal.handling.mode=STRING", "time.precision.mode=isostring"]).unwrap().handling;
+        assert_eq!((handling.decimal, handling.time), (DecimalMode::Text, TimeMode::IsoText));
+        let error = load(&["time.precision.mode=structured", "money.fraction.digits=two"]).unwrap_err().to_string();
+        assert!(
+            error.contains("`time.precision.mode=structured`") && error.contains("money.fraction.digits"),
+            "{error}"
+        );
     }
 
     #[test]

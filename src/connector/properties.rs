@@ -38,7 +38,10 @@ const NO_SNAPSHOT: &str = "evp takes no snapshots yet: use no_data (never)";
 
 /// Sorted by name.
 const TABLE: &[(&str, Rule)] = &[
-    ("binary.handling.mode", Default(&["bytes"], LATER)),
+    (
+        "binary.handling.mode",
+        Only(&["bytes", "base64", "base64-url-safe", "hex"], "it is bytes, base64, base64-url-safe or hex"),
+    ),
     ("column.exclude.list", refused("columns cannot be left out yet; use the publication's column list")),
     ("column.include.list", refused("columns cannot be left out yet; use the publication's column list")),
     ("config.action.reload", Idle),
@@ -66,7 +69,7 @@ const TABLE: &[(&str, Rule)] = &[
     ("database.sslrootcert", Any),
     ("database.tcpKeepAlive", Idle),
     ("database.user", Any),
-    ("decimal.handling.mode", Idle),
+    ("decimal.handling.mode", Only(&["precise", "double", "string"], "it is precise, double or string")),
     ("errors.log.enable", Idle),
     ("errors.log.include.messages", Idle),
     ("errors.max.retries", Idle),
@@ -81,11 +84,11 @@ const TABLE: &[(&str, Rule)] = &[
     ("header.converter", Only(&["org.apache.kafka.connect.storage.SimpleHeaderConverter"], LATER)),
     ("heartbeat.action.query", refused("evp needs none: the slot advances on keepalives")),
     ("heartbeat.interval.ms", Any),
-    ("hstore.handling.mode", Default(&["json"], LATER)),
+    ("hstore.handling.mode", Only(&["json", "map"], "it is json or map")),
     ("include.schema.changes", Idle),
-    ("include.unknown.datatypes", Default(&["false"], LATER)),
+    ("include.unknown.datatypes", Any),
     ("incremental.snapshot.chunk.size", Idle),
-    ("interval.handling.mode", Default(&["numeric"], LATER)),
+    ("interval.handling.mode", Only(&["numeric", "string"], "it is numeric or string")),
     ("key.converter", Only(&["org.apache.kafka.connect.json.JsonConverter"], JSON_ONLY)),
     ("key.converter.schemas.enable", Any),
     ("lsn.flush.mode", Only(&["connector", "connector_and_driver"], "the slot would never advance")),
@@ -95,6 +98,7 @@ const TABLE: &[(&str, Rule)] = &[
     ("message.key.columns", Any),
     ("message.prefix.exclude.list", Only(&[".*"], "logical messages are not written yet, none of them: use .*")),
     ("message.prefix.include.list", refused("logical messages are not written yet")),
+    ("money.fraction.digits", Any),
     ("name", Idle),
     ("offset.flush.interval.ms", Idle),
     ("plugin.name", Only(&["pgoutput"], "evp reads pgoutput only")),
@@ -137,7 +141,13 @@ const TABLE: &[(&str, Rule)] = &[
     ("table.exclude.list", Any),
     ("table.include.list", Any),
     ("tasks.max", Idle),
-    ("time.precision.mode", Idle),
+    (
+        "time.precision.mode",
+        Only(
+            &["adaptive", "adaptive_time_microseconds", "connect", "isostring", "microseconds", "nanoseconds"],
+            "it is adaptive, adaptive_time_microseconds, connect, isostring, microseconds or nanoseconds",
+        ),
+    ),
     ("tombstones.on.delete", Any),
     ("topic.delimiter", Default(&["."], LATER)),
     ("topic.heartbeat.name", Any),

@@ -44,8 +44,6 @@ pub enum EncodeError {
     ColumnCount { topic: String, expected: usize, found: usize },
     #[error("a value of column {column} of {topic} is not of the column's type")]
     Value { topic: String, column: String },
-    #[error("a value of column {column} of {topic} is not in the log")]
-    Unavailable { topic: String, column: String },
 }
 
 /// What all records have or lack.

@@ -5,14 +5,12 @@
 mod change;
 mod companion;
 pub mod decode;
-mod defaults;
 pub mod number;
 mod outbox;
 mod plan;
 mod position;
 mod profile;
 mod record;
-mod types;
 mod write;
 
 pub use change::{ChangeEncoder, EncodeError, RecordOptions, RowContext, TransactionContext};
@@ -21,8 +19,6 @@ pub use plan::{PlanOptions, TablePlan};
 pub use position::{ParsePositionError, Position, PositionKind};
 pub use profile::Profile;
 pub use record::{ContextHeaders, Headers, KeyChange, Record};
-
-pub use types::UnsupportedColumn;
 
 /// The header that carries a record's [`Position`].
 pub const POSITION_HEADER: &str = "evp.position";

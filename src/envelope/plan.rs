@@ -1,12 +1,11 @@
 //! Everything about a table's records that can be worked out once, before its rows come.
 
 use super::Profile;
-use super::defaults::default_json;
 use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema};
-use super::types::{ColumnType, UnsupportedColumn};
 use crate::connect::Schema;
 use crate::connect::json::write_string;
 use crate::row::{ColumnShape, TableShape};
+use crate::typemap::{ColumnType, Handling};
 
 /// How records of a table are to look.
 #[derive(Debug, Clone)]
@@ -29,6 +28,8 @@ pub struct PlanOptions {
     pub with_key_schema: bool,
     /// Values carry their schema.
     pub with_value_schema: bool,
+    /// What types become where there is a choice.
+    pub handling: Handling,
 }
 
 /// A table, ready to write its rows.
@@ -36,7 +37,8 @@ pub struct PlanOptions {
 pub struct TablePlan {
     shape: TableShape,
     pub(super) topic: String,
-    pub(super) columns: Vec<ColumnPlan>,
+    /// In the order of a row's values; `None` where a column is left out.
+    pub(super) columns: Vec<Option<ColumnPlan>>,
     pub(super) key: KeyPlan,
     /// The value, piece by piece.
     pub(super) value: Vec<Piece>,
@@ -97,29 +99,34 @@ pub(super) enum Piece {
 }
 
 impl TablePlan {
-    /// Prepares a table; every column has to be of a type that is known exactly.
-    pub fn new(shape: TableShape, options: &PlanOptions) -> Result<Self, UnsupportedColumn> {
-        let mut columns = Vec::with_capacity(shape.columns.len());
-        let mut schemas = Vec::with_capacity(shape.columns.len());
-        for column in &shape.columns {
-            let (plan, schema) = column_plan(&shape, column, options)?;
-            columns.push(plan);
-            schemas.push((column.name.as_str(), schema));
-        }
+    /// Prepares a table; columns of types that Debezium does not know are left out, as it does.
+    pub fn new(shape: TableShape, options: &PlanOptions) -> Self {
+        let (columns, schemas): (Vec<_>, Vec<_>) =
+            shape.columns.iter().map(|column| column_plan(column, options).unzip()).unzip();
+        let schemas: Vec<Option<(&str, Schema)>> = shape
+            .columns
+            .iter()
+            .zip(schemas)
+            .map(|(column, schema)| schema.map(|schema| (column.name.as_str(), schema)))
+            .collect();
         let facts = options.profile.facts();
-        let place = |name: &String| columns.iter().position(|column| column.plain_name == *name);
+        let is_named = |column: &Option<ColumnPlan>, name: &String| {
+            column.as_ref().is_some_and(|column| column.plain_name == *name)
+        };
+        let place = |name: &String| columns.iter().position(|column| is_named(column, name));
         let places: Vec<usize> = options.key_columns.iter().filter_map(place).collect();
-        let key_fields = places.iter().filter_map(|place| schemas.get(*place).cloned());
+        let key_fields = places.iter().filter_map(|place| schemas.get(*place).cloned().flatten());
         let key_schema = Schema::of_fields(key_fields).named(format!("{}.Key", options.schema_name));
         let (head, tail) = framed(options.with_key_schema.then_some(&key_schema));
         let key = KeyPlan { places, head, tail };
-        let row = Schema::of_fields(schemas).optional().named(format!("{}.Value", options.schema_name));
+        let row =
+            Schema::of_fields(schemas.into_iter().flatten()).optional().named(format!("{}.Value", options.schema_name));
         let schema = envelope_schema(&options.schema_name, &row, facts);
         let (head, tail) = framed(options.with_value_schema.then_some(&schema));
         let mut pieces = Pieces(vec![Piece::Bytes(head)]);
         pieces.add_envelope(&shape, facts, options);
         pieces.bytes(tail);
-        Ok(Self { topic: options.topic.clone(), columns, key, value: pieces.0, shape })
+        Self { topic: options.topic.clone(), columns, key, value: pieces.0, shape }
     }
 
     /// The table.
@@ -133,39 +140,24 @@ impl TablePlan {
     }
 }
 
-fn column_plan(
-    shape: &TableShape,
-    column: &ColumnShape,
-    options: &PlanOptions,
-) -> Result<(ColumnPlan, Schema), UnsupportedColumn> {
-    let column_type = ColumnType::of(column.type_oid, column.type_modifier, &column.type_name);
-    let column_type = column_type.ok_or_else(|| UnsupportedColumn::Type {
-        table: shape.name(),
-        column: column.name.clone(),
-        type_name: match column.type_name.as_str() {
-            "" => format!("with object id {}", column.type_oid),
-            name => name.to_owned(),
-        },
-    })?;
-    let default = column.default_expression.as_deref().and_then(|expression| default_json(column_type, expression));
-    let schema = column_type.schema();
-    let schema = if column.is_not_null { schema } else { schema.optional() };
-    let schema = match &default {
-        Some(json) => schema.default_json(json.clone()),
-        None => schema,
-    };
+/// A column and its schema; `None` if Debezium leaves it out.
+fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPlan, Schema)> {
+    let column_type = ColumnType::of(&column.pg_type, column.type_modifier, &options.handling)?;
+    let default = column.default_expression.as_deref().and_then(|expression| column_type.default_json(expression));
+    let schema = column_type.schema(!column.is_not_null, default.clone());
+    // JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
+    let null = default.unwrap_or_else(|| match column.is_not_null {
+        true => column_type.filler().to_vec(),
+        false => b"null".to_vec(),
+    });
     let plan = ColumnPlan {
         name: quoted_name(&column.name),
-        // JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
-        null: default.unwrap_or_else(|| match column.is_not_null {
-            true => column_type.filler().to_vec(),
-            false => b"null".to_vec(),
-        }),
+        unavailable: column_type.missing(&options.unavailable_placeholder).unwrap_or_else(|| null.clone()),
+        null,
         column_type,
-        unavailable: quoted(&options.unavailable_placeholder),
         plain_name: column.name.clone(),
     };
-    Ok((plan, schema))
+    Some((plan, schema))
 }
 
 /// What stands before and after a payload.

@@ -5,6 +5,7 @@ use super::plan::{ColumnPlan, Piece, TablePlan};
 use crate::connect::json::write_string;
 use crate::lsn::Lsn;
 use crate::row::{Operation, Value, Values};
+use crate::typemap::Unwritten;
 
 /// Writes the key over what `out` holds: its columns in the key's order, as an object, with their schema if asked for.
 pub(super) fn write_key(
@@ -19,7 +20,7 @@ pub(super) fn write_key(
     }
     out.extend_from_slice(&table.key.head);
     for (at, &place) in table.key.places.iter().enumerate() {
-        let (Some(column), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
+        let (Some(Some(column)), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
             return Err(column_count(table, row));
         };
         let old_data = old.and_then(|old| old.columns().nth(place));
@@ -42,12 +43,15 @@ fn write_row(
         return Err(column_count(table, row));
     }
     let mut old_columns = old.map(Values::columns);
-    out.push(b'{');
-    for (at, (column, data)) in table.columns.iter().zip(row.columns()).enumerate() {
-        if at > 0 {
-            out.push(b',');
-        }
-        write_column(out, table, column, data, old_columns.as_mut().and_then(Iterator::next))?;
+    let mut separator = b'{';
+    for (column, data) in table.columns.iter().zip(row.columns()) {
+        let old_data = old_columns.as_mut().and_then(Iterator::next);
+        let Some(column) = column else { continue };
+        out.push(std::mem::replace(&mut separator, b','));
+        write_column(out, table, column, data, old_data)?;
+    }
+    if separator == b'{' {
+        out.push(separator);
     }
     out.push(b'}');
     Ok(())
@@ -73,19 +77,19 @@ fn write_column(
 }
 
 fn write_value(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: Value<'_>) -> Result<(), EncodeError> {
-    let named = || (table.topic.clone(), column.plain_name.clone());
     match data {
         Value::Null => out.extend_from_slice(&column.null),
-        Value::Unchanged if column.column_type.is_toastable() => out.extend_from_slice(&column.unavailable),
-        Value::Unchanged => {
-            let (topic, column) = named();
-            return Err(EncodeError::Unavailable { topic, column });
-        }
+        Value::Unchanged => out.extend_from_slice(&column.unavailable),
         Value::Text(text) => {
-            let is_written = std::str::from_utf8(text).is_ok_and(|text| column.column_type.write(out, text));
-            if !is_written {
-                let (topic, column) = named();
-                return Err(EncodeError::Value { topic, column });
+            let text = std::str::from_utf8(text).map_err(|_| Unwritten::Mismatch);
+            match text.and_then(|text| column.column_type.write(out, text)) {
+                Ok(()) => {}
+                // Where null is no value Debezium ends; what the schema promises is written instead.
+                Err(Unwritten::Null | Unwritten::NullArray) => out.extend_from_slice(&column.null),
+                Err(Unwritten::Mismatch) => {
+                    let (topic, column) = (table.topic.clone(), column.plain_name.clone());
+                    return Err(EncodeError::Value { topic, column });
+                }
             }
         }
     }

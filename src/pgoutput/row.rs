@@ -2,6 +2,7 @@
 
 use super::message::{Change, OldTuple, OldTupleKind, Relation, RelationColumn, ReplicaIdentity};
 use crate::row::{ColumnShape, OldRow, RowChange, TableShape};
+use crate::typemap::PgType;
 
 impl Change {
     /// The change, borrowed.
@@ -58,6 +59,7 @@ impl RelationColumn {
             type_oid: self.type_oid,
             type_modifier: self.type_modifier,
             type_name: known.map(|known| known.type_name.clone()).unwrap_or_default(),
+            pg_type: PgType::default(),
             is_not_null: known.is_some_and(|known| known.is_not_null),
             default_expression: known.and_then(|known| known.default_expression.clone()),
             is_identity: self.is_key,
@@ -88,6 +90,7 @@ mod tests {
             type_oid: 1,
             type_modifier: 9,
             type_name: "of the catalog".to_owned(),
+            pg_type: PgType::default(),
             is_not_null: true,
             default_expression: Some("1".to_owned()),
             is_identity: false,

@@ -3,6 +3,8 @@
 //! The stream describes the past and the catalog the present, as with Debezium: between a change of
 //! shape and its first row the two can differ. Keeping this apart from decoding keeps decoding pure.
 
+use std::collections::HashMap;
+
 use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
 
@@ -10,6 +12,7 @@ use super::sql::answered;
 use crate::config::PostgresConfig;
 use crate::error::Result;
 use crate::row::{ColumnShape, TableShape};
+use crate::typemap::{PgType, TypeRow};
 
 /// The tables of the publications in a comma separated list, as (schema, table).
 pub async fn published_tables(
@@ -73,6 +76,7 @@ pub async fn table_shape(client: &Client, config: &PostgresConfig, schema: &str,
             .map(|row| ColumnShape {
                 name: row.get(0),
                 type_name: row.get(1),
+                pg_type: PgType::default(),
                 is_not_null: row.get(2),
                 default_expression: row.get(3),
                 type_oid: row.get(4),
@@ -82,4 +86,27 @@ pub async fn table_shape(client: &Client, config: &PostgresConfig, schema: &str,
             .collect(),
         primary_key: key_rows.iter().map(|row| row.get(0)).collect(),
     })
+}
+
+/// Types by object id, with all that they are made of: the bases of domains, the elements of arrays, the labels of enums.
+pub async fn types(client: &Client, config: &PostgresConfig, oids: &[u32]) -> Result<HashMap<u32, TypeRow>> {
+    let statement = "WITH RECURSIVE needed(oid) AS ( \
+                         SELECT unnest($1::oid[]) \
+                         UNION SELECT part.oid FROM needed JOIN pg_type t USING (oid) CROSS JOIN LATERAL \
+                             (VALUES (t.typbasetype), (CASE WHEN t.typcategory = 'A' THEN t.typelem END)) AS part(oid) \
+                         WHERE part.oid <> 0) \
+                     SELECT t.oid, t.typname::text, t.typbasetype, t.typtypmod, \
+                            CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0::oid END, \
+                            (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) \
+                     FROM needed JOIN pg_type t USING (oid)";
+    let rows = answered("reading the types of columns", config, client.query(statement, &[&oids])).await?;
+    let types = rows.iter().map(|row| TypeRow {
+        oid: row.get(0),
+        name: row.get(1),
+        base_oid: row.get(2),
+        base_modifier: row.get(3),
+        element_oid: row.get(4),
+        labels: row.get(5),
+    });
+    Ok(types.map(|row| (row.oid, row)).collect())
 }

@@ -111,6 +111,8 @@ impl Session {
             ("DateStyle", "ISO, MDY"),
             ("TimeZone", "UTC"),
             ("extra_float_digits", "3"),
+            ("IntervalStyle", "postgres"),
+            ("bytea_output", "hex"),
         ];
         let mut out = BytesMut::new();
         frontend::startup_message(parameters, &mut out).map_err(|error| self.broken(error))?;

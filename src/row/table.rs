@@ -1,5 +1,7 @@
 //! The shape of a table: what the stream and the catalog together say of it.
 
+use crate::typemap::PgType;
+
 /// A table with the columns that are told of its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TableShape {
@@ -24,6 +26,8 @@ pub struct ColumnShape {
     pub type_modifier: i32,
     /// Type name such as `character varying(50)`; empty if the catalog no longer has the column.
     pub type_name: String,
+    /// The type, as deep as it goes; without a name until the catalog was asked for it.
+    pub pg_type: PgType,
     /// Declared NOT NULL.
     pub is_not_null: bool,
     /// The default's expression as PostgreSQL prints it.
@@ -65,6 +69,7 @@ mod tests {
             type_oid: 25,
             type_modifier: -1,
             type_name: "text".to_owned(),
+            pg_type: PgType::plain("text"),
             is_not_null: false,
             default_expression: None,
             is_identity: false,

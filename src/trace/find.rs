@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::dead_letters::{DEAD_LETTER_OF, Entry, LETTER, read_book};
-use crate::envelope::decode::{Column, EnvelopeOp, decode};
+use crate::envelope::decode::{Column, decode};
 use crate::envelope::{POSITION_HEADER, Position};
 use crate::error::Result;
 use crate::init::InitPlan;
@@ -19,6 +19,7 @@ use crate::lsn::Lsn;
 use crate::mongo::{self, KnownEvent, client_error, known_events};
 use crate::postgres::sql::{connect, query_error};
 use crate::process::Event;
+use crate::row::Operation;
 
 /// Records of one event that are told of.
 const RECORDS_MAX: usize = 100;
@@ -113,10 +114,10 @@ fn read(message: &rdkafka::message::BorrowedMessage<'_>, value: &[u8], event_id:
         partition: message.partition(),
         offset: message.offset(),
         operation: match envelope.op {
-            EnvelopeOp::Create => "insert",
-            EnvelopeOp::Update => "update",
-            EnvelopeOp::Read => "snapshot",
-            EnvelopeOp::Delete | EnvelopeOp::Truncate | EnvelopeOp::Message => "other",
+            Operation::Create => "insert",
+            Operation::Update => "update",
+            Operation::Read => "snapshot",
+            Operation::Delete | Operation::Truncate | Operation::Message => "other",
         },
         aggregate_id: Event::aggregate_id_of(row).ok(),
         event_type: row.text(Column::EventType).ok().flatten().map(std::borrow::Cow::into_owned),

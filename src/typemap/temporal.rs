@@ -1,0 +1,356 @@
+//! Dates, times and timestamps, in the precision that the connector asks for.
+
+use super::calendar::{DAY_US, Date, era, fraction_us, number, time_us, timestamp, write_number, write_time};
+use super::handling::TimeMode;
+use super::{ColumnType, Declared, Mapped, Unwritten};
+use crate::connect::json::write_string;
+use crate::connect::{Schema, SchemaType};
+
+/// Digits of a second without a declared precision.
+const DIGITS_DEFAULT: i32 = 6;
+/// Debezium's days of `infinity` and `-infinity`: dates beyond all others.
+const DAY_INFINITY: i64 = -2_147_472_692;
+const DAY_MINUS_INFINITY: i64 = -2_147_472_691;
+/// The last and the first moment of a Java date, which have no era in an array.
+const ELEMENT_INFINITY: Date = Date { year: 292_278_994, month: 8, day: 16 };
+const ELEMENT_MINUS_INFINITY: Date = Date { year: 292_269_055, month: 12, day: 3 };
+/// pgjdbc's marks for the infinities, in microseconds of a timestamp.
+const TIMESTAMP_INFINITY_US: i64 = 9_223_372_036_825_200_000;
+const TIMESTAMP_MINUS_INFINITY_US: i64 = -9_223_372_036_832_400_000;
+
+fn named(schema_type: SchemaType, name: &'static str) -> Schema {
+    Schema::new(schema_type).named(name).version(1)
+}
+
+/// The declared digits of a second.
+fn digits(declared: &Declared<'_>) -> i32 {
+    if (0..DIGITS_DEFAULT).contains(&declared.modifier) { declared.modifier } else { DIGITS_DEFAULT }
+}
+
+/// Whether the digits fit in milliseconds, so that the adaptive modes take these.
+fn is_coarse(declared: &Declared<'_>) -> bool {
+    digits(declared) <= 3
+}
+
+pub(super) fn date(declared: &Declared<'_>) -> Mapped {
+    match declared.handling.time {
+        TimeMode::IsoText => {
+            Mapped::new(named(SchemaType::String, "io.debezium.time.IsoDate"), write_iso_date, "\"1970-01-01Z\"")
+        }
+        TimeMode::Connect => {
+            Mapped::new(named(SchemaType::Int32, "org.apache.kafka.connect.data.Date"), write_date, "0")
+        }
+        _ => Mapped::new(named(SchemaType::Int32, "io.debezium.time.Date"), write_date, "0"),
+    }
+}
+
+pub(super) fn time(declared: &Declared<'_>) -> Mapped {
+    match declared.handling.time {
+        TimeMode::IsoText => {
+            Mapped::new(named(SchemaType::String, "io.debezium.time.IsoTime"), write_iso_time, "\"00:00:00Z\"")
+        }
+        TimeMode::Connect => {
+            Mapped::new(named(SchemaType::Int32, "org.apache.kafka.connect.data.Time"), write_time_ms, "0")
+        }
+        TimeMode::Nanoseconds => Mapped::new(named(SchemaType::Int64, "io.debezium.time.NanoTime"), write_time_ns, "0"),
+        TimeMode::Adaptive if is_coarse(declared) => {
+            Mapped::new(named(SchemaType::Int32, "io.debezium.time.Time"), write_time_ms, "0")
+        }
+        _ => Mapped::new(named(SchemaType::Int64, "io.debezium.time.MicroTime"), write_time_us, "0"),
+    }
+}
+
+pub(super) fn timestamp_of(declared: &Declared<'_>) -> Mapped {
+    match declared.handling.time {
+        TimeMode::IsoText => Mapped::new(
+            named(SchemaType::String, "io.debezium.time.IsoTimestamp"),
+            write_iso_timestamp,
+            "\"1970-01-01T00:00:00Z\"",
+        ),
+        TimeMode::Connect => {
+            Mapped::new(named(SchemaType::Int64, "org.apache.kafka.connect.data.Timestamp"), write_timestamp_ms, "0")
+        }
+        TimeMode::Nanoseconds => {
+            Mapped::new(named(SchemaType::Int64, "io.debezium.time.NanoTimestamp"), write_timestamp_ns, "0")
+        }
+        TimeMode::Adaptive | TimeMode::AdaptiveTimeMicroseconds if is_coarse(declared) => {
+            Mapped::new(named(SchemaType::Int64, "io.debezium.time.Timestamp"), write_timestamp_ms, "0")
+        }
+        _ => Mapped::new(named(SchemaType::Int64, "io.debezium.time.MicroTimestamp"), write_timestamp_us, "0"),
+    }
+}
+
+pub(super) fn zoned_timestamp(declared: &Declared<'_>) -> Mapped {
+    let schema = named(SchemaType::String, "io.debezium.time.ZonedTimestamp");
+    Mapped::new(schema, write_zoned_timestamp, "\"1970-01-01T00:00:00Z\"").with_digits(digits(declared))
+}
+
+pub(super) fn zoned_time(_: &Declared<'_>) -> Mapped {
+    Mapped::new(named(SchemaType::String, "io.debezium.time.ZonedTime"), write_zoned_time, "\"00:00:00Z\"")
+}
+
+/// A date in an array passes through a Java date, which has marks of its own for the infinities.
+pub(super) fn date_element(declared: &Declared<'_>) -> Mapped {
+    let write = if declared.handling.time == TimeMode::IsoText { write_iso_date_element } else { write_date_element };
+    Mapped { write, ..date(declared) }
+}
+
+/// A time in an array passes through a Java time, which has milliseconds and no 24:00.
+pub(super) fn time_element(declared: &Declared<'_>) -> Mapped {
+    let write = match declared.handling.time {
+        TimeMode::IsoText => write_iso_time_element,
+        TimeMode::Nanoseconds => write_time_element_ns,
+        TimeMode::Connect => write_time_element_ms,
+        TimeMode::Adaptive if is_coarse(declared) => write_time_element_ms,
+        _ => write_time_element_us,
+    };
+    Mapped { write, ..time(declared) }
+}
+
+/// A time with a zone in an array loses its fraction.
+pub(super) fn zoned_time_element(declared: &Declared<'_>) -> Mapped {
+    Mapped { write: write_zoned_time_element, ..zoned_time(declared) }
+}
+
+/// The day of a date's text.
+pub(super) fn epoch_day(text: &str) -> Result<i64, Unwritten> {
+    match text {
+        "infinity" => Ok(DAY_INFINITY),
+        "-infinity" => Ok(DAY_MINUS_INFINITY),
+        _ => {
+            let (date, is_before_christ) = era(text);
+            Date::parse(date, is_before_christ).map(Date::epoch_day)
+        }
+    }
+}
+
+fn write_date(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, epoch_day(text)?);
+    Ok(())
+}
+
+fn write_iso_date(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_iso_day(out, Date::of_epoch_day(epoch_day(text)?));
+    Ok(())
+}
+
+fn write_time_ms(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, time_us(text)? / 1_000);
+    Ok(())
+}
+
+fn write_time_us(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, time_us(text)?);
+    Ok(())
+}
+
+fn write_time_ns(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, time_us(text)?.saturating_mul(1_000));
+    Ok(())
+}
+
+fn write_iso_time(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    out.push(b'"');
+    write_time(out, time_us(text)?.rem_euclid(DAY_US));
+    out.extend_from_slice(b"Z\"");
+    Ok(())
+}
+
+/// Microseconds since 1970; beyond 64 bits the seconds are cut and the rest wraps, as in Java.
+fn epoch_us(text: &str) -> Result<i64, Unwritten> {
+    match text {
+        "infinity" => Ok(TIMESTAMP_INFINITY_US),
+        "-infinity" => Ok(TIMESTAMP_MINUS_INFINITY_US),
+        _ => timestamp(text).map(|(day, time_us)| {
+            let seconds = day.saturating_mul(86_400).saturating_add(time_us / 1_000_000);
+            seconds.saturating_mul(1_000_000).wrapping_add(time_us % 1_000_000)
+        }),
+    }
+}
+
+fn write_timestamp_us(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, epoch_us(text)?);
+    Ok(())
+}
+
+fn write_timestamp_ms(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    let millis = match text {
+        "infinity" | "-infinity" => epoch_us(text)?.div_euclid(1_000),
+        _ => timestamp(text).map(|(day, time_us)| day.wrapping_mul(DAY_US / 1_000).wrapping_add(time_us / 1_000))?,
+    };
+    write_number(out, millis);
+    Ok(())
+}
+
+/// Nanoseconds reach from 1677 to 2262; Debezium has no value beyond.
+fn write_timestamp_ns(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    let nanos = match text {
+        "infinity" => i64::MAX,
+        "-infinity" => i64::MIN,
+        _ => {
+            let (day, time_us) = timestamp(text)?;
+            let seconds = day.saturating_mul(86_400).saturating_add(time_us.div_euclid(1_000_000));
+            let nanos = time_us.rem_euclid(1_000_000) * 1_000;
+            seconds.checked_mul(1_000_000_000).and_then(|seconds| seconds.checked_add(nanos)).ok_or(Unwritten::Null)?
+        }
+    };
+    write_number(out, nanos);
+    Ok(())
+}
+
+fn write_iso_timestamp(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    let (day, time_us) = match text {
+        "infinity" | "-infinity" => {
+            let micros = epoch_us(text)?;
+            (micros.div_euclid(DAY_US), micros.rem_euclid(DAY_US))
+        }
+        _ => timestamp(text)?,
+    };
+    out.push(b'"');
+    Date::of_epoch_day(day).write(out);
+    out.push(b'T');
+    write_time(out, time_us);
+    out.extend_from_slice(b"Z\"");
+    Ok(())
+}
+
+/// PostgreSQL's `2026-11-21 09:13:38.7+00` (session in UTC) to `2026-11-21T09:13:38.700000Z`.
+pub(super) fn write_zoned_timestamp(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    if matches!(text, "infinity" | "-infinity") {
+        write_string(out, text);
+        return Ok(());
+    }
+    let (text, is_before_christ) = era(text);
+    let local = text.strip_suffix("+00").ok_or(Unwritten::Mismatch)?;
+    let (date, time) = local.split_once(' ').ok_or(Unwritten::Mismatch)?;
+    let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
+    time_us(clock)?;
+    fraction_us(fraction)?;
+    out.push(b'"');
+    Date::parse(date, is_before_christ)?.write(out);
+    out.push(b'T');
+    out.extend_from_slice(clock.as_bytes());
+    if column.digits > 0 {
+        out.push(b'.');
+        let digits = fraction.bytes().chain(std::iter::repeat(b'0'));
+        out.extend(digits.take(usize::try_from(column.digits).unwrap_or_default()));
+    }
+    out.extend_from_slice(b"Z\"");
+    Ok(())
+}
+
+/// `13:51:30.123789+02:00` to the same time in UTC.
+pub(super) fn write_zoned_time(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    let (local, offset) = text.find(['+', '-']).map_or((text, "+00"), |at| text.split_at(at));
+    let (sign, offset) = offset.split_at_checked(1).ok_or(Unwritten::Mismatch)?;
+    let mut seconds = 0;
+    for (part, unit) in offset.split(':').zip([3_600, 60, 1]) {
+        seconds += number(part)? * unit;
+    }
+    let shift_us = if sign == "-" { -seconds } else { seconds } * 1_000_000;
+    out.push(b'"');
+    write_time(out, (time_us(local)? - shift_us).rem_euclid(DAY_US));
+    out.extend_from_slice(b"Z\"");
+    Ok(())
+}
+
+fn element_date(text: &str) -> Result<Date, Unwritten> {
+    match text {
+        "infinity" => Ok(ELEMENT_INFINITY),
+        "-infinity" => Ok(ELEMENT_MINUS_INFINITY),
+        _ => Date::parse(era(text).0, false),
+    }
+}
+
+fn write_date_element(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_day_number(out, element_date(text)?);
+    Ok(())
+}
+
+fn write_iso_date_element(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_iso_day(out, element_date(text)?);
+    Ok(())
+}
+
+fn write_iso_day(out: &mut Vec<u8>, date: Date) {
+    out.push(b'"');
+    date.write(out);
+    out.extend_from_slice(b"Z\"");
+}
+
+/// Days in 32 bits: those of dates that Java has and PostgreSQL has not are cut.
+#[allow(clippy::cast_possible_truncation)]
+fn write_day_number(out: &mut Vec<u8>, date: Date) {
+    write_number(out, i64::from(date.epoch_day() as i32));
+}
+
+/// A date's default passes through Java's first and last dates.
+pub(super) fn write_default_date(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    let date = match text {
+        "infinity" => Date { year: 999_999_999, month: 12, day: 31 },
+        "-infinity" => Date { year: -999_999_999, month: 1, day: 1 },
+        _ => return column.write(out, text),
+    };
+    if column.handling.time == TimeMode::IsoText {
+        write_iso_day(out, date);
+    } else {
+        write_day_number(out, date);
+    }
+    Ok(())
+}
+
+/// So does a timestamp's: the first one is beyond the milliseconds and nanoseconds of any schema.
+pub(super) fn write_default_infinity(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    let is_first = text == "-infinity";
+    match column.schema.name.as_deref() {
+        Some("io.debezium.time.MicroTimestamp") if is_first => write_number(out, i64::MIN),
+        // The last moment of it has 999 999 microseconds, with which the number wraps.
+        Some("io.debezium.time.MicroTimestamp") => write_number(out, i64::MAX.wrapping_add(999_999)),
+        Some("io.debezium.time.IsoTimestamp") if is_first => {
+            out.extend_from_slice(b"\"-999999999-01-01T00:00:00Z\"");
+        }
+        Some("io.debezium.time.IsoTimestamp") => {
+            out.extend_from_slice(b"\"+999999999-12-31T23:59:59.999999999Z\"");
+        }
+        _ => return Err(Unwritten::Null),
+    }
+    Ok(())
+}
+
+fn element_ms(text: &str) -> Result<i64, Unwritten> {
+    Ok(time_us(text)?.rem_euclid(DAY_US) / 1_000)
+}
+
+fn write_time_element_ms(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, element_ms(text)?);
+    Ok(())
+}
+
+fn write_time_element_us(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, element_ms(text)? * 1_000);
+    Ok(())
+}
+
+fn write_time_element_ns(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    write_number(out, element_ms(text)? * 1_000_000);
+    Ok(())
+}
+
+fn write_iso_time_element(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {
+    out.push(b'"');
+    write_time(out, element_ms(text)? * 1_000);
+    out.extend_from_slice(b"Z\"");
+    Ok(())
+}
+
+fn write_zoned_time_element(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    let start = out.len();
+    write_zoned_time(out, text, column)?;
+    // `"hh:mm:ss` is kept.
+    let end = start.saturating_add(9);
+    if out.get(end) == Some(&b'.') {
+        out.truncate(end);
+        out.extend_from_slice(b"Z\"");
+    }
+    Ok(())
+}
