@@ -34,6 +34,7 @@
 //! |---|---|
 //! | a column type | a line in the table of `typemap/mod.rs` |
 //! | a connector property | a line in the table of `connector/properties.rs` |
+//! | a single message transform | `transform/`, and its properties in `connector/transforms.rs` |
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
 //! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
 //! | a property of librdkafka | a line in the table of `config/kafka_properties.rs` |
@@ -54,6 +55,8 @@ pub mod row;
 pub mod connect;
 
 pub mod typemap;
+
+pub mod transform;
 
 pub mod envelope;
 

@@ -84,7 +84,7 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
     let finished = world.run(&[
         "capture",
         "--set",
-        "transforms.mask.cipher_data_keys=hunter2",
+        "transforms.route.cipher_data_keys=hunter2",
         "--set",
         "database.initial.statements=SELECT 'hunter2'",
         "--set",

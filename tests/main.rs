@@ -23,6 +23,8 @@ mod capture_refusals;
 mod capture_stall;
 /// `evp capture` behind records that others have written.
 mod capture_takeover;
+/// `evp capture` with single message transforms.
+mod capture_transforms;
 /// What a user meets first: usage, configuration, and servers that are not as they should be.
 mod cli;
 /// The connector file and `--set`.

@@ -12,6 +12,7 @@ use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
 use evp::pgoutput::{Change, Message, Relation, RelationColumn, RelationId, ReplicaIdentity, Xid, decode};
 use evp::row::TableShape;
+use evp::transform::Transforms;
 use evp::typemap::{Handling, PgType};
 
 /// Events of one stream: enough for the caches to be as warm as in a backlog, and no warmer.
@@ -79,7 +80,7 @@ pub(crate) fn table() -> TablePlan {
         profile: Profile::V3_6,
         topic_prefix: "postgres".to_owned(),
         database: "activity".to_owned(),
-        topic: "postgres.activity.event_outbox".to_owned(),
+        transforms: Transforms::default(),
         schema_name: "postgres.activity.event_outbox".to_owned(),
         with_key_schema: false,
         with_value_schema: false,
@@ -91,7 +92,7 @@ pub(crate) fn table() -> TablePlan {
     for (column, (_, _, type_name)) in shape.columns.iter_mut().zip(COLUMNS) {
         column.pg_type = PgType::plain(type_name);
     }
-    TablePlan::new(shape, &options)
+    TablePlan::new(shape, &options).expect("no transform stands in the way")
 }
 
 /// What the rows have in common.

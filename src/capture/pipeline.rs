@@ -16,7 +16,6 @@ use super::lane::{InFlight, Lane, has_room, next_lane};
 use super::progress::Ticket;
 use super::relations::Relations;
 use super::transaction::TransactionState;
-use crate::connector::routed;
 use crate::envelope::{ChangeEncoder, Heartbeats, RecordOptions, TablePlan};
 use crate::error::{Error, Result};
 use crate::kafka::producer::Receipt;
@@ -220,7 +219,7 @@ impl Pipeline<'_> {
 
     fn heartbeats(&self) -> Heartbeats {
         let settings = &self.options.settings;
-        let topic = routed(&settings.heartbeat_topic, &settings.routes);
+        let topic = settings.transforms.topic_of_others(&settings.heartbeat_topic);
         Heartbeats::new(topic, &settings.topic_prefix, settings.with_key_schema, settings.with_value_schema)
     }
 

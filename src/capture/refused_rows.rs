@@ -116,7 +116,8 @@ pub(super) async fn write_dead_letter(config: &KafkaConfig, row: &RowName, why: 
     let mut position = Vec::new();
     row.position.write(&mut position);
     let cause = cause.to_headers();
-    let others: Vec<(&str, &[u8])> = cause.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+    let others: Vec<(&str, Option<&[u8]>)> =
+        cause.iter().map(|(name, value)| (*name, Some(value.as_bytes()))).collect();
     let headers = Headers { position: Some(&position), others: &others, ..Headers::default() };
     let (key, value) = (row.key.as_deref(), Some(value.as_bytes()));
     let letter = Record { topic: &topic, key, value, headers, ..Record::default() };

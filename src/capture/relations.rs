@@ -54,8 +54,8 @@ impl Relations<'_> {
             profile: settings.profile,
             topic_prefix: settings.topic_prefix.clone(),
             database: self.postgres.database.clone(),
-            topic: topic_name(&settings.topic_prefix, &shape.schema, &shape.table, &settings.routes),
-            schema_name: topic_name(&settings.topic_prefix, &shape.schema, &shape.table, &[]),
+            transforms: settings.transforms.clone(),
+            schema_name: topic_name(&settings.topic_prefix, &shape.schema, &shape.table),
             key_columns,
             with_key_schema: settings.with_key_schema,
             with_value_schema: settings.with_value_schema,
@@ -68,6 +68,8 @@ impl Relations<'_> {
         for column in &mut shape.columns {
             column.pg_type = PgType::of(column.type_oid, &types);
         }
-        Ok(TablePlan::new(shape, &options))
+        TablePlan::new(shape, &options).map_err(|error| {
+            Error::new(ErrorKind::Unsupported, format!("the transforms do not fit table {table}: {error}"))
+        })
     }
 }

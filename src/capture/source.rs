@@ -46,7 +46,7 @@ pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) ->
     for (schema, table) in postgres::published_tables(&client, config, publication).await? {
         if settings.tables.accepts(&schema, &table) {
             relations.check(&schema, &table).await?;
-            topics.push(topic_name(&settings.topic_prefix, &schema, &table, &settings.routes));
+            topics.push(settings.transforms.topic_of_rows(&topic_name(&settings.topic_prefix, &schema, &table)));
         }
     }
     let slot = wait_for_slot(&client, options, health).await?;

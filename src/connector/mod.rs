@@ -7,6 +7,7 @@ mod keys;
 mod properties;
 mod references;
 mod route;
+mod transforms;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -19,12 +20,13 @@ use regex::Regex;
 pub use keys::MessageKeys;
 use properties::has_listed_values;
 pub use properties::{PropertyStatus, property_status};
-pub use route::{TopicRoute, routed, topic_name};
+pub use route::topic_name;
 
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
 use crate::envelope::Profile;
 use crate::error::{Error, Result};
 use crate::row::Operation;
+use crate::transform::Transforms;
 use crate::typemap::{Handling, Mode};
 
 /// The file that is used where none is given.
@@ -80,8 +82,8 @@ pub struct ConnectorSettings {
     pub with_context_headers: bool,
     /// Stands in for values that are not in the log.
     pub unavailable_placeholder: String,
-    /// Renames topics.
-    pub routes: Vec<TopicRoute>,
+    /// Single message transforms.
+    pub transforms: Transforms,
     /// What types become where there is a choice.
     pub handling: Handling,
     /// Whose bytes are imitated.
@@ -133,6 +135,7 @@ impl Connector {
         }
         connector.check(variables);
         connector.resolve(variables);
+        connector.transforms(variables);
         Ok(connector)
     }
 
@@ -192,7 +195,8 @@ impl Connector {
     /// The properties that are accepted without effect, to be said once.
     pub fn without_effect(&self) -> Vec<&str> {
         let is_idle = |name: &str, value: &str| property_status(name, value) == PropertyStatus::WithoutEffect;
-        self.properties.iter().filter(|(name, value)| is_idle(name, value)).map(|(name, _)| name.as_str()).collect()
+        let idle = self.properties.iter().filter(|(name, value)| is_idle(name, value)).map(|(name, _)| name.as_str());
+        idle.chain(self.unlisted()).collect()
     }
 
     /// The text of a property.
@@ -237,8 +241,8 @@ impl Connector {
     /// The topic of a table, after the transforms.
     pub fn topic_of(&self, schema: &str, table: &str) -> String {
         let prefix = self.topic_prefix().unwrap_or_default();
-        let routes = self.routes(&mut Variables::default());
-        topic_name(prefix, schema, table, &routes)
+        let transforms = self.transforms(&mut Variables::default());
+        transforms.topic_of_rows(&topic_name(prefix, schema, table))
     }
 
     /// Everything that capture needs; mistakes are noted in `variables`.
@@ -273,7 +277,7 @@ impl Connector {
                 .get("unavailable.value.placeholder")
                 .unwrap_or("__debezium_unavailable_value")
                 .to_owned(),
-            routes: self.routes(variables),
+            transforms: self.transforms_of(variables, profile),
             handling: self.handling(variables, profile),
             profile,
         }
@@ -328,23 +332,6 @@ impl Connector {
             text.split(',').filter_map(|entry| full_match(variables, name, entry.trim())).collect()
         };
         TableFilter { include: list("table.include.list"), exclude: list("table.exclude.list") }
-    }
-
-    fn routes(&self, variables: &mut Variables) -> Vec<TopicRoute> {
-        let Some(names) = self.get("transforms") else { return Vec::new() };
-        let property = |name: &str, part: &str| self.get(&format!("transforms.{name}.{part}"));
-        let mut routes = Vec::new();
-        for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
-            let (Some(regex), Some(replacement)) = (property(name, "regex"), property(name, "replacement")) else {
-                variables.mistake(format!("the transform `{name}` needs its type, regex and replacement"));
-                continue;
-            };
-            match TopicRoute::new(regex, replacement) {
-                Ok(route) => routes.push(route),
-                Err(error) => variables.mistake(format!("the property `transforms.{name}.regex` is refused: {error}")),
-            }
-        }
-        routes
     }
 }
 

@@ -103,6 +103,7 @@ const TABLE: &[(&str, Rule)] = &[
     ("offset.flush.interval.ms", Idle),
     ("plugin.name", Only(&["pgoutput"], "evp reads pgoutput only")),
     ("poll.interval.ms", Idle),
+    ("predicates", Any),
     ("provide.transaction.metadata", Default(&["false"], LATER)),
     ("publication.autocreate.mode", Idle),
     ("publication.name", Any),
@@ -168,8 +169,9 @@ const fn refused(reason: &'static str) -> Rule {
 
 /// What evp does with `name=value`.
 pub fn property_status(name: &str, value: &str) -> PropertyStatus {
-    if let Some(transform) = name.strip_prefix("transforms.") {
-        return transform_status(transform, value);
+    // Judged where they are read, each transform as a whole.
+    if ["transforms.", "predicates."].iter().any(|prefix| name.starts_with(prefix)) {
+        return Supported;
     }
     // Settings of Connect's own clients and topics; `evp init` and `--kafka` are their counterparts.
     if ["producer.override.", "topic.creation.", "admin.override."].iter().any(|prefix| name.starts_with(prefix)) {
@@ -197,15 +199,6 @@ pub(super) fn has_listed_values(name: &str) -> bool {
     })
 }
 
-fn transform_status(rest: &str, value: &str) -> PropertyStatus {
-    match rest.split_once('.').map(|(_, part)| part) {
-        Some("type") if value == "org.apache.kafka.connect.transforms.RegexRouter" => Supported,
-        Some("type") => Refused("of the transforms evp has RegexRouter only"),
-        Some("regex" | "replacement") => Supported,
-        _ => Refused("of the transforms evp has RegexRouter only, with its regex and replacement"),
-    }
-}
-
 fn nearest(name: &str) -> Option<&'static str> {
     let scored = TABLE.iter().map(|(known, _)| (strsim::normalized_damerau_levenshtein(name, known), *known));
     scored.filter(|(score, _)| *score >= 0.6).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
@@ -225,18 +218,5 @@ mod tests {
         assert_eq!(property_status("snapshot.mode", "never"), Supported);
         assert_eq!(property_status("snapshot.mode", "no_data"), Supported);
         assert_eq!(property_status("snapshot.mode", "initial"), Refused(NO_SNAPSHOT));
-    }
-
-    #[test]
-    fn only_the_router_is_taken_of_the_transforms() {
-        assert_eq!(
-            property_status("transforms.route.type", "org.apache.kafka.connect.transforms.RegexRouter"),
-            Supported
-        );
-        assert!(matches!(
-            property_status("transforms.unwrap.type", "io.debezium.transforms.ExtractNewRecordState"),
-            Refused(_)
-        ));
-        assert!(matches!(property_status("transforms.unwrap.add.fields", "op"), Refused(_)));
     }
 }

@@ -1,12 +1,14 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
+use super::forms::FormHeader;
 use super::plan::TablePlan;
 use super::position::{PART_CHANGE, PART_NEW_KEY, PART_TOMBSTONE};
-use super::write::{write_envelope, write_key};
+use super::write::{Rows, write_key, write_pieces};
 use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
 use crate::row::{OldRow, Operation, RowChange, Values};
+use crate::transform::RecordKind;
 
 /// What all rows of a transaction share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,12 +100,12 @@ impl ChangeEncoder {
     ) -> Result<(), E> {
         let Self { options, key, old_key, value, position } = self;
         let operation = change.operation();
-        let mut emitter = Emitter { table, options, position, first: row.first, emit };
+        let mut emitter = Emitter { table, options, position, value, row, emit };
         match change {
             RowChange::Create { new } | RowChange::Read { new } => {
                 write_key(key, table, new, None)?;
-                write_envelope(value, table, None, Some((new, None)), operation, row)?;
-                emitter.emit(PART_CHANGE, key, Some(value), operation, None)
+                let rows = Rows { before: None, after: Some((new, None)) };
+                emitter.emit((RecordKind::Row, PART_CHANGE), key, rows, operation, None)
             }
             RowChange::Update { old, new } => {
                 let whole_old = old.and_then(whole);
@@ -111,93 +113,125 @@ impl ChangeEncoder {
                 if let Some(old) = old {
                     write_key(old_key, table, old.values, None)?;
                     if !table.key.places.is_empty() && key != old_key {
-                        return encode_key_change(&mut emitter, (old_key, key), value, (old, new), row);
+                        return emitter.emit_key_change((old_key, key), old, new);
                     }
                 }
-                write_envelope(value, table, old.map(|old| old.values), Some((new, whole_old)), operation, row)?;
-                emitter.emit(PART_CHANGE, key, Some(value), operation, None)
+                let rows = Rows { before: old.map(|old| old.values), after: Some((new, whole_old)) };
+                emitter.emit((RecordKind::Row, PART_CHANGE), key, rows, operation, None)
             }
             RowChange::Delete { old } => {
                 write_key(key, table, old.values, None)?;
-                write_envelope(value, table, Some(old.values), None, operation, row)?;
-                emitter.emit(PART_CHANGE, key, Some(value), operation, None)?;
-                emitter.emit_tombstone(key, None)
+                let rows = Rows { before: Some(old.values), after: None };
+                emitter.emit((RecordKind::Delete, PART_CHANGE), key, rows, operation, None)?;
+                emitter.emit_tombstone(RecordKind::Tombstone, key, rows, None)
             }
         }
     }
 }
 
-fn encode_key_change<E: From<EncodeError>>(
-    emitter: &mut Emitter<'_, impl FnMut(Record<'_>) -> Result<(), E>>,
-    (old_key, key): (&[u8], &[u8]),
-    value: &mut Vec<u8>,
-    (old, new): (OldRow<'_>, Values<'_>),
-    row: RowContext<'_>,
-) -> Result<(), E> {
-    let to_new = Some(KeyChange::NewKey(emitter.table.key.columns_of(key)));
-    write_envelope(value, emitter.table, Some(old.values), None, Operation::Delete, row)?;
-    emitter.emit(PART_CHANGE, old_key, Some(value), Operation::Delete, to_new)?;
-    emitter.emit_tombstone(old_key, to_new)?;
-    write_envelope(value, emitter.table, None, Some((new, whole(old))), Operation::Create, row)?;
-    emitter.emit(
-        PART_NEW_KEY,
-        key,
-        Some(value),
-        Operation::Create,
-        Some(KeyChange::OldKey(emitter.table.key.columns_of(old_key))),
-    )
-}
-
-/// Adds what every record has, and hands it on.
+/// Writes the value of a record, adds what every record has, and hands it on.
 struct Emitter<'a, F> {
     table: &'a TablePlan,
     options: &'a RecordOptions,
     position: &'a mut Vec<u8>,
-    first: Position,
+    value: &'a mut Vec<u8>,
+    row: RowContext<'a>,
     emit: F,
 }
 
 impl<F> Emitter<'_, F> {
-    fn emit<E>(
+    fn emit_key_change<E: From<EncodeError>>(
         &mut self,
-        part: u32,
+        (old_key, key): (&[u8], &[u8]),
+        old: OldRow<'_>,
+        new: Values<'_>,
+    ) -> Result<(), E>
+    where
+        F: FnMut(Record<'_>) -> Result<(), E>,
+    {
+        let table = self.table;
+        let to_new = Some(KeyChange::NewKey(table.key.columns_of(key)));
+        let rows = Rows { before: Some(old.values), after: None };
+        self.emit((RecordKind::OldKeyDelete, PART_CHANGE), old_key, rows, Operation::Delete, to_new)?;
+        self.emit_tombstone(RecordKind::OldKeyTombstone, old_key, rows, to_new)?;
+        let to_old = Some(KeyChange::OldKey(table.key.columns_of(old_key)));
+        let rows = Rows { before: None, after: Some((new, whole(old))) };
+        self.emit((RecordKind::NewKeyRow, PART_NEW_KEY), key, rows, Operation::Create, to_old)
+    }
+
+    fn emit<E: From<EncodeError>>(
+        &mut self,
+        (kind, part): (RecordKind, u32),
         key: &[u8],
-        value: Option<&[u8]>,
+        rows: Rows<'_>,
         operation: Operation,
         key_change: Option<KeyChange<'_>>,
     ) -> Result<(), E>
     where
         F: FnMut(Record<'_>) -> Result<(), E>,
     {
-        let position = Position { part, ..self.first };
+        let table = self.table;
+        let Some(form) = table.forms.of(kind) else { return Ok(()) };
+        if let Some(pieces) = &form.value {
+            write_pieces(self.value, table, pieces, rows, operation, self.row)?;
+        }
+        let position = Position { part, ..self.row.first };
         if self.options.with_position {
             position.write(self.position);
         }
+        let value_of = |header| header_value(table, header, operation, self.row);
+        let values = form.headers.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        let names = form.headers.iter().map(|header| header.name.as_str());
+        let others: Vec<_> = names.zip(values.iter().map(Option::as_deref)).collect();
         let headers = Headers {
             key_change,
             context: self.options.context_headers.as_ref(),
             position: self.options.with_position.then_some(self.position.as_slice()),
-            others: &[],
+            others: &others,
         };
         (self.emit)(Record {
-            topic: &self.table.topic,
-            key: (!self.table.key.places.is_empty()).then_some(key),
-            value,
+            topic: &table.topic,
+            key: (!table.key.places.is_empty()).then_some(key),
+            value: form.value.as_ref().map(|_| self.value.as_slice()),
             headers,
             operation: Some(operation),
             position: Some(position),
         })
     }
 
-    fn emit_tombstone<E>(&mut self, key: &[u8], key_change: Option<KeyChange<'_>>) -> Result<(), E>
+    fn emit_tombstone<E: From<EncodeError>>(
+        &mut self,
+        kind: RecordKind,
+        key: &[u8],
+        rows: Rows<'_>,
+        key_change: Option<KeyChange<'_>>,
+    ) -> Result<(), E>
     where
         F: FnMut(Record<'_>) -> Result<(), E>,
     {
         if !self.options.with_tombstones || self.table.key.places.is_empty() {
             return Ok(());
         }
-        self.emit(PART_TOMBSTONE, key, None, Operation::Delete, key_change)
+        self.emit((kind, PART_TOMBSTONE), key, rows, Operation::Delete, key_change)
     }
+}
+
+/// The value of a header that a transform adds, as `SimpleHeaderConverter` writes it: a text bare, a number in digits,
+/// nothing for null.
+fn header_value(
+    table: &TablePlan,
+    header: &FormHeader,
+    operation: Operation,
+    row: RowContext<'_>,
+) -> Result<Option<Vec<u8>>, EncodeError> {
+    let mut json = Vec::new();
+    let rows = Rows { before: None, after: None };
+    write_pieces(&mut json, table, std::slice::from_ref(&header.value), rows, operation, row)?;
+    Ok(match json.as_slice() {
+        b"null" => None,
+        [b'"', ..] => Some(serde_json::from_slice::<String>(&json).unwrap_or_default().into_bytes()),
+        _ => Some(json),
+    })
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.

@@ -5,6 +5,7 @@
 mod change;
 mod companion;
 pub mod decode;
+mod forms;
 pub mod number;
 mod outbox;
 mod plan;
@@ -15,7 +16,7 @@ mod write;
 
 pub use change::{ChangeEncoder, EncodeError, RecordOptions, RowContext, TransactionContext};
 pub use companion::Heartbeats;
-pub use plan::{PlanOptions, TablePlan};
+pub use plan::{PlanError, PlanOptions, TablePlan};
 pub use position::{ParsePositionError, Position, PositionKind};
 pub use profile::Profile;
 pub use record::{ContextHeaders, Headers, KeyChange, Record};

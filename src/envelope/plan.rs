@@ -1,10 +1,10 @@
 //! Everything about a table's records that can be worked out once, before its rows come.
 
 use super::Profile;
-use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema};
+use super::forms::{self, Forms, Layout, quoted_name};
 use crate::connect::Schema;
-use crate::connect::json::write_string;
 use crate::row::{ColumnShape, TableShape};
+use crate::transform::Transforms;
 use crate::typemap::{ColumnType, Handling};
 
 /// How records of a table are to look.
@@ -16,10 +16,10 @@ pub struct PlanOptions {
     pub topic_prefix: String,
     /// `source.db`.
     pub database: String,
-    /// Topic of the table.
-    pub topic: String,
-    /// The same before transforms: what the names of schemas begin with.
+    /// Topic of the table before transforms: what the names of schemas begin with.
     pub schema_name: String,
+    /// What becomes of the records.
+    pub transforms: Transforms,
     /// Columns of the key in its order; empty for a table without one.
     pub key_columns: Vec<String>,
     /// Stands in for values that are not in the log.
@@ -40,8 +40,17 @@ pub struct TablePlan {
     /// In the order of a row's values; `None` where a column is left out.
     pub(super) columns: Vec<Option<ColumnPlan>>,
     pub(super) key: KeyPlan,
-    /// The value, piece by piece.
-    pub(super) value: Vec<Piece>,
+    pub(super) forms: Forms,
+}
+
+/// Why a table cannot be written as the transforms would have it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum PlanError {
+    #[error("its records would go to {first} and to {second}, and evp writes a table to one topic")]
+    Topics { first: String, second: String },
+    #[error("the field {0} that they add is there already")]
+    Duplicate(String),
 }
 
 /// A column, ready to write its values.
@@ -75,12 +84,15 @@ impl KeyPlan {
     }
 }
 
-/// A stretch of an envelope: the same for all records of a table, or of this record.
+/// A stretch of a value: the same for all records of a table, or of this record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Piece {
     Bytes(Vec<u8>),
     Before,
     After,
+    /// The same without the end of the object.
+    OpenBefore,
+    OpenAfter,
     Op,
     /// The clock, in milliseconds, microseconds, nanoseconds.
     NowMs,
@@ -91,6 +103,8 @@ pub(super) enum Piece {
     CommitUs,
     CommitNs,
     Snapshot,
+    /// Null where the schema's default says it: what a transform copies.
+    BareSnapshot,
     Sequence,
     TxId,
     Lsn,
@@ -100,7 +114,11 @@ pub(super) enum Piece {
 
 impl TablePlan {
     /// Prepares a table; columns of types that Debezium does not know are left out, as it does.
-    pub fn new(shape: TableShape, options: &PlanOptions) -> Self {
+    ///
+    /// # Errors
+    ///
+    /// The transforms would send its records to several topics, or add a field that it has.
+    pub fn new(shape: TableShape, options: &PlanOptions) -> Result<Self, PlanError> {
         let (columns, schemas): (Vec<_>, Vec<_>) =
             shape.columns.iter().map(|column| column_plan(column, options).unzip()).unzip();
         let schemas: Vec<Option<(&str, Schema)>> = shape
@@ -121,12 +139,9 @@ impl TablePlan {
         let key = KeyPlan { places, head, tail };
         let row =
             Schema::of_fields(schemas.into_iter().flatten()).optional().named(format!("{}.Value", options.schema_name));
-        let schema = envelope_schema(&options.schema_name, &row, facts);
-        let (head, tail) = framed(options.with_value_schema.then_some(&schema));
-        let mut pieces = Pieces(vec![Piece::Bytes(head)]);
-        pieces.add_envelope(&shape, facts, options);
-        pieces.bytes(tail);
-        Self { topic: options.topic.clone(), columns, key, value: pieces.0, shape }
+        let layout = Layout { shape: &shape, facts, options, row: &row };
+        let (topic, forms) = forms::of_table(&layout)?;
+        Ok(Self { topic, columns, key, forms, shape })
     }
 
     /// The table.
@@ -167,76 +182,4 @@ pub(super) fn framed(schema: Option<&Schema>) -> (Vec<u8>, &'static [u8]) {
     schema.write(&mut head);
     head.extend_from_slice(b",\"payload\":");
     (head, b"}")
-}
-
-fn quoted(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    write_string(&mut out, text);
-    out
-}
-
-fn quoted_name(name: &str) -> Vec<u8> {
-    let mut out = quoted(name);
-    out.push(b':');
-    out
-}
-
-/// Pieces of which no two that follow each other are fixed.
-struct Pieces(Vec<Piece>);
-
-impl Pieces {
-    fn bytes(&mut self, bytes: &[u8]) {
-        match self.0.last_mut() {
-            Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
-            _ => self.0.push(Piece::Bytes(bytes.to_vec())),
-        }
-    }
-
-    /// The first or a further member of an object, without its value.
-    fn member(&mut self, at: usize, name: &str) {
-        self.bytes(if at == 0 { b"{" } else { b"," });
-        self.bytes(&quoted_name(name));
-    }
-
-    fn add_envelope(&mut self, shape: &TableShape, facts: &ProfileFacts, options: &PlanOptions) {
-        for (at, field) in facts.envelope.iter().enumerate() {
-            self.member(at, field.name());
-            match field {
-                EnvelopeField::Before => self.0.push(Piece::Before),
-                EnvelopeField::After => self.0.push(Piece::After),
-                EnvelopeField::Source => self.add_source(shape, facts, options),
-                EnvelopeField::Transaction => self.bytes(b"null"),
-                EnvelopeField::Op => self.0.push(Piece::Op),
-                EnvelopeField::TsMs => self.0.push(Piece::NowMs),
-                EnvelopeField::TsUs => self.0.push(Piece::NowUs),
-                EnvelopeField::TsNs => self.0.push(Piece::NowNs),
-            }
-        }
-        self.bytes(b"}");
-    }
-
-    fn add_source(&mut self, shape: &TableShape, facts: &ProfileFacts, options: &PlanOptions) {
-        for (at, field) in facts.source.iter().enumerate() {
-            self.member(at, field.name());
-            match field {
-                SourceField::Version => self.bytes(&quoted(facts.version)),
-                SourceField::Connector => self.bytes(b"\"postgresql\""),
-                SourceField::Name => self.bytes(&quoted(&options.topic_prefix)),
-                SourceField::Db => self.bytes(&quoted(&options.database)),
-                SourceField::Schema => self.bytes(&quoted(&shape.schema)),
-                SourceField::Table => self.bytes(&quoted(&shape.table)),
-                SourceField::Xmin => self.bytes(b"null"),
-                SourceField::TsMs => self.0.push(Piece::CommitMs),
-                SourceField::TsUs => self.0.push(Piece::CommitUs),
-                SourceField::TsNs => self.0.push(Piece::CommitNs),
-                SourceField::Snapshot => self.0.push(Piece::Snapshot),
-                SourceField::Sequence => self.0.push(Piece::Sequence),
-                SourceField::TxId => self.0.push(Piece::TxId),
-                SourceField::Lsn => self.0.push(Piece::Lsn),
-                SourceField::Origin => self.0.push(Piece::Origin),
-                SourceField::OriginLsn => self.0.push(Piece::OriginLsn),
-            }
-        }
-        self.bytes(b"}");
-    }
 }

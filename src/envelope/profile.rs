@@ -151,7 +151,7 @@ impl EnvelopeField {
         }
     }
 
-    fn schema(self, row: &Schema, facts: &ProfileFacts) -> Schema {
+    pub(super) fn schema(self, row: &Schema, facts: &ProfileFacts) -> Schema {
         match self {
             Self::Before | Self::After => row.clone(),
             Self::Source => source_schema(facts),
@@ -184,7 +184,7 @@ impl SourceField {
         }
     }
 
-    fn schema(self, facts: &ProfileFacts) -> Schema {
+    pub(super) fn schema(self, facts: &ProfileFacts) -> Schema {
         match self {
             Self::Version | Self::Connector | Self::Name | Self::Db | Self::Schema | Self::Table => {
                 Schema::new(SchemaType::String)
@@ -224,4 +224,12 @@ fn transaction_schema() -> Schema {
 pub(super) fn envelope_schema(table: &str, row: &Schema, facts: &ProfileFacts) -> Schema {
     let fields = facts.envelope.iter().map(|field| (field.name(), field.schema(row, facts)));
     Schema::of_fields(fields).named(format!("{table}.Envelope")).version(facts.envelope_version)
+}
+
+/// The schema of one field of `transaction`.
+pub(super) fn transaction_field_schema(name: &str) -> Option<Schema> {
+    match transaction_schema().schema_type {
+        SchemaType::Struct(fields) => fields.into_iter().find(|field| field.name == name).map(|field| field.schema),
+        _ => None,
+    }
 }

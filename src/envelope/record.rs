@@ -31,17 +31,18 @@ pub struct Headers<'a> {
     pub context: Option<&'a ContextHeaders>,
     /// The text of the record's [`Position`].
     pub position: Option<&'a [u8]>,
-    /// Others.
-    pub others: &'a [(&'a str, &'a [u8])],
+    /// Others; a header's value can be null.
+    pub others: &'a [(&'a str, Option<&'a [u8]>)],
 }
 
 impl<'a> Headers<'a> {
     /// Names and values.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+    pub fn iter(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         let key_change = self.key_change.map(KeyChange::name_and_value);
         let context = self.context.into_iter().flat_map(ContextHeaders::iter);
         let position = self.position.map(|position| (POSITION_HEADER, position));
-        key_change.into_iter().chain(context).chain(position).chain(self.others.iter().copied())
+        let own = key_change.into_iter().chain(context).chain(position).map(|(name, value)| (name, Some(value)));
+        own.chain(self.others.iter().copied())
     }
 }
 
@@ -68,13 +69,22 @@ impl<'a> KeyChange<'a> {
 pub struct ContextHeaders(Arc<[(&'static str, String); 4]>);
 
 impl ContextHeaders {
+    /// Their names, in order.
+    pub const NAMES: [&'static str; 4] = [
+        "__debezium.context.connectorLogicalName",
+        "__debezium.context.taskId",
+        "__debezium.context.connectorName",
+        "__debezium.context.runId",
+    ];
+
     /// `run_id` tells restarts apart.
     pub fn new(topic_prefix: &str, run_id: &str) -> Self {
+        let [logical_name, task, name, run] = Self::NAMES;
         Self(Arc::new([
-            ("__debezium.context.connectorLogicalName", topic_prefix.to_owned()),
-            ("__debezium.context.taskId", "0".to_owned()),
-            ("__debezium.context.connectorName", "postgresql".to_owned()),
-            ("__debezium.context.runId", run_id.to_owned()),
+            (logical_name, topic_prefix.to_owned()),
+            (task, "0".to_owned()),
+            (name, "postgresql".to_owned()),
+            (run, run_id.to_owned()),
         ]))
     }
 
@@ -94,12 +104,13 @@ mod tests {
             key_change: Some(KeyChange::NewKey(b"k")),
             context: Some(&context),
             position: Some(b"1"),
-            others: &[("other", b"o")],
+            others: &[("other", Some(b"o")), ("none", None)],
         };
         let written: Vec<_> = headers.iter().collect();
-        assert_eq!(written.first(), Some(&("__debezium.newkey", &b"k"[..])));
-        assert_eq!(written.get(1..5).map(|context| context[3]), Some(("__debezium.context.runId", &b"run"[..])));
-        assert_eq!(written.get(5..), Some(&[("evp.position", &b"1"[..]), ("other", b"o")][..]));
+        assert_eq!(written.first(), Some(&("__debezium.newkey", Some(&b"k"[..]))));
+        assert_eq!(written.get(1..5).map(|context| context[3]), Some(("__debezium.context.runId", Some(&b"run"[..]))));
+        let last = [("evp.position", Some(&b"1"[..])), ("other", Some(b"o")), ("none", None)];
+        assert_eq!(written.get(5..), Some(&last[..]));
         assert_eq!(Headers::default().iter().count(), 0);
     }
 }

@@ -1,5 +1,6 @@
 //! The bytes of a key and of an envelope, written from a table's plan.
 
+use super::SnapshotMark;
 use super::change::{EncodeError, RowContext};
 use super::plan::{ColumnPlan, Piece, TablePlan};
 use crate::connect::json::write_string;
@@ -32,8 +33,26 @@ pub(super) fn write_key(
     Ok(())
 }
 
-/// Writes all columns, as an object.
-fn write_row(
+/// Writes a row as an object, which an open piece leaves without its end; null where there is none.
+fn write_part(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    row: Option<(Values<'_>, Option<Values<'_>>)>,
+    piece: &Piece,
+) -> Result<(), EncodeError> {
+    let Some((row, old)) = row else {
+        out.extend_from_slice(b"null");
+        return Ok(());
+    };
+    write_columns(out, table, row, old)?;
+    if matches!(piece, Piece::Before | Piece::After) {
+        out.push(b'}');
+    }
+    Ok(())
+}
+
+/// Writes all columns, as an object without its end.
+fn write_columns(
     out: &mut Vec<u8>,
     table: &TablePlan,
     row: Values<'_>,
@@ -53,7 +72,6 @@ fn write_row(
     if separator == b'{' {
         out.push(separator);
     }
-    out.push(b'}');
     Ok(())
 }
 
@@ -96,27 +114,29 @@ fn write_value(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: 
     Ok(())
 }
 
-/// Writes the envelope over what `out` holds. `after` is the row with the old one from which it may take values.
-pub(super) fn write_envelope(
+/// What a record tells of a row.
+#[derive(Clone, Copy)]
+pub(super) struct Rows<'a> {
+    pub(super) before: Option<Values<'a>>,
+    /// The row with the old one from which it may take values.
+    pub(super) after: Option<(Values<'a>, Option<Values<'a>>)>,
+}
+
+/// Writes a value over what `out` holds.
+pub(super) fn write_pieces(
     out: &mut Vec<u8>,
     table: &TablePlan,
-    before: Option<Values<'_>>,
-    after: Option<(Values<'_>, Option<Values<'_>>)>,
+    pieces: &[Piece],
+    rows: Rows<'_>,
     operation: Operation,
     row: RowContext<'_>,
 ) -> Result<(), EncodeError> {
     out.clear();
-    for piece in &table.value {
+    for piece in pieces {
         match piece {
             Piece::Bytes(bytes) => out.extend_from_slice(bytes),
-            Piece::Before => match before {
-                Some(values) => write_row(out, table, values, None)?,
-                None => out.extend_from_slice(b"null"),
-            },
-            Piece::After => match after {
-                Some((values, old)) => write_row(out, table, values, old)?,
-                None => out.extend_from_slice(b"null"),
-            },
+            Piece::Before | Piece::OpenBefore => write_part(out, table, rows.before.map(|row| (row, None)), piece)?,
+            Piece::After | Piece::OpenAfter => write_part(out, table, rows.after, piece)?,
             Piece::Op => {
                 out.push(b'"');
                 out.push(u8::try_from(operation.letter()).unwrap_or(b'c'));
@@ -142,6 +162,10 @@ fn write_source_value(out: &mut Vec<u8>, piece: &Piece, row: RowContext<'_>) {
             out.extend_from_slice(row.snapshot.word().as_bytes());
             out.push(b'"');
         }
+        Piece::BareSnapshot => match row.snapshot {
+            SnapshotMark::False => out.extend_from_slice(b"null"),
+            mark => write_string(out, mark.word()),
+        },
         Piece::Sequence => write_sequence(out, transaction.previous_commit_end, row.lsn),
         Piece::TxId => write_number(out, i64::from(transaction.xid.0)),
         Piece::Lsn => write_number(out, row.lsn.as_i64()),

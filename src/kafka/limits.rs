@@ -153,7 +153,7 @@ fn number(settings: &ConfigResource, name: &str) -> Option<usize> {
 pub(crate) fn batch_bytes_alone(record: &Record<'_>) -> usize {
     let (mut body, mut count) = (0_usize, 0_usize);
     for (name, value) in record.headers.iter() {
-        body = body.saturating_add(sized(Some(name.as_bytes()))).saturating_add(sized(Some(value)));
+        body = body.saturating_add(sized(Some(name.as_bytes()))).saturating_add(sized(value));
         count = count.saturating_add(1);
     }
     // Attributes, and the offset and time relative to the batch, are one byte each in a batch of one.
@@ -193,7 +193,7 @@ mod tests {
         // Header 61, length 1, attributes 1, deltas 2, key -1 is 1, value -1 is 1, no headers 1.
         assert_eq!(sized(None, None, &[]), 68);
         assert_eq!(sized(Some(&b"k"[..]), Some(&b"vv"[..]), &[]), 71);
-        assert_eq!(sized(None, None, &[("h", b"x"), ("n", b"")]), 68 + 4 + 3);
+        assert_eq!(sized(None, None, &[("h", Some(b"x")), ("n", Some(b""))]), 68 + 4 + 3);
     }
 
     #[test]

@@ -340,7 +340,7 @@ const USUAL_HEADERS: usize = 6;
 fn owned(headers: &Headers<'_>) -> Option<OwnedHeaders> {
     headers.iter().fold(None, |owned, (key, value)| {
         let owned = owned.unwrap_or_else(|| OwnedHeaders::new_with_capacity(USUAL_HEADERS));
-        Some(owned.insert(Header { key, value: Some(value) }))
+        Some(owned.insert(Header { key, value }))
     })
 }
 

@@ -1,0 +1,320 @@
+//! Kafka Connect's single message transforms: what becomes of the records of a table, before any of its rows comes.
+//!
+//! A chain is worked out once for each kind of record that a table can have ([`RecordKind`]), so that writing a row
+//! costs what it would cost without. That is why a transform which looks at a value of the row is none of these.
+
+mod predicate;
+mod route;
+mod unwrap;
+
+pub use predicate::{Condition, Predicate};
+pub use route::TopicRoute;
+pub use unwrap::{DeleteHandling, FieldParent, FieldReference, Unwrap};
+
+/// The records of a table, as far as transforms tell them apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordKind {
+    /// A row was created, read or updated.
+    Row,
+    /// A row was deleted.
+    Delete,
+    /// What follows it.
+    Tombstone,
+    /// A row's key was changed: its old key is deleted.
+    OldKeyDelete,
+    /// What follows that.
+    OldKeyTombstone,
+    /// The row under its new key.
+    NewKeyRow,
+}
+
+impl RecordKind {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Row, Self::Delete, Self::Tombstone, Self::OldKeyDelete, Self::OldKeyTombstone, Self::NewKeyRow];
+
+    fn is_tombstone(self) -> bool {
+        matches!(self, Self::Tombstone | Self::OldKeyTombstone)
+    }
+
+    fn is_delete(self) -> bool {
+        matches!(self, Self::Delete | Self::OldKeyDelete)
+    }
+
+    /// The delete that a tombstone follows.
+    fn delete_before(self) -> Option<Self> {
+        match self {
+            Self::Tombstone => Some(Self::Delete),
+            Self::OldKeyTombstone => Some(Self::OldKeyDelete),
+            Self::Row | Self::Delete | Self::OldKeyDelete | Self::NewKeyRow => None,
+        }
+    }
+
+    fn header(self) -> Option<&'static str> {
+        match self {
+            Self::Row | Self::Delete | Self::Tombstone => None,
+            Self::OldKeyDelete | Self::OldKeyTombstone => Some("__debezium.newkey"),
+            Self::NewKeyRow => Some("__debezium.oldkey"),
+        }
+    }
+}
+
+/// What the value of a record is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ValueForm {
+    /// The envelope.
+    Envelope,
+    /// The row alone.
+    Row(RowForm),
+    /// Null that still has the schema of a row, which the converter writes as JSON.
+    NullRow,
+    /// Nothing.
+    Tombstone,
+}
+
+/// A row without its envelope.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RowForm {
+    /// It is the row before the change.
+    pub is_before: bool,
+    /// The text of `__deleted`, where the row has it.
+    pub deleted: Option<&'static str>,
+    /// Fields of the envelope that stand behind the columns.
+    pub fields: Vec<FieldReference>,
+}
+
+/// A header that a transform adds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddedHeader {
+    /// A field of the envelope.
+    Field(FieldReference),
+    /// A name and a text.
+    Text(String, &'static str),
+}
+
+impl AddedHeader {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Field(reference) => &reference.new_name,
+            Self::Text(name, _) => name,
+        }
+    }
+}
+
+/// A kind of record behind the transforms.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Topic.
+    pub topic: String,
+    /// Value.
+    pub value: ValueForm,
+    /// Headers in the order in which they were added.
+    pub headers: Vec<AddedHeader>,
+}
+
+/// What a transform does.
+#[derive(Debug, Clone)]
+pub enum Transform {
+    /// Kafka Connect's `RegexRouter`.
+    Route(TopicRoute),
+    /// Debezium's `ExtractNewRecordState`.
+    Unwrap(Unwrap),
+}
+
+/// A transform, and when it is applied.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// The transform.
+    pub transform: Transform,
+    /// Always, if there is none.
+    pub condition: Option<Condition>,
+}
+
+/// The transforms of a connector, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Transforms {
+    steps: Vec<Step>,
+    /// Headers that every record of a table has.
+    context_headers: &'static [&'static str],
+}
+
+impl Transforms {
+    /// Transforms in order.
+    pub fn new(steps: Vec<Step>) -> Self {
+        Self { steps, context_headers: &[] }
+    }
+
+    /// The same, where all records of tables have headers of these names.
+    #[must_use]
+    pub fn with_context_headers(self, context_headers: &'static [&'static str]) -> Self {
+        Self { context_headers, ..self }
+    }
+
+    /// Whether one of them takes rows out of their envelopes.
+    pub fn has_unwrap(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.transform, Transform::Unwrap(_)))
+    }
+
+    /// What becomes of a kind of record of a topic; `None` if it is not written.
+    pub fn outcome(&self, topic: &str, kind: RecordKind) -> Option<Outcome> {
+        // Debezium gives a delete and its tombstone one set of headers, so that what is added to the one is on the other.
+        let mut shared = Vec::new();
+        if let Some(delete) = kind.delete_before() {
+            self.apply(start(topic, delete, Vec::new()), delete.is_delete(), &self.headers(delete), &mut shared);
+        }
+        self.apply(start(topic, kind, shared), kind.is_delete(), &self.headers(kind), &mut Vec::new())
+    }
+
+    /// The names of the headers that a record has before the first transform.
+    fn headers(&self, kind: RecordKind) -> Vec<&'static str> {
+        self.context_headers.iter().copied().chain(kind.header()).collect()
+    }
+
+    /// The topic of a table's rows.
+    pub fn topic_of_rows(&self, topic: &str) -> String {
+        self.outcome(topic, RecordKind::Row).map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
+    }
+
+    /// The topic of records that are no table's, which have no headers and nothing to take out.
+    pub fn topic_of_others(&self, topic: &str) -> String {
+        let value = ValueForm::Row(RowForm::default());
+        let start = Outcome { topic: topic.to_owned(), value, headers: Vec::new() };
+        self.apply(start, false, &[], &mut Vec::new()).map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
+    }
+
+    /// Notes in `shared` the headers that are added to the record itself: a transform that changes more makes a copy.
+    fn apply(
+        &self,
+        mut outcome: Outcome,
+        is_delete: bool,
+        headers: &[&str],
+        shared: &mut Vec<AddedHeader>,
+    ) -> Option<Outcome> {
+        let mut is_copy = false;
+        for step in &self.steps {
+            if step.condition.as_ref().is_some_and(|condition| !condition.holds(&outcome, headers)) {
+                continue;
+            }
+            match &step.transform {
+                Transform::Route(route) => {
+                    if let Some(topic) = route.apply(&outcome.topic) {
+                        outcome.topic = topic;
+                        is_copy = true;
+                    }
+                }
+                Transform::Unwrap(unwrap) => {
+                    if !is_copy && outcome.value == ValueForm::Envelope {
+                        shared.extend(unwrap.headers.iter().cloned().map(AddedHeader::Field));
+                    }
+                    outcome = unwrap.apply(outcome, is_delete)?;
+                    is_copy = true;
+                }
+            }
+        }
+        Some(outcome)
+    }
+}
+
+fn start(topic: &str, kind: RecordKind, headers: Vec<AddedHeader>) -> Outcome {
+    let value = if kind.is_tombstone() { ValueForm::Tombstone } else { ValueForm::Envelope };
+    Outcome { topic: topic.to_owned(), value, headers }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn route(condition: Option<Condition>) -> Step {
+        Step { transform: Transform::Route(TopicRoute::new("(.*)", "x.$1").unwrap()), condition }
+    }
+
+    fn unwrap(deletes: DeleteHandling, condition: Option<Condition>) -> Step {
+        let headers = vec![FieldReference::parse("__", "op").unwrap()];
+        Step { transform: Transform::Unwrap(Unwrap { deletes, fields: Vec::new(), headers }), condition }
+    }
+
+    fn when(predicate: Predicate, is_negated: bool) -> Option<Condition> {
+        Some(Condition { predicate, is_negated })
+    }
+
+    fn value(transforms: &Transforms, kind: RecordKind) -> Option<ValueForm> {
+        transforms.outcome("t", kind).map(|outcome| outcome.value)
+    }
+
+    #[test]
+    fn without_transforms_everything_stays_as_it_is() {
+        let none = Transforms::default();
+        for kind in RecordKind::ALL {
+            let outcome = none.outcome("t", kind).unwrap();
+            assert_eq!(outcome.value == ValueForm::Tombstone, kind.is_tombstone());
+            assert_eq!((outcome.topic.as_str(), outcome.headers.len()), ("t", 0));
+        }
+    }
+
+    #[test]
+    fn deletes_and_tombstones_follow_the_mode() {
+        use DeleteHandling::{DeleteToTombstone, Drop, Rewrite, RewriteWithTombstone, Tombstone};
+        let deleted = ValueForm::Row(RowForm { is_before: true, deleted: Some("true"), fields: Vec::new() });
+        for (mode, delete, tombstone) in [
+            (Drop, None, None),
+            (Tombstone, Some(ValueForm::NullRow), None),
+            (Rewrite, Some(deleted.clone()), None),
+            (RewriteWithTombstone, Some(deleted), Some(ValueForm::Tombstone)),
+            (DeleteToTombstone, Some(ValueForm::Tombstone), None),
+        ] {
+            let transforms = Transforms::new(vec![unwrap(mode, None)]);
+            assert_eq!(value(&transforms, RecordKind::Delete), delete, "{mode:?}");
+            assert_eq!(value(&transforms, RecordKind::OldKeyTombstone), tombstone, "{mode:?}");
+        }
+    }
+
+    #[test]
+    fn a_condition_sees_what_the_transforms_before_it_have_made() {
+        let tombstone = || when(Predicate::RecordIsTombstone, false);
+        let steps = vec![unwrap(DeleteHandling::Tombstone, None), route(tombstone())];
+        let transforms = Transforms::new(steps);
+        let topic = |kind| transforms.outcome("t", kind).map(|outcome| outcome.topic);
+        assert_eq!(topic(RecordKind::Row).as_deref(), Some("t"));
+        assert_eq!(topic(RecordKind::Delete).as_deref(), Some("x.t"));
+        assert_eq!(topic(RecordKind::Tombstone), None);
+        let added = || when(Predicate::HasHeaderKey("__op".to_owned()), false);
+        let steps = vec![unwrap(DeleteHandling::Drop, None), route(added())];
+        assert_eq!(Transforms::new(steps).topic_of_rows("t"), "x.t");
+        assert_eq!(Transforms::new(vec![route(added())]).topic_of_rows("t"), "t");
+    }
+
+    #[test]
+    fn a_tombstone_has_what_was_added_to_its_delete_unless_that_was_copied_before() {
+        let count = |steps| {
+            let outcome = Transforms::new(steps).outcome("t", RecordKind::Tombstone).unwrap();
+            outcome.headers.len()
+        };
+        assert_eq!(count(vec![unwrap(DeleteHandling::RewriteWithTombstone, None)]), 2);
+        assert_eq!(count(vec![route(None), unwrap(DeleteHandling::RewriteWithTombstone, None)]), 1);
+    }
+
+    #[test]
+    fn what_is_unwrapped_is_not_unwrapped_again_but_its_tombstones_are_dropped() {
+        let twice = vec![unwrap(DeleteHandling::DeleteToTombstone, None), unwrap(DeleteHandling::Drop, None)];
+        let transforms = Transforms::new(twice);
+        let outcome = transforms.outcome("t", RecordKind::Row).unwrap();
+        assert!(matches!(outcome.value, ValueForm::Row(_)) && outcome.headers.len() == 1, "{outcome:?}");
+        assert_eq!(transforms.outcome("t", RecordKind::Delete), None);
+    }
+
+    #[test]
+    fn conditions_look_at_topic_and_headers_and_can_be_negated() {
+        let pattern = || Predicate::TopicNameMatches(regex::Regex::new("^(?:t)$").unwrap());
+        let routed = |condition| Transforms::new(vec![route(condition)]).with_context_headers(&["context"]);
+        assert_eq!(routed(when(pattern(), false)).topic_of_rows("t"), "x.t");
+        assert_eq!(routed(when(pattern(), true)).topic_of_rows("t"), "t");
+        assert_eq!(routed(when(pattern(), true)).topic_of_others("tt"), "x.tt");
+        let has = |name: &str| when(Predicate::HasHeaderKey(name.to_owned()), false);
+        assert_eq!(routed(has("context")).topic_of_rows("t"), "x.t");
+        assert_eq!(routed(has("context")).topic_of_others("t"), "t");
+        let old_key = routed(has("__debezium.oldkey"));
+        assert_eq!(old_key.topic_of_rows("t"), "t");
+        assert_eq!(old_key.outcome("t", RecordKind::NewKeyRow).unwrap().topic, "x.t");
+    }
+}

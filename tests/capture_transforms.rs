@@ -1,0 +1,99 @@
+//! `evp capture` with single message transforms.
+
+use serde_json::Value;
+
+use crate::support::{World, eventually, records, topic_end};
+
+const UNWRAPPED: [&str; 14] = [
+    "--set",
+    "transforms=unwrap,route",
+    "--set",
+    "transforms.unwrap.type=io.debezium.transforms.ExtractNewRecordState",
+    "--set",
+    "transforms.unwrap.delete.tombstone.handling.mode=drop",
+    "--set",
+    "transforms.unwrap.add.headers=op",
+    "--set",
+    "transforms.route.predicate=rows",
+    "--set",
+    "predicates=rows",
+    "--set",
+    "predicates.rows.type=org.apache.kafka.connect.transforms.predicates.TopicNameMatches",
+];
+
+fn arguments<'a>(command: &[&'a str]) -> Vec<&'a str> {
+    [
+        command,
+        &UNWRAPPED,
+        &["--set", "predicates.rows.pattern=.*outbox", "--set", "transforms.route.replacement=$1.rows.$3"],
+    ]
+    .concat()
+}
+
+#[tokio::test]
+async fn rows_without_envelopes_arrive_once_though_capture_is_killed_and_deletes_are_left_out() {
+    const ROWS: i64 = 1_800;
+    let world = World::new("unwrapped").await;
+    let init = world.run(&arguments(&["init"]));
+    assert_eq!(init.code, Some(0), "{init:?}");
+    let topic = world.topic().replace(".activity.", ".rows.");
+    let sql = world.sql().await;
+    let writing = tokio::spawn(async move {
+        for number in 1..=ROWS {
+            let insert = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
+                          VALUES (gen_random_uuid(), gen_random_uuid(), $1, 'T', '{}')";
+            sql.execute(insert, &[&number.to_string()]).await.unwrap();
+            if number % 3 == 0 {
+                sql.execute("DELETE FROM activity.event_outbox WHERE aggregate_type = $1", &[&number.to_string()])
+                    .await
+                    .unwrap();
+            }
+        }
+    });
+    for kill in 1..=4 {
+        let mut capture = world.start(&arguments(&["capture"]));
+        capture.event("streaming_started").await;
+        eventually("more is written", async || topic_end(&world, &topic).unwrap_or(0) >= kill * ROWS / 6).await;
+        capture.kill();
+    }
+    writing.await.unwrap();
+    let finished = world.run(&arguments(&["capture", "--until", "caught-up"]));
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+
+    let records = records(&world, &topic);
+    let number = |value: &[u8]| -> i64 {
+        let row: Value = serde_json::from_slice(value).unwrap();
+        row["aggregate_type"].as_str().unwrap().parse().unwrap()
+    };
+    let numbers: Vec<i64> = records.iter().map(|record| number(record.value.as_deref().unwrap())).collect();
+    assert_eq!(numbers.len(), usize::try_from(ROWS).unwrap(), "no row is missing or twice, and no delete is written");
+    let mut sorted = numbers.clone();
+    sorted.sort_unstable();
+    assert_eq!(sorted, (1..=ROWS).collect::<Vec<_>>());
+    let has_op = |(name, value): &(String, Option<Vec<u8>>)| name == "__op" && value.as_deref() == Some(b"c");
+    assert!(records.iter().all(|record| record.headers.iter().any(has_op)));
+}
+
+#[tokio::test]
+async fn what_evp_cannot_write_as_debezium_does_is_refused_before_streaming() {
+    let world = World::new("transforms_refused").await;
+    let router = [
+        "capture",
+        "--set",
+        "transforms=outbox",
+        "--set",
+        "transforms.outbox.type=io.debezium.transforms.outbox.EventRouter",
+    ];
+    let finished = world.run(&router);
+    assert!(finished.code == Some(64) && finished.failure().contains("outbox.EventRouter"), "{finished:?}");
+    world.init(1);
+    let added = arguments(&[
+        "capture",
+        "--set",
+        "transforms.unwrap.add.fields=op:payload",
+        "--set",
+        "transforms.unwrap.add.fields.prefix=",
+    ]);
+    let finished = world.run(&added);
+    assert!(finished.code != Some(0) && finished.failure().contains("payload"), "{finished:?}");
+}
