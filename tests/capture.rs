@@ -314,6 +314,22 @@ async fn columns_that_are_not_published_may_be_of_any_type() {
     assert_eq!(value["after"], serde_json::json!({ "id": 1, "note": "cheap" }));
 }
 
+/// Each of the topics is looked for by name, more than once.
+#[tokio::test]
+async fn two_hundred_tables_that_have_no_topics_yet_delay_the_start_by_seconds_at_the_most() {
+    let world = World::new("capture_tables").await;
+    let sql = world.sql().await;
+    let tables = (1..=200).map(|number| format!("CREATE TABLE public.t{number} (id int PRIMARY KEY);"));
+    let slot = format!("SELECT pg_create_logical_replication_slot('{}', 'pgoutput');", world.name());
+    let publication = format!("CREATE PUBLICATION {PUBLICATION} FOR ALL TABLES;");
+    sql.batch_execute(&tables.chain([publication, slot]).collect::<String>()).await.unwrap();
+    let started = std::time::Instant::now();
+    let lists = ["--set", r"table.include.list=public\.t\d+", "--set", "message.key.columns="];
+    let finished = world.run(&[&["capture", "--until", "caught-up"], &lists[..]].concat());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+}
+
 #[tokio::test]
 async fn kafka_and_postgres_may_go_and_come_back() {
     let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
