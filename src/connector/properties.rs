@@ -396,6 +396,7 @@ pub fn property_status(name: &str, value: &str) -> PropertyStatus {
     match rule {
         Any => Supported,
         Idle(reason) => WithoutEffect(reason),
+        Only(..) | Default(..) if value.trim().is_empty() => WithoutEffect("it is empty, as if it were absent"),
         Only(values, _) if is_one_of(values) => Supported,
         Default(values, _) if is_one_of(values) => WithoutEffect("it is as evp does it anyway"),
         Only(_, reason) | Default(_, reason) => Refused(reason),
