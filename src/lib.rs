@@ -33,7 +33,7 @@
 //! | to add | go to |
 //! |---|---|
 //! | a column type | a line in the table of `typemap/mod.rs` |
-//! | a connector property | a line in the table of `connector/properties.rs` |
+//! | a connector property | a line in the table of `connector/properties.rs`, from which its page is written |
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
 //! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
 //! | a property of librdkafka | a line in the table of `config/kafka_properties.rs` |
