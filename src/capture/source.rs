@@ -8,6 +8,7 @@ use tokio_postgres::Client;
 
 use super::CaptureOptions;
 use super::relations::Relations;
+use crate::config::PostgresConfig;
 use crate::connector::ConnectorSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql::Catalog;
@@ -29,6 +30,8 @@ pub(super) struct SourceState {
     pub(super) facts: ServerFacts,
     pub(super) slot: Option<Slot>,
     pub(super) topics: Vec<String>,
+    /// The captured tables, as (schema, table).
+    pub(super) tables: Vec<(String, String)>,
     /// What the connector's lists and topics have that is worth a word.
     pub(super) notes: ListNotes,
 }
@@ -90,7 +93,9 @@ pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) ->
     let mut captured = Vec::new();
     let relations = Relations { settings, postgres: config, catalog: &client };
     let published = postgres::published_tables(&client, config, publication).await?;
-    for (schema, table) in published.iter().filter(|(schema, table)| settings.tables.accepts(schema, table)) {
+    let accepted = published.iter().filter(|(schema, table)| settings.tables.accepts(schema, table));
+    let tables: Vec<(String, String)> = accepted.cloned().collect();
+    for (schema, table) in &tables {
         let plan = relations.check(schema, table).await?;
         let name = format!("{schema}.{table}");
         let columns = plan.shape().columns.iter().map(|column| format!("{name}.{}", column.name)).collect();
@@ -101,7 +106,26 @@ pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) ->
     let slot = wait_for_slot(&client, options, health).await?;
     // Anew, because a reader that was waited for may have written what was committed meanwhile.
     let facts = postgres::server_facts(&client, config).await?;
-    Ok(SourceState { catalog, facts, slot, topics, notes })
+    Ok(SourceState { catalog, facts, slot, topics, tables, notes })
+}
+
+/// The first table that has rows, or whose rows this role may not see.
+pub(super) async fn first_with_rows(
+    catalog: &Catalog,
+    config: &PostgresConfig,
+    tables: &[(String, String)],
+) -> Result<Option<String>> {
+    let client = catalog.client().await?;
+    for (schema, table) in tables {
+        let has_rows = match postgres::has_rows(&client, config, schema, table).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+            answer => answer.unwrap_or(true),
+        };
+        if has_rows {
+            return Ok(Some(format!("{schema}.{table}")));
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses a server that cannot be streamed from.
