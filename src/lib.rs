@@ -33,7 +33,7 @@
 //! | to add | go to |
 //! |---|---|
 //! | a column type | a line in the table of `typemap/mod.rs` |
-//! | a connector property | a line in the table of `connector/properties.rs` |
+//! | a connector property | a line in the table of `connector/properties.rs`, from which its page is written |
 //! | a single message transform | `transform/`, and its properties in `connector/transforms.rs` |
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
 //! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
@@ -82,6 +82,7 @@ pub mod verify;
 
 pub mod error;
 pub mod lsn;
+pub mod pattern;
 pub mod shutdown;
 pub mod telemetry;
 

@@ -84,7 +84,7 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
     let finished = world.run(&[
         "capture",
         "--set",
-        "transforms.route.cipher_data_keys=hunter2",
+        "column.mask.hash.SHA-256.with.salt.x=hunter2",
         "--set",
         "database.initial.statements=SELECT 'hunter2'",
         "--set",
@@ -94,19 +94,16 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
         "--kafka",
         "sasl.password:hunter2",
         "--set",
-        "snapshot.mode=initial",
+        "snapshot.mode=always",
         "--set",
         "message.prefix.exclude.list=a",
     ]);
     assert_eq!(finished.code, Some(64), "{finished:?}");
     let failure = finished.failure();
-    for part in ["cipher_data_keys", "initial.statements", "vault.token", "`database.password`", "`sasl.password`"] {
+    for part in ["column.mask.hash", "initial.statements", "vault.token", "`database.password`", "`sasl.password`"] {
         assert!(failure.contains(part), "{part}: {failure}");
     }
-    assert!(
-        failure.contains("snapshot.mode=initial") && failure.contains("message.prefix.exclude.list=a"),
-        "{failure}"
-    );
+    assert!(failure.contains("snapshot.mode=always") && failure.contains("message.prefix.exclude.list=a"), "{failure}");
     assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
 }
 

@@ -289,6 +289,7 @@ impl<'a> Writer<'a> {
             schema_name: format!("{}.{}.{}", self.prefix, relation.schema, relation.table),
             with_key_schema: self.settings.with_key_schema,
             with_value_schema: self.settings.with_value_schema,
+            left_out: Vec::new(),
             key_columns: self.settings.message_keys.of_table(&shape).unwrap(),
             unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
             handling: self.settings.handling,

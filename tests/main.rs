@@ -15,6 +15,8 @@ mod capture_defaults;
 mod capture_history;
 /// `evp capture`: the keys of records.
 mod capture_keys;
+/// `evp capture`: lists of tables and columns, the first start, and the query of heartbeats.
+mod capture_lists;
 /// `evp capture` and what the stream does not tell: publications and catalog.
 mod capture_publication;
 /// `evp capture` and rows that the topic does not take.

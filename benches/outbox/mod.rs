@@ -85,6 +85,7 @@ pub(crate) fn table() -> TablePlan {
         with_key_schema: false,
         with_value_schema: false,
         key_columns: vec!["aggregate_id".to_owned()],
+        left_out: Vec::new(),
         unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
         handling: Handling::default(),
     };

@@ -11,6 +11,7 @@ mod catalog_watch;
 mod confirmation;
 mod feedback;
 mod gap;
+mod heartbeat_query;
 mod lane;
 mod lineage;
 mod meter;

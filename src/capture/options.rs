@@ -17,7 +17,10 @@ pub struct CaptureOptions {
     pub(super) postgres: PostgresConfig,
     pub(super) kafka: KafkaConfig,
     pub(super) settings: ConnectorSettings,
-    pub(super) without_effect: Vec<String>,
+    /// Reasons, each with its properties.
+    pub(super) without_effect: Vec<(&'static str, String)>,
+    /// Old names of properties and today's.
+    pub(super) renamed: Vec<(String, String)>,
     /// The connector asks for logical messages, as Debezium does unless told otherwise.
     pub(super) wants_messages: bool,
     pub(super) until: Until,
@@ -63,7 +66,12 @@ impl CaptureOptions {
             kafka: KafkaConfig::from_variables(variables, choices.kafka),
             settings: connector.settings(variables, profile),
             wants_messages: connector.get("message.prefix.exclude.list").is_none(),
-            without_effect: connector.without_effect().into_iter().map(str::to_owned).collect(),
+            without_effect: connector
+                .without_effect()
+                .into_iter()
+                .map(|(reason, names)| (reason, names.join(", ")))
+                .collect(),
+            renamed: connector.renamed().map(|(old, today)| (old.to_owned(), today.to_owned())).collect(),
             until: choices.until,
             accept_gap: choices.accept_gap,
             with_position_header: choices.with_position_header,
@@ -86,9 +94,11 @@ impl CaptureOptions {
             topic_prefix = self.settings.topic_prefix,
             "evp capture"
         );
-        if !self.without_effect.is_empty() {
-            let properties = self.without_effect.join(", ");
-            tracing::info!(event = "properties_without_effect", properties, "accepted, of no effect in evp");
+        for (property, today) in &self.renamed {
+            tracing::info!(event = "property_renamed", property, today, "an old name, taken for today's");
+        }
+        for (reason, properties) in &self.without_effect {
+            tracing::info!(event = "properties_without_effect", properties, reason, "accepted, of no effect in evp");
         }
         if self.wants_messages {
             tracing::info!(

@@ -17,7 +17,7 @@ use super::confirmation::Confirmed;
 use super::feedback;
 use super::gap::{Evidence, Promotion, check_for_gap, check_history};
 use super::lineage::Lineage;
-use super::source::{SourceState, check_tables, inspect_source};
+use super::source::{SourceState, check_tables, first_with_rows, inspect_source};
 use super::topic_ends::{TopicState, inspect_topics};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::limits::{RecordLimits, record_limits};
@@ -109,7 +109,7 @@ pub(super) async fn prepare(
         return Err(unreadable(options, source, past).await);
     }
     let mut stream = hold(options, acknowledgements).await?;
-    let SourceState { catalog, facts, topics: tables, .. } = source;
+    let SourceState { catalog, facts, topics: tables, tables: names, notes, .. } = source;
     let limits = async { record_limits(&options.kafka, &tables).await };
     let (topics, limits) = tokio::try_join!(inspected(options, &tables, past.may_arrive), limits)?;
     let slot = match held_slot(options, &catalog).await? {
@@ -125,9 +125,13 @@ pub(super) async fn prepare(
         slot: &slot,
         look: &look,
     };
+    check_first_start(options, &topics, &catalog, &names).await?;
     let mut topics = topics;
     let mut lineage = check(options, acknowledgements, past, (&server, &tables), &mut topics)?;
     check_tables(&tables, options)?;
+    if !past.has_confirmation {
+        notes.tell();
+    }
     lineage.is_without_header = !options.with_position_header;
     let present = &topics.partition_counts;
     let counts = tables.iter().filter_map(|topic| Some((topic.clone(), *present.get(topic)?)));
@@ -206,6 +210,26 @@ async fn held_slot(options: &CaptureOptions, catalog: &Catalog) -> Result<Option
     let client = catalog.client().await?;
     let slot = postgres::find_slot(&client, &options.postgres, &options.settings.slot_name).await?;
     Ok(slot.filter(|slot| slot.holder.is_some()))
+}
+
+/// Where Debezium would begin with a snapshot, which it does not where it has an offset; records and confirmations show as
+/// much. The slot does not: it is made before either begins. Of tables without rows a snapshot is empty.
+async fn check_first_start(
+    options: &CaptureOptions,
+    topics: &TopicState,
+    catalog: &Catalog,
+    tables: &[(String, String)],
+) -> Result<()> {
+    let has_begun = topics.confirmation.is_some() || topics.ends.values().any(|end| *end > 0);
+    if !options.settings.begins_with_snapshot || has_begun {
+        return Ok(());
+    }
+    let Some(table) = first_with_rows(catalog, &options.postgres, tables).await? else { return Ok(()) };
+    Err(Error::refused(format!(
+        "the connector's snapshot.mode (initial, if it gives none) asks for the rows that are in the tables already, such as \
+         {table}, its topics are empty, and evp takes no snapshots yet: set snapshot.mode=no_data to capture changes only, or \
+         let Debezium take the snapshot first"
+    )))
 }
 
 /// What the server says.

@@ -168,7 +168,7 @@ impl SeenTable {
         };
         if !(wanted.accepts)(&now.schema, &now.table) {
             return Stay::Gone(format!(
-                "table {name} was renamed to {}.{}, which table.include.list leaves out",
+                "table {name} was renamed to {}.{}, which the connector's lists leave out",
                 now.schema, now.table
             ));
         }

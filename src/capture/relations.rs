@@ -29,11 +29,11 @@ impl Relations<'_> {
     }
 
     /// Refuses before anything is streamed what could not be written once it comes.
-    pub(super) async fn check(&self, schema: &str, table: &str) -> Result<()> {
+    pub(super) async fn check(&self, schema: &str, table: &str) -> Result<TablePlan> {
         let shape = table_shape(self.catalog, self.postgres, schema, table).await?;
         let publications = &self.settings.publication_name;
         let published = published_columns(self.catalog, self.postgres, publications, (schema, table)).await?;
-        self.prepare(shape.with_columns(&published)).await.map(|_| ())
+        self.prepare(shape.with_columns(&published)).await
     }
 
     async fn prepare(&self, mut shape: TableShape) -> Result<TablePlan> {
@@ -50,7 +50,10 @@ impl Relations<'_> {
                 format!("table {table} has no primary key; name its key in message.key.columns"),
             ));
         }
+        let names = shape.columns.iter().map(|column| &column.name);
+        let left_out = names.filter(|name| !settings.tables.accepts_column(&shape.schema, &shape.table, name));
         let options = PlanOptions {
+            left_out: left_out.cloned().collect(),
             profile: settings.profile,
             topic_prefix: settings.topic_prefix.clone(),
             database: self.postgres.database.clone(),

@@ -1,6 +1,7 @@
 //! One session: from the first connection to the last status update.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use super::preparation::{HeldStream, Past, Prepared, prepare};
 use super::producers::Producers;
 use super::refused_rows::{RefusedRows, RowName, stopped};
 use super::transaction::TransactionState;
-use super::{CaptureOptions, CaptureSummary, catalog_watch, stall};
+use super::{CaptureOptions, CaptureSummary, catalog_watch, heartbeat_query, stall};
 use crate::envelope::{ContextHeaders, Position, RecordOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
@@ -91,7 +92,7 @@ impl Capture {
     pub(super) async fn run_session(&mut self, shutdown: &CancellationToken) -> Result<Ending> {
         // First, because it takes half a second until it can write.
         self.producers()?;
-        let preparing = prepare(&self.options, &self.acknowledgements, self.past);
+        let preparing = Box::pin(prepare(&self.options, &self.acknowledgements, self.past));
         let Some(prepared) = shutdown.run_until_cancelled(preparing).await else { return Ok(Ending::Stopped) };
         let prepared = prepared?;
         self.past.may_arrive = false;
@@ -198,6 +199,7 @@ impl Capture {
         let outcome = tokio::select! {
             outcome = pipeline.run(reader, shutdown) => outcome,
             error = companions.failure(feedback) => Err(error),
+            never = self.heartbeat_query() => match never {},
             error = catalog_watch::watch(&catalog, &self.options, version, &lineage, &self.meter, &self.health) => Err(error),
         };
         (self.careful_until, self.last_alone) = (pipeline.sink.careful_until, pipeline.sink.last_alone.take());
@@ -216,6 +218,17 @@ impl Capture {
                 }
                 Err(error)
             }
+        }
+    }
+
+    /// Runs `heartbeat.action.query`, if there is one and there are heartbeats.
+    async fn heartbeat_query(&self) -> Infallible {
+        let settings = &self.options.settings;
+        match (&settings.heartbeat_query, settings.heartbeat_interval) {
+            (Some(statement), Some(interval)) => {
+                heartbeat_query::run(&self.options.postgres, statement, interval).await
+            }
+            _ => std::future::pending().await,
         }
     }
 

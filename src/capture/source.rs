@@ -1,5 +1,6 @@
 //! What PostgreSQL says before anything is streamed: is the server fit, what is published, where does the slot stand?
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,7 +8,8 @@ use tokio_postgres::Client;
 
 use super::CaptureOptions;
 use super::relations::Relations;
-use crate::connector::topic_name;
+use crate::config::PostgresConfig;
+use crate::connector::ConnectorSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql::Catalog;
 use crate::postgres::{self, ServerFacts, Slot};
@@ -28,6 +30,53 @@ pub(super) struct SourceState {
     pub(super) facts: ServerFacts,
     pub(super) slot: Option<Slot>,
     pub(super) topics: Vec<String>,
+    /// The captured tables, as (schema, table).
+    pub(super) tables: Vec<(String, String)>,
+    /// What the connector's lists and topics have that is worth a word.
+    pub(super) notes: ListNotes,
+}
+
+/// What is odd about the lists of the connector, seen beside what is published.
+#[derive(Debug, Default)]
+pub(super) struct ListNotes {
+    idle_entries: Vec<String>,
+    /// Topics with the tables that share them.
+    shared_topics: Vec<(String, String)>,
+}
+
+impl ListNotes {
+    fn of(settings: &ConnectorSettings, published: &[(String, String)], captured: &[CapturedTable]) -> Self {
+        let columns: Vec<String> = captured.iter().flat_map(|table| table.columns.iter().cloned()).collect();
+        let mut idle_entries = settings.tables.idle_table_entries(published);
+        idle_entries.extend(settings.tables.idle_column_entries(&columns));
+        let mut tables_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for table in captured {
+            tables_of.entry(&table.topic).or_default().push(&table.name);
+        }
+        let shared = tables_of.into_iter().filter(|(_, tables)| tables.len() > 1);
+        Self {
+            idle_entries,
+            shared_topics: shared.map(|(topic, tables)| (topic.to_owned(), tables.join(", "))).collect(),
+        }
+    }
+
+    /// Says it, before anything is streamed.
+    pub(super) fn tell(&self) {
+        for entry in &self.idle_entries {
+            tracing::warn!(event = "list_entry_idle", entry, "an entry of a list matches nothing that is published");
+        }
+        for (topic, tables) in &self.shared_topics {
+            tracing::info!(event = "topic_shared", topic, tables, "several tables are written to one topic");
+        }
+    }
+}
+
+/// A table of the publications that the connector takes.
+struct CapturedTable {
+    name: String,
+    topic: String,
+    /// Its columns, each as `schema.table.column`.
+    columns: Vec<String>,
 }
 
 /// Checks the server, the publication and its tables, and looks the slot up.
@@ -41,18 +90,42 @@ pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) ->
     if let Err(missing) = postgres::publication_exists(&client, config, publication).await? {
         return Err(Error::new(ErrorKind::Missing, format!("publication {missing} does not exist; run `evp init`")));
     }
-    let mut topics = Vec::new();
+    let mut captured = Vec::new();
     let relations = Relations { settings, postgres: config, catalog: &client };
-    for (schema, table) in postgres::published_tables(&client, config, publication).await? {
-        if settings.tables.accepts(&schema, &table) {
-            relations.check(&schema, &table).await?;
-            topics.push(settings.transforms.topic_of_rows(&topic_name(&settings.topic_prefix, &schema, &table)));
-        }
+    let published = postgres::published_tables(&client, config, publication).await?;
+    let accepted = published.iter().filter(|(schema, table)| settings.tables.accepts(schema, table));
+    let tables: Vec<(String, String)> = accepted.cloned().collect();
+    for (schema, table) in &tables {
+        let plan = relations.check(schema, table).await?;
+        let name = format!("{schema}.{table}");
+        let columns = plan.shape().columns.iter().map(|column| format!("{name}.{}", column.name)).collect();
+        captured.push(CapturedTable { columns, topic: plan.topic().to_owned(), name });
     }
+    let notes = ListNotes::of(settings, &published, &captured);
+    let topics = captured.into_iter().map(|table| table.topic).collect();
     let slot = wait_for_slot(&client, options, health).await?;
     // Anew, because a reader that was waited for may have written what was committed meanwhile.
     let facts = postgres::server_facts(&client, config).await?;
-    Ok(SourceState { catalog, facts, slot, topics })
+    Ok(SourceState { catalog, facts, slot, topics, tables, notes })
+}
+
+/// The first table that has rows, or whose rows this role may not see.
+pub(super) async fn first_with_rows(
+    catalog: &Catalog,
+    config: &PostgresConfig,
+    tables: &[(String, String)],
+) -> Result<Option<String>> {
+    let client = catalog.client().await?;
+    for (schema, table) in tables {
+        let has_rows = match postgres::has_rows(&client, config, schema, table).await {
+            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+            answer => answer.unwrap_or(true),
+        };
+        if has_rows {
+            return Ok(Some(format!("{schema}.{table}")));
+        }
+    }
+    Ok(None)
 }
 
 /// Refuses a server that cannot be streamed from.
@@ -82,7 +155,9 @@ pub(super) fn check_tables(topics: &[String], options: &CaptureOptions) -> Resul
         let publication = &options.settings.publication_name;
         return Err(Error::new(
             ErrorKind::Missing,
-            format!("publication {publication} has no table that table.include.list takes; add one, or run `evp init`"),
+            format!(
+                "publication {publication} has no table that the connector's table and schema lists take; add one, or run `evp init`"
+            ),
         ));
     }
     Ok(())

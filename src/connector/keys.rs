@@ -1,10 +1,9 @@
 //! `message.key.columns`: which columns make the key of a table's records, and in which order.
 
-use regex::Regex;
-
-use super::full_match;
+use super::lists::noted;
 use crate::config::Variables;
 use crate::envelope::Profile;
+use crate::pattern::Pattern;
 use crate::row::TableShape;
 
 const PROPERTY: &str = "message.key.columns";
@@ -21,9 +20,9 @@ pub struct MessageKeys {
 #[derive(Debug, Clone)]
 struct KeyPattern {
     text: String,
-    table: Regex,
+    table: Pattern,
     /// Matches `schema.table.column`, as Debezium joins them.
-    column: Regex,
+    column: Pattern,
     /// Its table is a name, so that it has to find its column there.
     is_named: bool,
 }
@@ -42,10 +41,10 @@ impl MessageKeys {
             let table = table.trim();
             for column in columns.split(',').map(str::trim) {
                 let text = format!("{table}.{column}");
-                let regexes = (full_match(variables, PROPERTY, table), full_match(variables, PROPERTY, &text));
-                if let (Some(table_regex), Some(column)) = regexes {
+                let patterns_of = (noted(variables, PROPERTY, table), noted(variables, PROPERTY, &text));
+                if let (Some(table_pattern), Some(column)) = patterns_of {
                     let is_named = table.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '.' | '\\'));
-                    patterns.push(KeyPattern { text, table: table_regex, column, is_named });
+                    patterns.push(KeyPattern { text, table: table_pattern, column, is_named });
                 }
             }
         }
@@ -68,9 +67,9 @@ impl MessageKeys {
         let name = format!("{schema}.{table}");
         let mut key: Vec<String> = Vec::new();
         for pattern in &self.patterns {
-            let is_found = |column: &&&str| pattern.column.is_match(&format!("{name}.{column}"));
+            let is_found = |column: &&&str| pattern.column.matches(&format!("{name}.{column}"));
             let found: Vec<&str> = columns.iter().filter(is_found).copied().collect();
-            if found.is_empty() && pattern.is_named && pattern.table.is_match(&name) {
+            if found.is_empty() && pattern.is_named && pattern.table.matches(&name) {
                 return Err(pattern.text.clone());
             }
             for column in found {

@@ -4,6 +4,11 @@
 //! Every property is supported, accepted without effect, or refused by name; none is ignored.
 
 mod keys;
+mod lists;
+#[cfg(test)]
+mod page;
+#[cfg(test)]
+mod posted;
 mod properties;
 mod references;
 mod route;
@@ -15,11 +20,10 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use regex::Regex;
-
 pub use keys::MessageKeys;
-use properties::has_listed_values;
+pub use lists::CaptureLists;
 pub use properties::{PropertyStatus, property_status};
+use properties::{has_listed_values, todays_name};
 pub use route::topic_name;
 
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
@@ -38,6 +42,8 @@ pub struct Connector {
     properties: BTreeMap<String, String>,
     /// Names of those that `--set` gave.
     overridden: BTreeSet<String>,
+    /// Old names that were given, each with today's.
+    renamed: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Connector {
@@ -58,8 +64,10 @@ pub struct ConnectorSettings {
     pub slot_failover: bool,
     /// Publications, comma separated.
     pub publication_name: String,
-    /// Which tables to stream.
-    pub tables: TableFilter,
+    /// Which tables to stream, and which columns of them.
+    pub tables: CaptureLists,
+    /// Debezium would take a snapshot at its first start.
+    pub begins_with_snapshot: bool,
     /// Columns that make the message key, per table.
     pub message_keys: MessageKeys,
     /// Write a null value after each delete.
@@ -68,6 +76,8 @@ pub struct ConnectorSettings {
     pub skipped_operations: Vec<Operation>,
     /// Between two heartbeats; none if zero.
     pub heartbeat_interval: Option<Duration>,
+    /// Run in the source database at each heartbeat.
+    pub heartbeat_query: Option<String>,
     /// Topic of the heartbeats.
     pub heartbeat_topic: String,
     /// At most this long between two status updates.
@@ -90,22 +100,6 @@ pub struct ConnectorSettings {
     pub profile: Profile,
 }
 
-/// `table.include.list` and `table.exclude.list`: regular expressions over `schema.table`.
-#[derive(Debug, Clone, Default)]
-pub struct TableFilter {
-    include: Vec<Regex>,
-    exclude: Vec<Regex>,
-}
-
-impl TableFilter {
-    /// Whether changes of this table are streamed.
-    pub fn accepts(&self, schema: &str, table: &str) -> bool {
-        let name = format!("{schema}.{table}");
-        let matches = |list: &[Regex]| list.iter().any(|regex| regex.is_match(&name));
-        (self.include.is_empty() || matches(&self.include)) && !matches(&self.exclude)
-    }
-}
-
 impl Connector {
     /// Reads `file` (or the shipped one) and applies the `property=value` pairs of `--set`.
     pub fn load(variables: &mut Variables, file: Option<&Path>, sets: &[String]) -> Result<Self> {
@@ -122,8 +116,9 @@ impl Connector {
         for pair in sets {
             match pair.split_once('=') {
                 Some((name, value)) if !name.trim().is_empty() => {
-                    connector.properties.insert(name.trim().to_owned(), value.to_owned());
-                    connector.overridden.insert(name.trim().to_owned());
+                    let name = connector.named_today(name.trim());
+                    connector.properties.insert(name.clone(), value.to_owned());
+                    connector.overridden.insert(name);
                 }
                 _ => {
                     // What follows a name can be a secret.
@@ -133,6 +128,7 @@ impl Connector {
                 }
             }
         }
+        connector.name_prefix();
         connector.check(variables);
         connector.resolve(variables);
         connector.transforms(variables);
@@ -143,7 +139,8 @@ impl Connector {
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
         let config = value.get("config").unwrap_or(&value);
         let map = config.as_object().ok_or("holds no map of properties")?;
-        let mut properties = BTreeMap::new();
+        let properties = BTreeMap::new();
+        let mut connector = Self { properties, overridden: BTreeSet::new(), renamed: BTreeMap::new() };
         for (name, value) in map {
             let text = match value {
                 serde_json::Value::String(text) => text.clone(),
@@ -151,16 +148,49 @@ impl Connector {
                 serde_json::Value::Bool(flag) => flag.to_string(),
                 _ => return Err(format!("gives `{name}` a value that is neither text, number nor boolean")),
             };
-            properties.insert(name.clone(), text);
+            // Where both are given today's name counts.
+            if todays_name(name) == name || !map.contains_key(todays_name(name)) {
+                let name = connector.named_today(name);
+                connector.properties.insert(name, text);
+            }
         }
-        Ok(Self { properties, overridden: BTreeSet::new() })
+        Ok(connector)
+    }
+
+    /// Today's name of a property, remembered where another was given.
+    fn named_today(&mut self, name: &str) -> String {
+        let today = todays_name(name).to_owned();
+        if today != name {
+            self.renamed.insert(name.to_owned(), today.clone());
+        }
+        today
+    }
+
+    /// Debezium 1 called the prefix `database.server.name`, which many files have beside it.
+    fn name_prefix(&mut self) {
+        let old = "database.server.name";
+        if self.get("topic.prefix").is_none()
+            && let Some(prefix) = self.properties.remove(old)
+        {
+            self.properties.insert("topic.prefix".to_owned(), prefix);
+            self.renamed.insert(old.to_owned(), "topic.prefix".to_owned());
+        }
+    }
+
+    /// What evp does with a property, given all others.
+    fn status(&self, name: &str, value: &str) -> PropertyStatus {
+        match self.is_unlisted(name) {
+            Some(true) => PropertyStatus::WithoutEffect("neither `transforms` nor `predicates` lists its name"),
+            Some(false) => PropertyStatus::Supported,
+            None => property_status(name, value),
+        }
     }
 
     /// Notes every property that is refused or unknown.
     fn check(&self, variables: &mut Variables) {
         for (name, value) in &self.properties {
-            match property_status(name, value) {
-                PropertyStatus::Supported | PropertyStatus::WithoutEffect => {}
+            match self.status(name, value) {
+                PropertyStatus::Supported | PropertyStatus::WithoutEffect(_) => {}
                 PropertyStatus::Refused(reason) => {
                     let shown = if has_listed_values(name) { format!("{name}={value}") } else { name.clone() };
                     variables.mistake(format!("the property `{shown}` is refused: {reason}"));
@@ -175,11 +205,14 @@ impl Connector {
 
     /// Resolves the references to secrets in the values that are used, and notes those that cannot be.
     fn resolve(&mut self, variables: &mut Variables) {
+        let is_idle = |(name, value): (&String, &String)| {
+            matches!(self.status(name, value), PropertyStatus::WithoutEffect(_)).then(|| name.clone())
+        };
+        let idle: BTreeSet<String> = self.properties.iter().filter_map(is_idle).collect();
         for (name, value) in &mut self.properties {
-            let is_idle = property_status(name, value) == PropertyStatus::WithoutEffect;
             let replaces = |(property, variable): &(&str, &str)| property == name && variables.is_given(variable);
             let is_replaced = !self.overridden.contains(name) && POSTGRES_VARIABLES.iter().any(replaces);
-            if is_idle || is_replaced || !references::refers(value) {
+            if idle.contains(name) || is_replaced || !references::refers(value) {
                 continue;
             }
             match references::resolved(variables, value) {
@@ -192,11 +225,20 @@ impl Connector {
         }
     }
 
-    /// The properties that are accepted without effect, to be said once.
-    pub fn without_effect(&self) -> Vec<&str> {
-        let is_idle = |name: &str, value: &str| property_status(name, value) == PropertyStatus::WithoutEffect;
-        let idle = self.properties.iter().filter(|(name, value)| is_idle(name, value)).map(|(name, _)| name.as_str());
-        idle.chain(self.unlisted()).collect()
+    /// The properties that are accepted without effect, by the reason, to be said once.
+    pub fn without_effect(&self) -> BTreeMap<&'static str, Vec<&str>> {
+        let mut idle: BTreeMap<&'static str, Vec<&str>> = BTreeMap::new();
+        for (name, value) in &self.properties {
+            if let PropertyStatus::WithoutEffect(reason) = self.status(name, value) {
+                idle.entry(reason).or_default().push(name);
+            }
+        }
+        idle
+    }
+
+    /// The properties that were given by an old name, each with today's.
+    pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.renamed.iter().map(|(old, today)| (old.as_str(), today.as_str()))
     }
 
     /// The text of a property.
@@ -212,9 +254,9 @@ impl Connector {
         })
     }
 
-    /// `topic.prefix`, or `database.server.name` as Debezium 1 called it.
+    /// `topic.prefix`.
     pub fn topic_prefix(&self) -> Option<&str> {
-        self.get("topic.prefix").or_else(|| self.get("database.server.name"))
+        self.get("topic.prefix")
     }
 
     /// `slot.name`.
@@ -262,11 +304,13 @@ impl Connector {
             slot_name: self.slot_name().to_owned(),
             slot_failover: self.flag(variables, "slot.failover", false),
             publication_name: self.publication_name().to_owned(),
-            tables: self.table_filter(variables),
+            tables: CaptureLists::parse(variables, |name| self.get(name)),
+            begins_with_snapshot: self.begins_with_snapshot(),
             message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),
             tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
             skipped_operations: self.skipped_operations(),
             heartbeat_interval: (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms)),
+            heartbeat_query: self.get("heartbeat.action.query").map(str::to_owned),
             heartbeat_topic: self.get("topic.heartbeat.name").unwrap_or(&heartbeat_name).to_owned(),
             status_interval: Duration::from_millis(status_ms.clamp(100, 3_600_000)),
             slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
@@ -326,23 +370,10 @@ impl Connector {
         list.split(',').filter_map(|letter| Operation::from_letter(letter.trim())).collect()
     }
 
-    fn table_filter(&self, variables: &mut Variables) -> TableFilter {
-        let mut list = |name: &str| -> Vec<Regex> {
-            let Some(text) = self.get(name) else { return Vec::new() };
-            text.split(',').filter_map(|entry| full_match(variables, name, entry.trim())).collect()
-        };
-        TableFilter { include: list("table.include.list"), exclude: list("table.exclude.list") }
-    }
-}
-
-/// Debezium matches the whole name and ignores case.
-fn full_match(variables: &mut Variables, property: &str, pattern: &str) -> Option<Regex> {
-    match regex::RegexBuilder::new(&format!("^(?:{pattern})$")).case_insensitive(true).build() {
-        Ok(regex) => Some(regex),
-        Err(error) => {
-            variables.mistake(format!("the property `{property}` has `{pattern}`, which is refused: {error}"));
-            None
-        }
+    /// `initial` is Debezium's default; the modes that are neither have been refused before.
+    fn begins_with_snapshot(&self) -> bool {
+        let mode = self.get("snapshot.mode").unwrap_or("initial").trim().to_ascii_lowercase();
+        matches!(mode.as_str(), "initial" | "when_needed")
     }
 }
 

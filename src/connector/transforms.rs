@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use regex::Regex;
-
 use super::Connector;
 use crate::config::Variables;
 use crate::envelope::{ContextHeaders, Profile};
+use crate::pattern::Pattern;
 use crate::transform::{
     Condition, DeleteHandling, FieldReference, Predicate, Step, TopicRoute, Transform, Transforms, Unwrap,
 };
@@ -136,19 +135,13 @@ impl Connector {
         names
     }
 
-    /// The properties of transforms and predicates that no list names, which Connect passes over.
-    pub(super) fn unlisted(&self) -> impl Iterator<Item = &str> {
-        let is_unlisted = |name: &str| {
-            ["transforms", "predicates"].into_iter().any(|of| {
-                let rest = name.strip_prefix(of).and_then(|rest| rest.strip_prefix('.'));
-                let list = self.get(of).unwrap_or_default();
-                let mut listed = list.split(',').map(str::trim).filter(|listed| !listed.is_empty());
-                rest.is_some_and(|rest| {
-                    !listed.any(|listed| rest.strip_prefix(listed).is_some_and(|part| part.starts_with('.')))
-                })
-            })
-        };
-        self.properties.keys().map(String::as_str).filter(move |name| is_unlisted(name))
+    /// Whether `transforms.NAME.…` or `predicates.NAME.…` belongs to a name that its list does not have, which Connect passes
+    /// over; `None` of any other property.
+    pub(super) fn is_unlisted(&self, property: &str) -> Option<bool> {
+        let (of, rest) = property.split_once('.').filter(|(of, _)| matches!(*of, "transforms" | "predicates"))?;
+        let list = self.get(of).unwrap_or_default();
+        let mut listed = list.split(',').map(str::trim).filter(|listed| !listed.is_empty());
+        Some(!listed.any(|listed| rest.strip_prefix(listed).is_some_and(|part| part.starts_with('.'))))
     }
 
     fn predicates(&self, variables: &mut Variables) -> BTreeMap<&str, Option<Predicate>> {
@@ -183,8 +176,7 @@ fn predicate(section: &mut Section<'_>) -> Option<Predicate> {
         Some("TopicNameMatches") => {
             section.only(&["pattern"]);
             let pattern = section.required("pattern")?;
-            let regex = Regex::new(&format!("^(?:{pattern})$"));
-            regex
+            Pattern::whole(pattern)
                 .map_err(|error| section.mistakes.push(format!("`pattern`: {error}")))
                 .ok()
                 .map(Predicate::TopicNameMatches)
@@ -309,7 +301,7 @@ mod tests {
     fn what_no_list_names_is_passed_over_and_told_as_without_effect() {
         let sets = ["transforms.mask.type=com.example.Mask".to_owned(), "predicates.p.type=x".to_owned()];
         let connector = Connector::load(&mut Variables::default(), None, &sets).unwrap();
-        let idle = connector.without_effect();
+        let idle: Vec<&str> = connector.without_effect().into_values().flatten().collect();
         assert!(idle.contains(&"transforms.mask.type") && idle.contains(&"predicates.p.type"), "{idle:?}");
         assert!(!idle.contains(&"transforms.route.type"));
         assert!(read(&["transforms.mask.type=com.example.Mask"]).is_ok());

@@ -22,6 +22,8 @@ pub struct PlanOptions {
     pub transforms: Transforms,
     /// Columns of the key in its order; empty for a table without one.
     pub key_columns: Vec<String>,
+    /// Columns that values leave out; keys have them.
+    pub left_out: Vec<String>,
     /// Stands in for values that are not in the log.
     pub unavailable_placeholder: String,
     /// Keys carry their schema.
@@ -64,6 +66,8 @@ pub(super) struct ColumnPlan {
     /// Written where the value is not in the log.
     pub(super) unavailable: Vec<u8>,
     pub(super) plain_name: String,
+    /// Whether `before` and `after` have it; a key may, besides.
+    pub(super) is_in_value: bool,
 }
 
 /// A key, ready to be written.
@@ -137,8 +141,9 @@ impl TablePlan {
         let key_schema = Schema::of_fields(key_fields).named(format!("{}.Key", options.schema_name));
         let (head, tail) = framed(options.with_key_schema.then_some(&key_schema));
         let key = KeyPlan { places, head, tail };
-        let row =
-            Schema::of_fields(schemas.into_iter().flatten()).optional().named(format!("{}.Value", options.schema_name));
+        let is_in_value = |name: &str| !options.left_out.iter().any(|left_out| left_out == name);
+        let fields = schemas.into_iter().flatten().filter(|(name, _)| is_in_value(name));
+        let row = Schema::of_fields(fields).optional().named(format!("{}.Value", options.schema_name));
         let layout = Layout { shape: &shape, facts, options, row: &row };
         let (topic, forms) = forms::of_table(&layout)?;
         Ok(Self { topic, columns, key, forms, shape })
@@ -171,6 +176,7 @@ fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPla
         null,
         column_type,
         plain_name: column.name.clone(),
+        is_in_value: !options.left_out.contains(&column.name),
     };
     Some((plan, schema))
 }

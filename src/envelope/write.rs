@@ -65,7 +65,7 @@ fn write_columns(
     let mut separator = b'{';
     for (column, data) in table.columns.iter().zip(row.columns()) {
         let old_data = old_columns.as_mut().and_then(Iterator::next);
-        let Some(column) = column else { continue };
+        let Some(column) = column.as_ref().filter(|column| column.is_in_value) else { continue };
         out.push(std::mem::replace(&mut separator, b','));
         write_column(out, table, column, data, old_data)?;
     }

@@ -72,12 +72,15 @@ impl InitPlan {
         let connector = Connector::load(variables, connector, sets)?;
         let settings = connector.settings(variables, Profile::V3_6);
         let mut tables = connector.plain_tables();
-        if tables.is_empty() && connector.get("table.include.list").is_none() {
+        let has_lists = ["table.include.list", "table.exclude.list", "schema.include.list", "schema.exclude.list"]
+            .iter()
+            .any(|list| connector.get(list).is_some());
+        if tables.is_empty() && !has_lists {
             tables.push((DEFAULT_TABLE.0.to_owned(), DEFAULT_TABLE.1.to_owned()));
         }
         if tables.is_empty() {
             variables.mistake(
-                "table.include.list holds regular expressions only: `evp init` needs plain schema.table names"
+                "the connector's lists name no table in full: `evp init` needs plain schema.table names in table.include.list"
                     .to_owned(),
             );
         }

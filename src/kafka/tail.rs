@@ -89,11 +89,20 @@ impl TailReader {
     ) -> Result<HashMap<String, u32>> {
         let metadata = self.metadata(None)?;
         let mut counts: HashMap<String, u32> = metadata.topics().iter().filter_map(partition_count).collect();
-        for topic in expected {
-            if !counts.contains_key(topic)
-                && let Some(count) = self.count_by_name(topic)?
-            {
-                counts.insert(topic.clone(), count);
+        let mut absent: Vec<&String> = expected.into_iter().filter(|topic| !counts.contains_key(*topic)).collect();
+        // All of them each time: waiting for one after the other, a hundred tables would take minutes to begin with.
+        for answer in 1..=ABSENT_ANSWERS {
+            for topic in std::mem::take(&mut absent) {
+                match self.count_by_name(topic)? {
+                    Some(count) => drop(counts.insert(topic.clone(), count)),
+                    None => absent.push(topic),
+                }
+            }
+            if absent.is_empty() {
+                break;
+            }
+            if answer < ABSENT_ANSWERS {
+                std::thread::sleep(ABSENT_WAIT);
             }
         }
         Ok(counts)
@@ -101,25 +110,16 @@ impl TailReader {
 
     /// A consumer's request for a topic by name does not create it.
     fn count_by_name(&self, name: &str) -> Result<Option<u32>> {
-        for answer in 1..=ABSENT_ANSWERS {
-            let metadata = self.metadata(Some(name))?;
-            let topic = metadata.topics().iter().find(|topic| topic.name() == name);
-            if let Some((_, count)) = topic.and_then(partition_count) {
-                return Ok(Some(count));
-            }
-            let code = topic.and_then(MetadataTopic::error).map(Code::from);
-            match code {
-                None | Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {}
-                Some(code) => {
-                    let what = format!("looking for topic {name}");
-                    return Err(client_error(&what, &self.config, KafkaError::MetadataFetch(code)));
-                }
-            }
-            if answer < ABSENT_ANSWERS {
-                std::thread::sleep(ABSENT_WAIT);
+        let metadata = self.metadata(Some(name))?;
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name);
+        let known = topic.and_then(partition_count).map(|(_, count)| count);
+        match topic.and_then(MetadataTopic::error).map(Code::from).filter(|_| known.is_none()) {
+            None | Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => Ok(known),
+            Some(code) => {
+                let what = format!("looking for topic {name}");
+                Err(client_error(&what, &self.config, KafkaError::MetadataFetch(code)))
             }
         }
-        Ok(None)
     }
 
     fn metadata(&self, topic: Option<&str>) -> Result<Metadata> {

@@ -48,6 +48,14 @@ pub async fn published_columns(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
+/// Whether a table has a row.
+pub async fn has_rows(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<bool> {
+    let [schema, table] = [schema, table].map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
+    let statement = format!("SELECT EXISTS (SELECT FROM {schema}.{table})");
+    let row = answered("looking for rows", config, client.query_one(&statement, &[])).await?;
+    Ok(row.get(0))
+}
+
 /// The shape of one table; without columns if the table is gone by now.
 pub async fn table_shape(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<TableShape> {
     // Expressions are printed in the session's style, and a role or a database can have its own.

@@ -12,7 +12,7 @@ mod stream;
 mod timeline;
 mod tls;
 
-pub use catalog::{published_columns, published_tables, table_shape, types};
+pub use catalog::{has_rows, published_columns, published_tables, table_shape, types};
 pub use frame::{Frame, FrameError, StandbyStatus};
 pub use publication::{
     LookAt, PublicationLook, PublishedTable, Relation, SeenPublication, SlotLook, look_at_publications,

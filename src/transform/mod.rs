@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn conditions_look_at_topic_and_headers_and_can_be_negated() {
-        let pattern = || Predicate::TopicNameMatches(regex::Regex::new("^(?:t)$").unwrap());
+        let pattern = || Predicate::TopicNameMatches(crate::pattern::Pattern::whole("t").unwrap());
         let routed = |condition| Transforms::new(vec![route(condition)]).with_context_headers(&["context"]);
         assert_eq!(routed(when(pattern(), false)).topic_of_rows("t"), "x.t");
         assert_eq!(routed(when(pattern(), true)).topic_of_rows("t"), "t");

@@ -1,14 +1,13 @@
 //! When a transform is applied.
 
-use regex::Regex;
-
 use super::{Outcome, ValueForm};
+use crate::pattern::Pattern;
 
 /// Kafka Connect's predicates.
 #[derive(Debug, Clone)]
 pub enum Predicate {
     /// The topic matches as a whole.
-    TopicNameMatches(Regex),
+    TopicNameMatches(Pattern),
     /// The value is null.
     RecordIsTombstone,
     /// There is a header of this name.
@@ -28,7 +27,7 @@ impl Condition {
     /// Whether it holds of a record as it is by then, which had these headers before the first transform.
     pub(super) fn holds(&self, record: &Outcome, headers: &[&str]) -> bool {
         let holds = match &self.predicate {
-            Predicate::TopicNameMatches(regex) => regex.is_match(&record.topic),
+            Predicate::TopicNameMatches(pattern) => pattern.matches(&record.topic),
             Predicate::RecordIsTombstone => matches!(record.value, ValueForm::NullRow | ValueForm::Tombstone),
             Predicate::HasHeaderKey(name) => {
                 headers.contains(&name.as_str()) || record.headers.iter().any(|header| header.name() == name)

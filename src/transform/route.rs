@@ -1,24 +1,23 @@
 //! Kafka Connect's `RegexRouter`.
 
-use regex::Regex;
+use crate::pattern::Pattern;
 
 /// A `RegexRouter` transform: a topic that matches as a whole is renamed.
 #[derive(Debug, Clone)]
 pub struct TopicRoute {
-    regex: Regex,
+    pattern: Pattern,
     replacement: String,
 }
 
 impl TopicRoute {
-    /// From Java's notation, in which `$1` is the first group.
-    pub fn new(regex: &str, replacement: &str) -> Result<Self, regex::Error> {
-        let regex = Regex::new(&format!("^(?:{regex})$"))?;
-        Ok(Self { regex, replacement: braced_groups(replacement) })
+    /// From Java's notation, in which `$1` is the first group. The error says in a few words what is wrong.
+    pub fn new(regex: &str, replacement: &str) -> Result<Self, String> {
+        Ok(Self { pattern: Pattern::whole(regex)?, replacement: braced_groups(replacement) })
     }
 
     /// The new name, if the transform gives one.
     pub(super) fn apply(&self, topic: &str) -> Option<String> {
-        self.regex.is_match(topic).then(|| self.regex.replace(topic, self.replacement.as_str()).into_owned())
+        self.pattern.replaced(topic, &self.replacement)
     }
 }
 
