@@ -146,7 +146,7 @@ async fn a_column_of_a_type_that_debezium_does_not_know_is_left_out_as_it_leaves
     assert_eq!(finished.code, Some(0), "{finished:?}");
     let [record] = records(&world, world.topic()).try_into().unwrap();
     let envelope: Value = serde_json::from_slice(&record.value.unwrap()).unwrap();
-    assert!(envelope["after"].get("pair").is_none() && envelope["after"]["price"] == "AJY=", "{envelope}");
+    assert!(envelope["after"].get("pair").is_none() && envelope["after"]["price"] == 1.5, "{envelope}");
 }
 
 #[tokio::test]
