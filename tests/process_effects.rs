@@ -1,22 +1,16 @@
 //! `evp process` as a library: what a stranger's handlers do to documents, compared with the read models in memory.
 
-use std::sync::Arc;
-
 use bson::{Document, doc};
-use evp::config::{KafkaConfig, MongoConfig, ProcessConfig, Variables};
 use evp::error::Result;
 use evp::process::{
-    CollectionSpec, EntryList, Event, Handler, HandlerRegistry, OutboxColumns, Path, Place, ProcessOptions,
-    ProcessSummary, ReadModels, UnknownEvents, WriteModel, run,
+    CollectionSpec, EntryList, Event, Handler, HandlerRegistry, Path, Place, ProcessSummary, ReadModels, WriteModel,
 };
-use evp::shutdown::Until;
-use evp::telemetry::Health;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
 
 use crate::support::World;
 use crate::support::envelopes::{NewRecord, Topics, event, id, produce};
+use crate::support::library::apply_topic;
 
 /// Does whatever the payload says.
 struct Steps;
@@ -91,24 +85,8 @@ fn history(partitions: usize) -> Vec<(Event, Place, NewRecord)> {
 }
 
 async fn apply(world: &World, group: &str, batch: &str) -> ProcessSummary {
-    let names = ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "MONGODB_URI", "MONGODB_DATABASE"];
-    let mut pairs: Vec<(&str, &str)> = names.iter().map(|name| (*name, world.variable(name))).collect();
-    pairs.extend([("KAFKA_GROUP_ID", group), ("PROCESSING_BATCH_SIZE", batch)]);
-    let mut variables = Variables::of(&pairs);
-    let options = ProcessOptions {
-        kafka: KafkaConfig::from_variables(&mut variables, &[]),
-        mongo: MongoConfig::from_variables(&mut variables),
-        process: ProcessConfig::from_variables(&mut variables),
-        operations: ProcessOptions::default_operations(),
-        unknown_events: UnknownEvents::DeadLetter,
-        columns: OutboxColumns::default(),
-        until: Until::CaughtUp,
-        accept_new_topic: false,
-        accept_shape: false,
-    };
-    variables.finish().unwrap();
     let registry = HandlerRegistry::new().register(Steps);
-    run(options, registry, Arc::new(Health::default()), CancellationToken::new()).await.unwrap()
+    apply_topic(world, registry, &[("KAFKA_GROUP_ID", group), ("PROCESSING_BATCH_SIZE", batch)]).await
 }
 
 /// Everything that the collection holds, and of that the documents that readers see, without bookkeeping.

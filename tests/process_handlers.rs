@@ -1,19 +1,12 @@
 //! `evp process` as a library, with handlers of one's own: one that panics, and one that is added later.
 
-use std::sync::Arc;
-
 use bson::Document;
-use evp::config::{KafkaConfig, MongoConfig, ProcessConfig, Variables};
 use evp::error::Result;
-use evp::process::{
-    Event, Handler, HandlerRegistry, OutboxColumns, ProcessOptions, ProcessSummary, UnknownEvents, WriteModel, run,
-};
-use evp::shutdown::Until;
-use evp::telemetry::Health;
+use evp::process::{Event, Handler, HandlerRegistry, ProcessSummary, WriteModel};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use crate::support::envelopes::{NewRecord, committed, event, id, produce, world_with};
+use crate::support::library::apply_topic;
 use crate::support::{World, document, read_models, records};
 
 /// Panics at one user.
@@ -101,23 +94,7 @@ impl Handler for Deposited {
 
 /// Applies the topic up to its end.
 async fn apply(world: &World, registry: HandlerRegistry, group: &str) -> ProcessSummary {
-    let names = ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "MONGODB_URI", "MONGODB_DATABASE"];
-    let mut pairs: Vec<(&str, &str)> = names.iter().map(|name| (*name, world.variable(name))).collect();
-    pairs.extend([("KAFKA_GROUP_ID", group), ("RETRY_DELAY_SECONDS", "0.2")]);
-    let mut variables = Variables::of(&pairs);
-    let options = ProcessOptions {
-        kafka: KafkaConfig::from_variables(&mut variables, &[]),
-        mongo: MongoConfig::from_variables(&mut variables),
-        process: ProcessConfig::from_variables(&mut variables),
-        operations: ProcessOptions::default_operations(),
-        unknown_events: UnknownEvents::DeadLetter,
-        columns: OutboxColumns::default(),
-        until: Until::CaughtUp,
-        accept_new_topic: false,
-        accept_shape: false,
-    };
-    variables.finish().unwrap();
-    run(options, registry, Arc::new(Health::default()), CancellationToken::new()).await.unwrap()
+    apply_topic(world, registry, &[("KAFKA_GROUP_ID", group), ("RETRY_DELAY_SECONDS", "0.2")]).await
 }
 
 #[tokio::test(flavor = "multi_thread")]

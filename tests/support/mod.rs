@@ -9,6 +9,7 @@
 
 pub(crate) mod envelopes;
 mod kafka;
+pub(crate) mod library;
 mod load;
 mod oracle;
 mod raw_record;
