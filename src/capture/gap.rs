@@ -164,37 +164,8 @@ fn refused(what: String) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::capture::tails::{DebeziumTail, Tail};
-    use crate::envelope::{Position, PositionKind};
-    use crate::pgoutput::Xid;
-
-    const SYSTEM: u64 = 7;
-
-    fn ours(lsn: u64, row: u64) -> Tail {
-        Tail::Ours(position(lsn, row))
-    }
-
-    fn position(commit: u64, row: u64) -> Position {
-        let kind = PositionKind::Stream;
-        Position { kind, system_identifier: SYSTEM, commit_lsn: Lsn::new(commit), row, part: 0 }
-    }
-
-    fn debezium() -> Tail {
-        Tail::Debezium(DebeziumTail {
-            xid: Xid(9),
-            lsn: Lsn::new(200),
-            previous_commit_end: Some(Lsn::new(150)),
-            rows_at_lsn: 2,
-        })
-    }
-
-    fn tails(tail: Option<Tail>) -> Tails {
-        let mut tails = Tails::default();
-        if let Some(tail) = tail {
-            tails.insert("t".to_owned(), 0, tail);
-        }
-        tails
-    }
+    use crate::capture::tails::Tail;
+    use crate::capture::tails::tests::{SYSTEM, debezium, ours, tails};
 
     fn confirmed(lsn: u64) -> Confirmation {
         Confirmation {

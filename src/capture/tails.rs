@@ -125,22 +125,22 @@ impl DebeziumTail {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::envelope::PositionKind;
 
-    const SYSTEM: u64 = 7;
+    pub(in crate::capture) const SYSTEM: u64 = 7;
 
-    fn ours(lsn: u64, row: u64) -> Tail {
+    pub(in crate::capture) fn ours(lsn: u64, row: u64) -> Tail {
         Tail::Ours(position(lsn, row))
     }
 
-    fn position(commit: u64, row: u64) -> Position {
+    pub(in crate::capture) fn position(commit: u64, row: u64) -> Position {
         let kind = PositionKind::Stream;
         Position { kind, system_identifier: SYSTEM, commit_lsn: Lsn::new(commit), row, part: 0 }
     }
 
-    fn debezium() -> Tail {
+    pub(in crate::capture) fn debezium() -> Tail {
         Tail::Debezium(DebeziumTail {
             xid: Xid(9),
             lsn: Lsn::new(200),
@@ -149,7 +149,7 @@ mod tests {
         })
     }
 
-    fn tails(tail: Option<Tail>) -> Tails {
+    pub(in crate::capture) fn tails(tail: Option<Tail>) -> Tails {
         let mut tails = Tails::default();
         if let Some(tail) = tail {
             tails.insert("t".to_owned(), 0, tail);
