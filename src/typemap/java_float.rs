@@ -220,8 +220,6 @@ fn in_words(start: &Start, wrapped: impl Fn(i128) -> i128) -> Digits {
     let mut b = wrapped(i128::from(start.fraction) * power(start.b5, start.b2));
     let (s, mut m) = (power(start.s5, start.s2).max(1), power(start.b5, start.m2));
     let tens = wrapped(s * 10);
-    let mut digits = Digits::new();
-    let mut exponent = start.estimate;
     let digit = |quotient: i128| u8::try_from(quotient).unwrap_or(9);
     let step = |b: &mut i128, m: &mut i128| {
         let quotient = *b / s;
@@ -231,23 +229,10 @@ fn in_words(start: &Start, wrapped: impl Fn(i128) -> i128) -> Digits {
         let ends = if *m > 0 { (*b < *m, wrapped(*b + *m) > tens) } else { (true, true) };
         (digit(quotient), ends)
     };
-    let (first, (mut low, mut high)) = step(&mut b, &mut m);
-    if first == 0 && !high {
-        exponent -= 1;
-    } else {
-        digits.push(first);
-    }
-    if wants_two(exponent) {
-        (low, high) = (false, false);
-    }
-    while !low && !high && digits.count < DIGITS_MAX {
-        let (next, ends) = step(&mut b, &mut m);
-        (low, high) = ends;
-        digits.push(next);
-    }
+    let drawn = draw(start.estimate, || step(&mut b, &mut m));
     // The difference is small, though its terms may wrap.
     let rest = wrapped((b << 1) - tens).cmp(&0);
-    finished(digits, exponent, low, high, rest)
+    finished(drawn, rest)
 }
 
 fn in_big_integers(start: &Start) -> Digits {
@@ -257,8 +242,6 @@ fn in_big_integers(start: &Start) -> Digits {
     let mut b = power(start.b5, start.b2) * start.fraction;
     let (s, mut m) = (power(start.s5, start.s2), power(start.b5, start.m2));
     let tens = &s * 10_u8;
-    let mut digits = Digits::new();
-    let mut exponent = start.estimate;
     let step = |b: &mut BigUint, m: &mut BigUint| {
         let mut quotient = 0;
         while *b >= s && quotient < 9 {
@@ -269,7 +252,24 @@ fn in_big_integers(start: &Start) -> Digits {
         *m *= 10_u8;
         (quotient, (*b < *m, tens <= &*b + &*m))
     };
-    let (first, (mut low, mut high)) = step(&mut b, &mut m);
+    let drawn = draw(start.estimate, || step(&mut b, &mut m));
+    let rest = (b << 1_u8).cmp(&tens);
+    finished(drawn, rest)
+}
+
+/// Digits, as far as they are needed to tell the value from its neighbours.
+struct Drawn {
+    digits: Digits,
+    exponent: i64,
+    /// The value is nearer than its lower neighbour, or its higher one.
+    low: bool,
+    high: bool,
+}
+
+/// Draws digits by `step`, which gives the next one and whether the value is told by now from each neighbour.
+fn draw(estimate: i64, mut step: impl FnMut() -> (u8, (bool, bool))) -> Drawn {
+    let (mut digits, mut exponent) = (Digits::new(), estimate);
+    let (first, (mut low, mut high)) = step();
     if first == 0 && !high {
         exponent -= 1;
     } else {
@@ -279,16 +279,16 @@ fn in_big_integers(start: &Start) -> Digits {
         (low, high) = (false, false);
     }
     while !low && !high && digits.count < DIGITS_MAX {
-        let (next, ends) = step(&mut b, &mut m);
+        let (next, ends) = step();
         (low, high) = ends;
         digits.push(next);
     }
-    let rest = (b << 1_u8).cmp(&tens);
-    finished(digits, exponent, low, high, rest)
+    Drawn { digits, exponent, low, high }
 }
 
 /// Rounds the last digit by what is left of the value.
-fn finished(mut digits: Digits, exponent: i64, low: bool, high: bool, rest: Ordering) -> Digits {
+fn finished(drawn: Drawn, rest: Ordering) -> Digits {
+    let Drawn { mut digits, exponent, low, high } = drawn;
     digits.point = exponent + 1;
     let is_odd = digits.as_slice().last().is_some_and(|digit| digit % 2 == 1);
     let rounds_up = high && (!low || rest == Ordering::Greater || (rest == Ordering::Equal && is_odd));
