@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use rdkafka::TopicPartitionList;
@@ -19,9 +19,9 @@ use super::backlog::Backlog;
 use super::chunk::Chunk;
 use super::ends::{PartitionEnds, partition_ends};
 use super::group::{GroupConsumer, GroupContext, partition_list};
-use super::identity::{Identity, close_aside};
+use super::identity::Identity;
 use super::known::KnownTopic;
-use super::tail::{Isolation, TailReader};
+use super::presence::is_there;
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -37,10 +37,6 @@ const PAUSE_AFTER: Duration = Duration::from_millis(500);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// What leaving the group gets, however late it is.
 const STOP_TIMEOUT_MIN: Duration = Duration::from_millis(500);
-
-/// How long a topic must be absent to count as such; a broker that starts does not know its topics at once.
-const ABSENT_FOR: Duration = Duration::from_secs(2);
-const ASK_AGAIN: Duration = Duration::from_millis(500);
 
 /// What the thread hands over.
 #[derive(Debug)]
@@ -365,32 +361,6 @@ impl Reader {
         }
     }
 
-    /// Whether a topic that librdkafka misses is there: what it asked may have been a broker that starts. It tells a
-    /// missing topic only once, so somebody must be asked until there is an answer.
-    fn is_there(&self) -> Result<bool> {
-        let tail = TailReader::new(&self.config, Isolation::Uncommitted)?;
-        let is_there = self.ask(&tail);
-        close_aside(tail);
-        is_there
-    }
-
-    fn ask(&self, tail: &TailReader) -> Result<bool> {
-        let asked = Instant::now();
-        while !self.consumer.stop.load(Ordering::Relaxed) {
-            match tail.partition_counts([&self.config.topic]) {
-                Ok(counts) if counts.contains_key(&self.config.topic) => return Ok(true),
-                Ok(_) if asked.elapsed() >= ABSENT_FOR => return Ok(false),
-                Ok(_) => {}
-                Err(error) if error.kind() == ErrorKind::Unavailable => {
-                    tracing::debug!(event = "kafka_unavailable", %error, "whether the topic is there cannot be asked");
-                }
-                Err(error) => return Err(error),
-            }
-            std::thread::sleep(ASK_AGAIN);
-        }
-        Ok(true)
-    }
-
     /// Tells errors that librdkafka heals by itself from those that end the work.
     fn report(&self, error: KafkaError) -> Result<()> {
         let topic = &self.config.topic;
@@ -410,7 +380,7 @@ impl Reader {
                 error,
             )),
             Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)
-                if !fatal && self.is_there()? =>
+                if !fatal && is_there(&self.config, &self.consumer.stop)? =>
             {
                 tracing::warn!(event = "kafka_topic_unseen", %error, "a broker did not know the topic, which is there");
                 // Asks for the topic now; librdkafka by itself would minutes later.

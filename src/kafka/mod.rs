@@ -15,6 +15,7 @@ pub(crate) mod limits;
 pub(crate) mod look;
 pub(crate) mod offsets;
 pub(crate) mod partition;
+mod presence;
 pub(crate) mod producer;
 pub(crate) mod single;
 pub(crate) mod tail;

@@ -4,10 +4,10 @@
 //! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
 //! time, which keeps the order of each document.
 
+mod dead_letters;
 mod deliveries;
 mod room;
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,7 +31,7 @@ use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
 use super::tally::{End, Tally};
-use super::tasks::{DeadLettered, Pulse, join, write_dead_letters, write_effects};
+use super::tasks::{DeadLettered, Pulse, join, write_effects};
 use super::waiting::Waiting;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -305,17 +305,6 @@ impl Dispatcher {
         self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
     }
 
-    fn start_giving_up(&mut self) {
-        if self.giving_up.is_some() {
-            return;
-        }
-        let events = self.given_up.take(Instant::now());
-        if !events.is_empty() {
-            let (dead_letters, claims) = (Arc::clone(&self.parts.dead_letters), Arc::clone(&self.parts.claims));
-            self.giving_up = Some(tokio::spawn(write_dead_letters(dead_letters, claims, events)));
-        }
-    }
-
     fn has_caught_up(&self) -> bool {
         let idle = self.gathered.is_empty()
             && self.postponed.is_none()
@@ -352,31 +341,6 @@ impl Dispatcher {
         self.postponed = claimed.postponed;
         self.keep_current_postponed();
         self.give_up(claimed.failed);
-    }
-
-    /// Lets events wait for their dead letters, and behind them those that follow.
-    fn give_up(&mut self, events: Vec<Arc<InFlight>>) {
-        let mut events = VecDeque::from(events);
-        while let Some(event) = events.pop_front() {
-            self.progress.waits(&event);
-            self.parking.failed(&event);
-            if event.parks() {
-                let waiting = self.waiting.extract(|effect| follows(effect, &event));
-                events.extend(self.parking.fail_behind(&event, waiting));
-            }
-            self.given_up.extend(vec![event]);
-        }
-    }
-
-    fn dead_lettered(&mut self, outcome: DeadLettered) {
-        self.parking.told(&outcome.written);
-        for event in &outcome.written {
-            self.end(event, End::DeadLettered);
-        }
-        self.waiting.release(&outcome.written);
-        let mut refused = outcome.refused;
-        refused.retain(|event| self.progress.is_current(event));
-        self.given_up.refused(refused, Instant::now());
     }
 
     /// Notes what became of a batch.
@@ -440,11 +404,4 @@ impl Dispatcher {
             self.handle(next).await?;
         }
     }
-}
-
-/// Whether an effect is of a later event of the aggregate, by a handler that parks.
-fn follows(effect: &Effect, failed: &InFlight) -> bool {
-    effect.handler.parks()
-        && effect.event.ordered_aggregate == failed.ordered_aggregate
-        && effect.event.position.order > failed.position.order
 }
