@@ -1,4 +1,4 @@
-//! Lists of schemas, tables and columns, a first start that wants a snapshot, and `heartbeat.action.query`.
+//! Lists of schemas, tables and columns, first starts, and `heartbeat.action.query`.
 
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -96,22 +96,23 @@ async fn lists_that_take_no_table_are_refused_before_anything_is_streamed() {
 }
 
 #[tokio::test]
-async fn a_first_start_that_wants_a_snapshot_is_refused_and_a_later_one_is_taken() {
-    let world = World::new("first_start").await;
-    world.init(1);
-    let sql = world.sql().await;
-    let insert = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
-                  VALUES (gen_random_uuid(), gen_random_uuid(), 'User', 'UserCreated', '{}')";
-    sql.batch_execute(insert).await.unwrap();
-    for mode in ["snapshot.mode=", "snapshot.mode=initial", "snapshot.mode=when_needed"] {
-        let finished = world.run(&["capture", "--until", "caught-up", "--set", mode]);
-        assert_eq!(finished.code, Some(2), "{mode}: {finished:?}");
-        assert!(finished.failure().contains("snapshot.mode=no_data"), "{finished:?}");
-    }
-    for set in ["snapshot.mode=no_data", "snapshot.mode=initial"] {
-        let finished = world.run(&["capture", "--until", "caught-up", "--set", set]);
-        assert_eq!(finished.code, Some(0), "{set}: {finished:?}");
-        assert_eq!(topic_end(&world, world.topic()), Some(1));
+async fn a_first_start_takes_a_snapshot_unless_the_connector_wants_none() {
+    for (test, mode, operation) in
+        [("first_absent", "snapshot.mode=", "r"), ("first_no_data", "snapshot.mode=no_data", "c")]
+    {
+        let world = World::new(test).await;
+        world.init(1);
+        let sql = world.sql().await;
+        let insert = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
+                      VALUES (gen_random_uuid(), gen_random_uuid(), 'User', 'UserCreated', '{}')";
+        sql.batch_execute(insert).await.unwrap();
+        for set in [mode, "snapshot.mode=initial", "snapshot.mode=when_needed", "snapshot.mode=no_data"] {
+            let finished = world.run(&["capture", "--until", "caught-up", "--set", set]);
+            assert_eq!(finished.code, Some(0), "{set}: {finished:?}");
+            let operations: Vec<_> =
+                written(&world, "activity.event_outbox").into_iter().map(|(_, value)| value["op"].clone()).collect();
+            assert_eq!(operations, [operation], "{mode} and then {set}");
+        }
     }
 }
 

@@ -21,6 +21,10 @@ mod capture_lists;
 mod capture_publication;
 /// `evp capture` and rows that the topic does not take.
 mod capture_refusals;
+/// `evp capture`: snapshots.
+mod capture_snapshot;
+/// `evp capture`: snapshots beside live Debezium.
+mod capture_snapshot_parity;
 /// `evp capture` beside a broker that stands still.
 mod capture_stall;
 /// `evp capture` behind records that others have written.

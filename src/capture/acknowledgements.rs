@@ -221,10 +221,11 @@ impl DeliverySink for Acknowledgements {
                 self.confirmations.fetch_add(1, Ordering::AcqRel);
                 self.changed.notify_waiters();
             }
-            Receipt::Transaction(number) => {
-                let mut progress = self.progress.lock();
-                progress.acknowledged(Ticket(number), |time| self.latency.record_since_epoch_us(time));
-                drop(progress);
+            Receipt::Read | Receipt::Transaction(_) => {
+                if let Receipt::Transaction(number) = receipt {
+                    let mut progress = self.progress.lock();
+                    progress.acknowledged(Ticket(number), |time| self.latency.record_since_epoch_us(time));
+                }
                 if !self.ends.lock().note(place) {
                     self.failed(DeliveryFailure::Failed(Error::refused(format!(
                         "partition {} of topic {} begins again at offset {}: the topic was deleted and made anew, and what was \

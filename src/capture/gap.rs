@@ -6,6 +6,7 @@
 //! ever confirmed was moved by somebody else, and what lies between is nowhere: that is refused.
 
 use super::lineage::{END_LOST, Lineage};
+use super::snapshot::SnapshotProgress;
 use super::tails::Tails;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
@@ -73,7 +74,8 @@ pub(crate) fn check_history(evidence: &Evidence<'_>) -> Result<()> {
             evidence.system_identifier
         )));
     }
-    let written = evidence.tails.last_lsn();
+    let read = evidence.confirmation.and_then(|record| record.lineage.snapshot.as_ref()).map(SnapshotProgress::reach);
+    let written = evidence.tails.last_lsn().max(read.unwrap_or_default());
     if let Some(Promotion { from, parted_at }) = evidence.promotion.filter(|promotion| promotion.parted_at <= written) {
         return Err(refused(format!(
             "the topic was written from timeline {from} and reaches to {written}, but this server left that history at \

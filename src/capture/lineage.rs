@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::gap::Shortened;
 use super::published::Published;
+use super::snapshot::SnapshotProgress;
 use crate::lsn::Lsn;
 use crate::postgres::Timeline;
 
@@ -37,6 +38,9 @@ pub(crate) struct Lineage {
     /// Records of evp's bear no position, so that they look like Debezium's.
     #[serde(default)]
     pub(crate) is_without_header: bool,
+    /// The snapshot that was begun last.
+    #[serde(default)]
+    pub(crate) snapshot: Option<SnapshotProgress>,
 }
 
 /// The end of a partition that has begun again while it was written to.

@@ -8,6 +8,7 @@ use crate::row::Operation;
 
 /// The handles.
 pub(super) struct Meter {
+    reads: Counter,
     creates: Counter,
     updates: Counter,
     deletes: Counter,
@@ -27,6 +28,7 @@ impl Meter {
     pub(super) fn new() -> Self {
         let events = |letter| metrics::counter!("evp_capture_events_total", "op" => letter);
         Self {
+            reads: events("r"),
             creates: events("c"),
             updates: events("u"),
             deletes: events("d"),
@@ -48,7 +50,8 @@ impl Meter {
             Operation::Create => self.creates.increment(1),
             Operation::Update => self.updates.increment(1),
             Operation::Delete => self.deletes.increment(1),
-            Operation::Read | Operation::Truncate | Operation::Message => {}
+            Operation::Read => self.reads.increment(1),
+            Operation::Truncate | Operation::Message => {}
         }
     }
 

@@ -1,7 +1,7 @@
 //! PostgreSQL to Kafka: assembly of a session, its restart after a failure, and its end.
 //!
-//! A session takes the slot and inspects both sides ([`preparation`]), refuses gaps ([`gap`], [`published`]), and runs
-//! the [`pipeline`] from frames to records. Beside it the [`confirmation`] follows acknowledgements, [`feedback`] tells
+//! A session takes the slot and inspects both sides ([`preparation`]), refuses gaps ([`gap`], [`published`]), takes a
+//! [`snapshot`] where one is due, and runs the [`pipeline`] from frames to records. Beside it the [`confirmation`] follows acknowledgements, [`feedback`] tells
 //! PostgreSQL, [`stall`] looks after the producers and [`catalog_watch`] after slot and publications. Whatever can heal
 //! ends the session and begins another.
 
@@ -25,6 +25,7 @@ mod refused_rows;
 mod relations;
 mod resend;
 mod session;
+mod snapshot;
 mod source;
 mod stall;
 mod tails;
@@ -66,7 +67,7 @@ pub async fn run(options: CaptureOptions, health: Arc<Health>, shutdown: Cancell
         trouble.progressed(capture.acknowledged_rows(), began.elapsed());
         match outcome {
             Ok(ending) => {
-                let summary = capture.summary(started.elapsed(), ending == Ending::CaughtUp);
+                let summary = capture.summary(started.elapsed(), ending != Ending::Stopped);
                 summary.log();
                 return Ok(summary);
             }

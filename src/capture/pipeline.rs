@@ -24,8 +24,8 @@ use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
 use crate::postgres::sql::Catalog;
 use crate::postgres::{Frame, ReplicationReader};
 use change::PlacedChange;
-use sink::Rest;
-pub(super) use sink::Sink;
+pub(super) use change::now_ns;
+pub(super) use sink::{Rest, Sink, Stop};
 
 /// How often positions are published.
 const TICK: Duration = Duration::from_millis(250);
@@ -55,6 +55,8 @@ pub(super) enum Ending {
     Stopped,
     /// The target is reached.
     CaughtUp,
+    /// The tables are read, and nothing else was asked for.
+    Read,
 }
 
 /// How a burst of records ended.
@@ -261,6 +263,6 @@ enum Handled {
 }
 
 /// The session ends; why is told by the acknowledgements.
-fn not_delivered() -> Error {
+pub(super) fn not_delivered() -> Error {
     Error::unavailable("a record was not delivered to Kafka")
 }

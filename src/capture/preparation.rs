@@ -17,8 +17,10 @@ use super::confirmation::Confirmed;
 use super::feedback;
 use super::gap::{Evidence, Promotion, check_for_gap, check_history};
 use super::lineage::Lineage;
-use super::source::{SourceState, check_tables, first_with_rows, inspect_source};
+use super::snapshot::{Decision, Found, SnapshotProgress, TailsByTopic, decide};
+use super::source::{SourceState, check_tables, inspect_source};
 use super::topic_ends::{TopicState, inspect_topics};
+use crate::connector::SnapshotMode;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::limits::{RecordLimits, record_limits};
 use crate::lsn::Lsn;
@@ -39,6 +41,10 @@ pub(super) struct Prepared {
     pub(super) topics: TopicState,
     pub(super) limits: RecordLimits,
     pub(super) lineage: Lineage,
+    /// The captured tables, as (schema, table).
+    pub(super) tables: Vec<(String, String)>,
+    /// A snapshot is to be taken, or gone on with, before anything is streamed.
+    pub(super) takes_snapshot: bool,
 }
 
 /// A stream that has begun and of which nothing is taken yet, and the task that keeps it alive.
@@ -96,6 +102,8 @@ pub(super) struct Past {
     pub(super) may_arrive: bool,
     /// A session of this process has seen or written a confirmation.
     pub(super) has_confirmation: bool,
+    /// A session of this process has completed a snapshot.
+    pub(super) has_snapshot: bool,
 }
 
 /// Takes the slot, inspects both sides and refuses gaps.
@@ -104,9 +112,12 @@ pub(super) async fn prepare(
     acknowledgements: &Arc<Acknowledgements>,
     past: Past,
 ) -> Result<Prepared> {
-    let source = inspect_source(options, acknowledgements.health()).await?;
+    let mut source = inspect_source(options, acknowledgements.health()).await?;
     if !source.slot.as_ref().is_some_and(is_readable) {
-        return Err(unreadable(options, source, past).await);
+        if !makes_slot(options, &source, past).await? {
+            return Err(unreadable(options, source, past).await);
+        }
+        source = inspect_source(options, acknowledgements.health()).await?;
     }
     let mut stream = hold(options, acknowledgements).await?;
     let SourceState { catalog, facts, topics: tables, tables: names, notes, .. } = source;
@@ -125,10 +136,14 @@ pub(super) async fn prepare(
         slot: &slot,
         look: &look,
     };
-    check_first_start(options, &topics, &catalog, &names).await?;
     let mut topics = topics;
-    let mut lineage = check(options, acknowledgements, past, (&server, &tables), &mut topics)?;
+    let has_begun = past.has_confirmation || topics.has_begun();
+    let (mut lineage, has_gap) = check(options, acknowledgements, past, (&server, &tables), &mut topics)?;
     check_tables(&tables, options)?;
+    let slot_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
+    let former = lineage.snapshot.take();
+    let (snapshot, takes_snapshot) = due_snapshot(options, past, &topics, (has_begun, has_gap), former, slot_lsn)?;
+    lineage.snapshot = snapshot;
     if !past.has_confirmation {
         notes.tell();
     }
@@ -138,8 +153,7 @@ pub(super) async fn prepare(
     let mut lineage = lineage.continued(stream.timeline.clone(), counts.collect(), topics.tails.last_lsn());
     lineage.ends.clear();
     lineage.note_ends(&topics.ends);
-    let slot_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
-    Ok(Prepared { stream, catalog, facts, slot_lsn, topics, limits, lineage })
+    Ok(Prepared { stream, catalog, facts, slot_lsn, topics, limits, lineage, tables: names, takes_snapshot })
 }
 
 fn is_readable(slot: &Slot) -> bool {
@@ -212,24 +226,53 @@ async fn held_slot(options: &CaptureOptions, catalog: &Catalog) -> Result<Option
     Ok(slot.filter(|slot| slot.holder.is_some()))
 }
 
-/// Where Debezium would begin with a snapshot, which it does not where it has an offset; records and confirmations show as
-/// much. The slot does not: it is made before either begins. Of tables without rows a snapshot is empty.
-async fn check_first_start(
-    options: &CaptureOptions,
-    topics: &TopicState,
-    catalog: &Catalog,
-    tables: &[(String, String)],
-) -> Result<()> {
-    let has_begun = topics.confirmation.is_some() || topics.ends.values().any(|end| *end > 0);
-    if !options.settings.begins_with_snapshot || has_begun {
-        return Ok(());
+/// Makes the slot, or a new one in the place of one that is lost, where a snapshot makes good what it has not seen: before
+/// anything was captured, and where the mode asks for one whenever changes are missing.
+async fn makes_slot(options: &Arc<CaptureOptions>, source: &SourceState, past: Past) -> Result<bool> {
+    let settings = &options.settings;
+    let topics = inspected(options, &source.topics, past.may_arrive).await?;
+    let has_begun = past.has_confirmation || topics.has_begun();
+    let makes = match settings.snapshot.mode {
+        SnapshotMode::NoData => false,
+        SnapshotMode::WhenNeeded => true,
+        SnapshotMode::Always | SnapshotMode::Initial | SnapshotMode::InitialOnly => !has_begun,
+    };
+    if !makes {
+        return Ok(false);
     }
-    let Some(table) = first_with_rows(catalog, &options.postgres, tables).await? else { return Ok(()) };
-    Err(Error::refused(format!(
-        "the connector's snapshot.mode (initial, if it gives none) asks for the rows that are in the tables already, such as \
-         {table}, its topics are empty, and evp takes no snapshots yet: set snapshot.mode=no_data to capture changes only, or \
-         let Debezium take the snapshot first"
-    )))
+    let client = source.catalog.client().await?;
+    if source.slot.is_some() {
+        postgres::drop_slot(&client, &options.postgres, &settings.slot_name).await?;
+    }
+    postgres::create_slot(&client, &options.postgres, &settings.slot_name, settings.slot_failover).await?;
+    tracing::info!(event = "slot_created", slot = settings.slot_name, "the slot was made; a snapshot follows");
+    Ok(true)
+}
+
+/// What the lineage says of snapshots from now on, and whether one is to be taken.
+fn due_snapshot(
+    options: &CaptureOptions,
+    past: Past,
+    topics: &TopicState,
+    (has_begun, has_gap): (bool, bool),
+    former: Option<SnapshotProgress>,
+    slot_lsn: Lsn,
+) -> Result<(Option<SnapshotProgress>, bool)> {
+    let found = Found {
+        progress: former.as_ref(),
+        has_begun,
+        is_debeziums_unfinished: topics.tails.ends_within_debeziums_snapshot(),
+        is_taken: past.has_snapshot,
+        has_gap,
+    };
+    Ok(match decide(options.settings.snapshot.mode, &found)? {
+        // One that was begun and is not wanted any more counts as completed, for the stream is read from here on.
+        Decision::Stream => (former.map(|former| former.completed().passed(slot_lsn)), false),
+        Decision::Resume => (former, true),
+        Decision::Begin { is_first } => {
+            (Some(SnapshotProgress::due(former.as_ref(), topics.tails.by_topic(), is_first)), true)
+        }
+    })
 }
 
 /// What the server says.
@@ -242,14 +285,14 @@ struct Server<'a> {
     look: &'a PublicationLook,
 }
 
-/// Refuses a gap unless it is accepted, and says how the ends of the topics are to be read.
+/// Refuses a gap unless it is accepted or read again, and says how the ends of the topics are to be read.
 fn check(
     options: &CaptureOptions,
     acknowledgements: &Acknowledgements,
     past: Past,
     (server, tables): (&Server<'_>, &[String]),
     topics: &mut TopicState,
-) -> Result<Lineage> {
+) -> Result<(Lineage, bool)> {
     if past.has_confirmation && topics.confirmation.is_none() {
         return Err(Error::unavailable(format!(
             "the record of what was confirmed for replication slot {} was in Kafka and is not found; waiting for it",
@@ -273,6 +316,7 @@ fn check(
         tails: &topics.tails,
         shortened: lineage.shortened(&topics.ends),
     };
+    let mut has_gap = false;
     let accept = |error: Error| {
         if !past.accepts_gap {
             return Err(error);
@@ -283,16 +327,24 @@ fn check(
     if let Err(error) = check_history(&evidence) {
         accept(error)?;
         topics.give_up();
+        let is_unfinished = lineage.snapshot.is_some_and(|snapshot| !snapshot.is_completed());
         lineage = Lineage::give_up(&topics.ends);
-    } else {
-        check_for_gap(&evidence).or_else(accept)?;
+        lineage.snapshot = is_unfinished.then(|| SnapshotProgress::due(None, TailsByTopic::new(), false));
+    } else if let Err(error) = check_for_gap(&evidence) {
+        has_gap = true;
+        match options.settings.snapshot.mode {
+            SnapshotMode::WhenNeeded => {
+                tracing::warn!(event = "gap_read_again", %error, "changes are missing; all tables are read again");
+            }
+            _ => accept(error)?,
+        }
     }
     let published = followed(lineage.published.as_ref(), server.look, Lsn::ZERO, options).or_else(|departure| {
         accept(departed(&departure))?;
         followed(None, server.look, Lsn::ZERO, options).map_err(|departure| departed(&departure))
     });
     lineage.published = Some(published?);
-    Ok(lineage)
+    Ok((lineage, has_gap))
 }
 
 /// Whether the server's history is another than in the last session, and from where on.

@@ -44,10 +44,13 @@ impl Relations<'_> {
                 "message.key.columns names {missing}, a column that {table} does not have or does not publish"
             ))
         })?;
-        if key_columns.is_empty() {
+        // Debezium takes one of the unique indexes then, by a rule that is not known.
+        if key_columns.is_empty()
+            && postgres::has_unique_index(self.catalog, self.postgres, &shape.schema, &shape.table).await?
+        {
             return Err(Error::new(
                 ErrorKind::Unsupported,
-                format!("table {table} has no primary key; name its key in message.key.columns"),
+                format!("table {table} has unique indexes but no primary key; name its key in message.key.columns"),
             ));
         }
         let names = shape.columns.iter().map(|column| &column.name);

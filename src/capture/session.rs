@@ -19,7 +19,8 @@ use super::preparation::{HeldStream, Past, Prepared, prepare};
 use super::producers::Producers;
 use super::refused_rows::{RefusedRows, RowName, stopped};
 use super::transaction::TransactionState;
-use super::{CaptureOptions, CaptureSummary, catalog_watch, heartbeat_query, stall};
+use super::{CaptureOptions, CaptureSummary, catalog_watch, heartbeat_query, snapshot, stall};
+use crate::connector::SnapshotMode;
 use crate::envelope::{ContextHeaders, Position, RecordOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
@@ -67,7 +68,12 @@ impl Capture {
     pub(super) fn new(options: CaptureOptions, health: Arc<Health>) -> Self {
         Self {
             context_headers: context_headers(&options),
-            past: Past { accepts_gap: options.accept_gap, may_arrive: false, has_confirmation: false },
+            past: Past {
+                accepts_gap: options.accept_gap,
+                may_arrive: false,
+                has_confirmation: false,
+                has_snapshot: false,
+            },
             acknowledgements: Arc::new(Acknowledgements::new(Arc::clone(&health))),
             meter: Meter::new(),
             producers: None,
@@ -130,7 +136,8 @@ impl Capture {
         producers: Producers,
         shutdown: &CancellationToken,
     ) -> Result<Ending> {
-        let Prepared { mut stream, catalog, facts, slot_lsn, topics, limits, lineage } = prepared;
+        let Prepared { mut stream, catalog, facts, slot_lsn, topics, limits, lineage, tables, takes_snapshot } =
+            prepared;
         let identity = stream.identity.clone();
         let known =
             topics.confirmation.as_ref().filter(|record| record.system_identifier == identity.system_identifier);
@@ -160,13 +167,6 @@ impl Capture {
         let mut companions = self.start_companions(&confirmer, &producers, partitions);
         self.health.set_ready();
         self.meter.connected.set(1.0);
-        tracing::info!(
-            event = "streaming_started",
-            slot = self.options.settings.slot_name,
-            from = %slot_lsn,
-            timeline = identity.timeline,
-            "streaming"
-        );
         let fixed_lineage = lineage.lock().clone();
         let mut pipeline = Pipeline {
             options: &self.options,
@@ -196,13 +196,40 @@ impl Capture {
         };
         let version = facts.version_number;
         let HeldStream { reader, feedback, .. } = &mut stream;
+        let mut has_snapshot = false;
+        let reading = snapshot::Context {
+            options: &self.options,
+            confirmer: &confirmer,
+            system_identifier: identity.system_identifier,
+            tables: &tables,
+        };
+        let working = async {
+            if takes_snapshot {
+                if Box::pin(snapshot::take(&reading, &mut pipeline, shutdown)).await? == snapshot::Taken::Stopped {
+                    return Ok(Ending::Stopped);
+                }
+                has_snapshot = true;
+            }
+            if self.options.settings.snapshot.mode == SnapshotMode::InitialOnly {
+                return Ok(Ending::Read);
+            }
+            tracing::info!(
+                event = "streaming_started",
+                slot = self.options.settings.slot_name,
+                from = %slot_lsn,
+                timeline = identity.timeline,
+                "streaming"
+            );
+            pipeline.run(reader, shutdown).await
+        };
         let outcome = tokio::select! {
-            outcome = pipeline.run(reader, shutdown) => outcome,
+            outcome = working => outcome,
             error = companions.failure(feedback) => Err(error),
             never = self.heartbeat_query() => match never {},
             error = catalog_watch::watch(&catalog, &self.options, version, &lineage, &self.meter, &self.health) => Err(error),
         };
         (self.careful_until, self.last_alone) = (pipeline.sink.careful_until, pipeline.sink.last_alone.take());
+        self.past.has_snapshot |= has_snapshot;
         self.health.set_catalog_obstacle(None);
         match outcome {
             Ok(ending) => {

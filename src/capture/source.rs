@@ -8,7 +8,6 @@ use tokio_postgres::Client;
 
 use super::CaptureOptions;
 use super::relations::Relations;
-use crate::config::PostgresConfig;
 use crate::connector::ConnectorSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql::Catalog;
@@ -107,25 +106,6 @@ pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) ->
     // Anew, because a reader that was waited for may have written what was committed meanwhile.
     let facts = postgres::server_facts(&client, config).await?;
     Ok(SourceState { catalog, facts, slot, topics, tables, notes })
-}
-
-/// The first table that has rows, or whose rows this role may not see.
-pub(super) async fn first_with_rows(
-    catalog: &Catalog,
-    config: &PostgresConfig,
-    tables: &[(String, String)],
-) -> Result<Option<String>> {
-    let client = catalog.client().await?;
-    for (schema, table) in tables {
-        let has_rows = match postgres::has_rows(&client, config, schema, table).await {
-            Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-            answer => answer.unwrap_or(true),
-        };
-        if has_rows {
-            return Ok(Some(format!("{schema}.{table}")));
-        }
-    }
-    Ok(None)
 }
 
 /// Refuses a server that cannot be streamed from.

@@ -2,12 +2,14 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::envelope::Position;
+use serde::{Deserialize, Serialize};
+
+use crate::envelope::{Position, SnapshotMark};
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
 
 /// The last record of a partition, as far as it can be understood.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Tail {
     /// evp wrote it.
     Ours(Position),
@@ -16,7 +18,7 @@ pub(crate) enum Tail {
 }
 
 /// What Debezium's `source` block tells of the last record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DebeziumTail {
     /// Transaction id.
     pub(crate) xid: Xid,
@@ -26,6 +28,9 @@ pub(crate) struct DebeziumTail {
     pub(crate) previous_commit_end: Option<Lsn>,
     /// How many of the partition's last records share this position, as rows of one COPY do.
     pub(crate) rows_at_lsn: u64,
+    /// `source.snapshot`.
+    #[serde(skip)]
+    pub(crate) snapshot: SnapshotMark,
 }
 
 /// The tails of every partition that capture writes to.
@@ -87,6 +92,22 @@ impl Tails {
         self.topics.values().flat_map(BTreeMap::values)
     }
 
+    /// The last records of all partitions.
+    pub(super) fn by_topic(&self) -> BTreeMap<String, BTreeMap<i32, Tail>> {
+        self.topics.iter().map(|(topic, partitions)| (topic.clone(), partitions.clone())).collect()
+    }
+
+    /// Whether Debezium was reading tables when it wrote last: its records are a snapshot's, and the last one is missing.
+    pub(super) fn ends_within_debeziums_snapshot(&self) -> bool {
+        let mut marks = self.all().filter_map(|tail| match tail {
+            Tail::Debezium(tail) => Some(tail.snapshot),
+            Tail::Ours(_) => None,
+        });
+        let is_open = |mark| !matches!(mark, SnapshotMark::False | SnapshotMark::Last | SnapshotMark::Incremental);
+        let first = marks.next();
+        first.is_some_and(is_open) && marks.all(is_open) && self.last_of_ours().is_none()
+    }
+
     pub(super) fn last_of_ours(&self) -> Option<&Position> {
         let ours = self.all().filter_map(|tail| match tail {
             Tail::Ours(position) => Some(position),
@@ -146,6 +167,7 @@ pub(super) mod tests {
             lsn: Lsn::new(200),
             previous_commit_end: Some(Lsn::new(150)),
             rows_at_lsn: 2,
+            snapshot: SnapshotMark::False,
         })
     }
 
@@ -155,6 +177,25 @@ pub(super) mod tests {
             tails.insert("t".to_owned(), 0, tail);
         }
         tails
+    }
+
+    fn read(snapshot: SnapshotMark) -> Tail {
+        let (xid, lsn) = (Xid(9), Lsn::new(200));
+        Tail::Debezium(DebeziumTail { xid, lsn, previous_commit_end: None, rows_at_lsn: 1, snapshot })
+    }
+
+    #[test]
+    fn a_snapshot_of_debeziums_is_finished_by_its_last_row_or_by_the_stream() {
+        let ends = |tails: &[Tail]| {
+            let mut all = Tails::default();
+            let numbered = (0..).zip(tails);
+            numbered.for_each(|(partition, tail)| all.insert("t".to_owned(), partition, tail.clone()));
+            all.ends_within_debeziums_snapshot()
+        };
+        assert!(ends(&[read(SnapshotMark::True), read(SnapshotMark::LastInTable)]));
+        assert!(!ends(&[read(SnapshotMark::True), read(SnapshotMark::Last)]));
+        assert!(!ends(&[read(SnapshotMark::True), debezium()]));
+        assert!(!ends(&[read(SnapshotMark::True), ours(100, 1)]) && !ends(&[]));
     }
 
     fn candidate(commit: u64, row: u64) -> Candidate {
@@ -173,8 +214,7 @@ pub(super) mod tests {
 
     #[test]
     fn what_committed_behind_a_snapshot_is_not_in_it_whatever_the_clocks_say() {
-        let snapshot = DebeziumTail { xid: Xid(9), lsn: Lsn::new(200), previous_commit_end: None, rows_at_lsn: 1 };
-        let mut tails = tails(Some(Tail::Debezium(snapshot)));
+        let mut tails = tails(Some(read(SnapshotMark::Last)));
         assert!(tails.holds("t", 0, &candidate(199, 0)));
         assert!(!tails.holds("t", 0, &candidate(201, 0)));
     }

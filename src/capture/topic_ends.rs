@@ -8,9 +8,10 @@ use serde::Deserialize;
 use super::CaptureOptions;
 use super::confirmation::{self, position_topic};
 use super::gap::Confirmation;
+use super::snapshot::SnapshotProgress;
 use super::tails::{DebeziumTail, Tail, Tails};
 use crate::dead_letters::DEAD_LETTER_OF;
-use crate::envelope::{POSITION_HEADER, Position, PositionKind};
+use crate::envelope::{POSITION_HEADER, Position, PositionKind, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::kafka::headers::TopicRecord;
 use crate::kafka::tail::{Isolation, TailReader};
@@ -33,6 +34,11 @@ pub(super) struct TopicState {
 }
 
 impl TopicState {
+    /// Whether anything was captured to these topics before.
+    pub(super) fn has_begun(&self) -> bool {
+        self.confirmation.is_some() || self.ends.values().any(|end| *end > 0)
+    }
+
     /// Takes nothing of what the topics hold for written: it is of another history than the server's.
     pub(super) fn give_up(&mut self) {
         self.tails = Tails::default();
@@ -60,7 +66,7 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String], may_ar
     if may_arrive {
         settle(&reader, &partitions)?;
     }
-    let mut ends = TopicEnds { reader, committed: None, options };
+    let mut ends = TopicEnds { reader, committed: None, options, snapshot: lineage.snapshot.as_ref() };
     let mut state = TopicState {
         partition_counts,
         tails: Tails::default(),
@@ -108,6 +114,8 @@ struct TopicEnds<'a> {
     /// Made when the first record of Debezium's is met.
     committed: Option<TailReader>,
     options: &'a CaptureOptions,
+    /// The last snapshot of evp's, which knows what stood in the topics before it.
+    snapshot: Option<&'a SnapshotProgress>,
 }
 
 impl TopicEnds<'_> {
@@ -117,11 +125,34 @@ impl TopicEnds<'_> {
     /// Debezium has written counts only if it is committed.
     fn tail(&mut self, topic: &str, partition: i32, first: i64) -> Result<(Option<Tail>, i64)> {
         let with_tombstones = self.options.settings.tombstones_on_delete;
-        let later = |tail: Option<(i64, Tail)>, record: TopicRecord<'_>| later_tail(tail, record, with_tombstones);
-        let all = self.reader.fold_tail(topic, partition, first, later)?;
-        let (offset, tail) = match all.last {
+        let snapshot = self.snapshot;
+        let is_of_snapshot = |record: TopicRecord<'_>| snapshot.is_some() && is_read(record);
+        // A row of our snapshot ends the search: before it stands what stood there when the snapshot began.
+        let known = |found: Option<Last>, record: TopicRecord<'_>| match is_of_snapshot(record) {
+            true => Some(Last::OfSnapshot),
+            false => match found {
+                Some(Last::OfSnapshot) => later_tail(None, record, with_tombstones).map(Last::Tail).or(found),
+                Some(Last::Tail(tail)) => later_tail(Some(tail), record, with_tombstones).map(Last::Tail),
+                None => later_tail(None, record, with_tombstones).map(Last::Tail),
+            },
+        };
+        let all = self.reader.fold_tail(topic, partition, first, known)?;
+        let end = all.end;
+        let last = match all.last {
+            Some(Last::OfSnapshot) => {
+                let before = snapshot.and_then(|snapshot| snapshot.tail_before(topic, partition));
+                return Ok((before.cloned(), end));
+            }
+            Some(Last::Tail(tail)) => Some(tail),
+            None => None,
+        };
+        let later = |tail: Option<(i64, Tail)>, record: TopicRecord<'_>| match is_of_snapshot(record) {
+            true => tail,
+            false => later_tail(tail, record, with_tombstones),
+        };
+        let (offset, tail) = match last {
             Some((offset, tail @ Tail::Debezium(_))) => (offset, tail),
-            last => return Ok((last.map(|(_, tail)| tail), all.end)),
+            last => return Ok((last.map(|(_, tail)| tail), end)),
         };
         let committed = match &self.committed {
             Some(reader) => reader,
@@ -129,14 +160,34 @@ impl TopicEnds<'_> {
         };
         let stable = committed.fold_tail(topic, partition, first, later)?;
         if stable.last.as_ref().is_some_and(|(stable, _)| *stable == offset) {
-            return Ok((Some(tail), all.end));
+            return Ok((Some(tail), end));
         }
         let ours = self.reader.fold_tail(topic, partition, first, |found, record| match later(None, record) {
             Some(tail @ (_, Tail::Ours(_))) => Some(tail),
             _ => found,
         })?;
         let last = [stable.last, ours.last].into_iter().flatten().max_by_key(|(offset, _)| *offset);
-        Ok((last.map(|(_, tail)| tail), all.end))
+        Ok((last.map(|(_, tail)| tail), end))
+    }
+}
+
+/// What the end of a partition was found to be.
+enum Last {
+    /// A record that bears its place in the stream, with its offset.
+    Tail((i64, Tail)),
+    /// A row of evp's own snapshot.
+    OfSnapshot,
+}
+
+/// Whether a record is a row of a snapshot, by its header or, without one, by its envelope.
+fn is_read(record: TopicRecord<'_>) -> bool {
+    if record.has_header(DEAD_LETTER_OF) {
+        return false;
+    }
+    let position = record.header(POSITION_HEADER).and_then(|value| std::str::from_utf8(value).ok());
+    match position.and_then(|text| text.parse::<Position>().ok()) {
+        Some(position) => position.kind == PositionKind::Snapshot,
+        None => record.value().and_then(parse_debezium).is_some_and(|tail| tail.snapshot != SnapshotMark::False),
     }
 }
 
@@ -181,6 +232,7 @@ struct DebeziumSource {
     tx_id: u32,
     lsn: i64,
     sequence: Option<String>,
+    snapshot: Option<serde_json::Value>,
 }
 
 fn parse_debezium(payload: &[u8]) -> Option<DebeziumTail> {
@@ -194,6 +246,12 @@ fn parse_debezium(payload: &[u8]) -> Option<DebeziumTail> {
         lsn: Lsn::new(source.lsn.cast_unsigned()),
         previous_commit_end: previous.map(|lsn| Lsn::new(lsn.cast_unsigned())),
         rows_at_lsn: 1,
+        snapshot: source
+            .snapshot
+            .as_ref()
+            .and_then(serde_json::Value::as_str)
+            .map(SnapshotMark::from_word)
+            .unwrap_or_default(),
     })
 }
 

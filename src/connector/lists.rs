@@ -56,6 +56,13 @@ impl CaptureLists {
         self.schemas.accepts(schema) && self.tables.accepts(&format!("{schema}.{table}"))
     }
 
+    /// The place of the first expression of `table.include.list` that takes this table; tables without one come last.
+    pub fn place_in_list(&self, schema: &str, table: &str) -> usize {
+        let name = format!("{schema}.{table}");
+        let including = if self.tables.excludes { &[][..] } else { &self.tables.patterns };
+        including.iter().position(|pattern| pattern.matches(&name)).unwrap_or(usize::MAX)
+    }
+
     /// Whether values hold this column.
     pub fn accepts_column(&self, schema: &str, table: &str, column: &str) -> bool {
         self.columns.accepts(&format!("{schema}.{table}.{column}"))

@@ -12,6 +12,7 @@ mod posted;
 mod properties;
 mod references;
 mod route;
+mod snapshot;
 mod transforms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -25,6 +26,7 @@ pub use lists::CaptureLists;
 pub use properties::{PropertyStatus, property_status};
 use properties::{has_listed_values, todays_name};
 pub use route::topic_name;
+pub use snapshot::{SnapshotMode, SnapshotSettings};
 
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
 use crate::envelope::Profile;
@@ -66,8 +68,8 @@ pub struct ConnectorSettings {
     pub publication_name: String,
     /// Which tables to stream, and which columns of them.
     pub tables: CaptureLists,
-    /// Debezium would take a snapshot at its first start.
-    pub begins_with_snapshot: bool,
+    /// When and of what snapshots are taken.
+    pub snapshot: SnapshotSettings,
     /// Columns that make the message key, per table.
     pub message_keys: MessageKeys,
     /// Write a null value after each delete.
@@ -305,7 +307,7 @@ impl Connector {
             slot_failover: self.flag(variables, "slot.failover", false),
             publication_name: self.publication_name().to_owned(),
             tables: CaptureLists::parse(variables, |name| self.get(name)),
-            begins_with_snapshot: self.begins_with_snapshot(),
+            snapshot: SnapshotSettings::of(self, variables),
             message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),
             tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
             skipped_operations: self.skipped_operations(),
@@ -368,12 +370,6 @@ impl Connector {
     fn skipped_operations(&self) -> Vec<Operation> {
         let list = self.get("skipped.operations").unwrap_or("t");
         list.split(',').filter_map(|letter| Operation::from_letter(letter.trim())).collect()
-    }
-
-    /// `initial` is Debezium's default; the modes that are neither have been refused before.
-    fn begins_with_snapshot(&self) -> bool {
-        let mode = self.get("snapshot.mode").unwrap_or("initial").trim().to_ascii_lowercase();
-        matches!(mode.as_str(), "initial" | "when_needed")
     }
 }
 

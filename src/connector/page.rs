@@ -19,7 +19,7 @@ const TAIL: &str = "
 `transforms.NAME.…` and `predicates.NAME.…` are judged with the transform that they belong to, and are of no effect where `transforms`
 and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter` and Debezium's
 `ExtractNewRecordState`, of the predicates Kafka's three.
-`snapshot.mode` `initial`, the default, and `when_needed` are taken where capture goes on: a first start, with empty topics, is refused.
+Snapshots have [a page of their own](snapshots.md).
 
 ## Old names
 

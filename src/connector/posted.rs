@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Connector, ConnectorSettings};
+use super::{Connector, ConnectorSettings, SnapshotMode};
 use crate::config::Variables;
 use crate::envelope::Profile;
 
@@ -98,7 +98,6 @@ fn files_that_cannot_be_are_refused_with_one_sentence_for_each_reason() {
                 "`public.a.(b`",
             ],
         ),
-        ("always-snapshot", &["snapshot.mode=always"]),
     ] {
         let sentences = posted(file).err().unwrap_or_else(|| panic!("{file} is taken"));
         assert_eq!(sentences.len(), parts.len(), "{file}: {sentences:?}");
@@ -110,10 +109,13 @@ fn files_that_cannot_be_are_refused_with_one_sentence_for_each_reason() {
 #[test]
 fn what_is_absent_is_debeziums_default() {
     let (settings, _) = taken("bare-defaults");
-    assert!(settings.begins_with_snapshot && settings.with_key_schema && settings.with_value_schema);
+    assert!(settings.snapshot.mode == SnapshotMode::Initial && settings.with_key_schema && settings.with_value_schema);
     assert!(settings.tombstones_on_delete && settings.heartbeat_interval.is_none());
     assert_eq!((settings.slot_name.as_str(), settings.publication_name.as_str()), ("debezium", "dbz_publication"));
-    assert!(taken("secret-references").0.begins_with_snapshot && !taken("old-whitelists").0.begins_with_snapshot);
+    let modes = [("secret-references", SnapshotMode::Initial), ("old-whitelists", SnapshotMode::NoData)];
+    for (file, mode) in modes.into_iter().chain([("always-snapshot", SnapshotMode::Always)]) {
+        assert_eq!(taken(file).0.snapshot.mode, mode, "{file}");
+    }
 }
 
 #[test]

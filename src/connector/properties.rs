@@ -35,8 +35,7 @@ use Rule::{Any, Default, Idle, Only};
 const LATER: &str = "evp does not have it yet";
 const JAVA: &str = "it names a Java class";
 const JSON_ONLY: &str = "evp writes JSON only: use org.apache.kafka.connect.json.JsonConverter";
-const NO_SNAPSHOT: &str =
-    "evp takes no snapshots yet: use no_data, or initial or when_needed where Debezium has taken the snapshot";
+const SNAPSHOT_MODE: &str = "evp has always, initial, initial_only, when_needed and no_data";
 const MASKED: &str = "evp does not have it yet, and values would be written as they are";
 
 const CONNECT: &str = "it is for Kafka Connect, which evp does without";
@@ -44,7 +43,9 @@ const TIMEOUT: &str = "evp has bounds of its own for each request";
 const METRICS: &str = "evp's metrics have names of their own";
 const RETRY: &str = "evp goes on by itself after an outage, for as long as it lasts";
 const MEMORY: &str = "evp bounds its memory by itself";
-const SNAPSHOT: &str = "it is about snapshots, and evp takes none yet";
+const CONFIGURED: &str = "snapshot.mode=configuration_based is refused";
+const INCREMENTAL: &str = "it is about incremental snapshots, which evp has not";
+const ONE_READER: &str = "evp reads one table after the other, row by row, in one transaction";
 const LOGGED: &str = "evp logs each failure once, and no values";
 const INIT: &str = "`evp init` makes the topics";
 const WORKER: &str = "it is for Kafka Connect's worker and its clients: KAFKA_BOOTSTRAP_SERVERS, KAFKA_… and --kafka NAME=VALUE are evp's";
@@ -174,9 +175,9 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("include.schema.comments", Default(&["false"], LATER)),
     ("include.unknown.datatypes", Any),
     ("inconsistent.schema.handling.mode", Idle(OTHER)),
-    ("incremental.snapshot.allow.schema.changes", Idle(SNAPSHOT)),
-    ("incremental.snapshot.chunk.size", Idle(SNAPSHOT)),
-    ("incremental.snapshot.watermarking.strategy", Idle(SNAPSHOT)),
+    ("incremental.snapshot.allow.schema.changes", Idle(INCREMENTAL)),
+    ("incremental.snapshot.chunk.size", Idle(INCREMENTAL)),
+    ("incremental.snapshot.watermarking.strategy", Idle(INCREMENTAL)),
     ("insert.mode", Idle(SINK)),
     ("interval.handling.mode", Only(&["numeric", "string"], "it is numeric or string")),
     ("key.converter", Only(&["org.apache.kafka.connect.json.JsonConverter"], JSON_ONLY)),
@@ -187,7 +188,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("key.converter.schemas.enable", Any),
     ("key.ignore", Idle(SINK)),
     ("key.serializer", Idle(WORKER)),
-    ("legacy.snapshot.max.threads", Idle(SNAPSHOT)),
+    ("legacy.snapshot.max.threads", Idle(ONE_READER)),
     ("linger.ms", Idle(WORKER)),
     ("listeners", Idle(WORKER)),
     ("lob.enabled", Idle(OTHER)),
@@ -231,7 +232,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("publish.via.partition.root", Idle("`evp init` makes the publication, and capture changes none")),
     ("query.fetch.size", Idle(TIMEOUT)),
     ("rac.nodes", Idle(OTHER)),
-    ("read.only", Idle(SNAPSHOT)),
+    ("read.only", Idle(INCREMENTAL)),
     ("replica.identity.autoset.values", refused("evp alters no tables; use ALTER TABLE … REPLICA IDENTITY")),
     ("request.timeout.ms", Idle(WORKER)),
     ("response.http.headers.config", Idle(WORKER)),
@@ -262,31 +263,40 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("slot.name", Any),
     ("slot.retry.delay.ms", Any),
     ("slot.stream.params", refused(LATER)),
-    ("snapshot.delay.ms", Idle(SNAPSHOT)),
-    ("snapshot.fetch.size", Idle(SNAPSHOT)),
-    ("snapshot.include.collection.list", Idle(SNAPSHOT)),
-    ("snapshot.isolation.mode", Idle(SNAPSHOT)),
-    ("snapshot.lock.timeout.ms", Idle(SNAPSHOT)),
-    ("snapshot.locking.mode", Idle(SNAPSHOT)),
-    ("snapshot.locking.mode.custom.name", Idle(SNAPSHOT)),
-    ("snapshot.max.threads", Idle(SNAPSHOT)),
-    ("snapshot.max.threads.multiplier", Idle(SNAPSHOT)),
-    ("snapshot.mode", Only(&["initial", "when_needed", "no_data", "never", "when_needed_no_data"], NO_SNAPSHOT)),
-    ("snapshot.mode.configuration.based.snapshot.data", Idle(SNAPSHOT)),
-    ("snapshot.mode.configuration.based.snapshot.on.data.error", Idle(SNAPSHOT)),
-    ("snapshot.mode.configuration.based.snapshot.on.schema.error", Idle(SNAPSHOT)),
-    ("snapshot.mode.configuration.based.snapshot.schema", Idle(SNAPSHOT)),
-    ("snapshot.mode.configuration.based.start.stream", Idle(SNAPSHOT)),
-    ("snapshot.mode.custom.name", Idle(SNAPSHOT)),
+    ("snapshot.delay.ms", Any),
+    ("snapshot.fetch.size", Idle(ONE_READER)),
+    ("snapshot.include.collection.list", Any),
+    ("snapshot.isolation.mode", Idle("evp reads all tables as they are at one moment (REPEATABLE READ)")),
+    ("snapshot.lock.timeout.ms", Any),
+    (
+        "snapshot.locking.mode",
+        Idle("evp keeps tables from being rewritten until they are read (ACCESS SHARE), and from nothing else"),
+    ),
+    ("snapshot.locking.mode.custom.name", Idle("evp locks tables in one way")),
+    ("snapshot.max.threads", Idle(ONE_READER)),
+    ("snapshot.max.threads.multiplier", Idle(ONE_READER)),
+    (
+        "snapshot.mode",
+        Only(
+            &["always", "initial", "initial_only", "when_needed", "no_data", "never", "when_needed_no_data"],
+            SNAPSHOT_MODE,
+        ),
+    ),
+    ("snapshot.mode.configuration.based.snapshot.data", Idle(CONFIGURED)),
+    ("snapshot.mode.configuration.based.snapshot.on.data.error", Idle(CONFIGURED)),
+    ("snapshot.mode.configuration.based.snapshot.on.schema.error", Idle(CONFIGURED)),
+    ("snapshot.mode.configuration.based.snapshot.schema", Idle(CONFIGURED)),
+    ("snapshot.mode.configuration.based.start.stream", Idle(CONFIGURED)),
+    ("snapshot.mode.custom.name", Idle("snapshot.mode=custom is refused")),
     ("snapshot.new.tables", Idle(OTHER)),
-    ("snapshot.query.mode", Idle(SNAPSHOT)),
-    ("snapshot.query.mode.custom.name", Idle(SNAPSHOT)),
-    ("snapshot.select.statement.overrides", Idle(SNAPSHOT)),
-    ("snapshot.tables.order.by.row.count", Idle(SNAPSHOT)),
+    ("snapshot.query.mode", Default(&["select_all"], JAVA)),
+    ("snapshot.query.mode.custom.name", Idle("snapshot.query.mode=custom is refused")),
+    ("snapshot.select.statement.overrides", Any),
+    ("snapshot.tables.order.by.row.count", Default(&["disabled"], LATER)),
     ("sourceinfo.struct.maker", Default(&["io.debezium.connector.postgresql.PostgresSourceInfoStructMaker"], JAVA)),
     ("statistics.metrics.enabled", Idle(METRICS)),
     ("status.update.interval.ms", Any),
-    ("streaming.delay.ms", Idle(SNAPSHOT)),
+    ("streaming.delay.ms", Default(&["0"], LATER)),
     ("table.exclude.list", Any),
     ("table.ignore.builtin", Idle("only published tables are streamed")),
     ("table.include.list", Any),
@@ -363,7 +373,7 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("schema.history.internal", Idle(OTHER)),
     ("security.", Idle(WORKER)),
     ("signal.kafka.", refused("evp has no signals yet")),
-    ("snapshot.select.statement.overrides.", Idle(SNAPSHOT)),
+    ("snapshot.select.statement.overrides.", Any),
     ("ssl.", Idle(WORKER)),
     ("status.storage.", Idle(WORKER)),
     ("topic.creation.", Idle(INIT)),
@@ -441,7 +451,7 @@ mod tests {
     fn old_and_new_names_of_a_mode_are_the_same() {
         assert_eq!(property_status("snapshot.mode", "never"), Supported);
         assert_eq!(property_status("snapshot.mode", "no_data"), Supported);
-        assert_eq!(property_status("snapshot.mode", "always"), Refused(NO_SNAPSHOT));
+        assert_eq!(property_status("snapshot.mode", "custom"), Refused(SNAPSHOT_MODE));
     }
 
     #[test]

@@ -45,6 +45,12 @@ pub enum SnapshotMark {
 }
 
 impl SnapshotMark {
+    /// From Debezium's word for it; what is not known comes by the stream.
+    pub fn from_word(word: &str) -> Self {
+        let all = [Self::True, Self::First, Self::FirstInTable, Self::LastInTable, Self::Last, Self::Incremental];
+        all.into_iter().find(|mark| mark.word() == word).unwrap_or_default()
+    }
+
     /// Debezium's word for it, the value of `source.snapshot`.
     pub fn word(self) -> &'static str {
         match self {

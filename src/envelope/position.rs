@@ -5,6 +5,8 @@
 
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::lsn::Lsn;
 
 /// The number before a text of this form.
@@ -21,7 +23,8 @@ pub(super) const PART_NEW_KEY: u32 = 2;
 ///
 /// An LSN alone is no position: rows of one COPY share one, and rows of overlapping transactions are not
 /// in LSN order. Commit LSNs are in commit order, and rows and parts grow within a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Position {
     /// What brought the record.
     pub kind: PositionKind,
@@ -83,6 +86,22 @@ impl Position {
         let is_first_form = text.split(':').count() == 3;
         let is_new_key = is_first_form && !with_tombstones && position.part == PART_TOMBSTONE;
         Ok(if is_new_key { Self { part: PART_NEW_KEY, ..position } } else { position })
+    }
+}
+
+impl From<Position> for String {
+    fn from(position: Position) -> Self {
+        let mut text = Vec::new();
+        position.write(&mut text);
+        Self::from_utf8_lossy(&text).into_owned()
+    }
+}
+
+impl TryFrom<String> for Position {
+    type Error = ParsePositionError;
+
+    fn try_from(text: String) -> Result<Self, ParsePositionError> {
+        text.parse()
     }
 }
 

@@ -85,6 +85,8 @@ pub(crate) enum Receipt {
     Heartbeat,
     /// The record of a position, or another record of which one is sent at a time.
     Single,
+    /// A row of a snapshot, for which no position waits.
+    Read,
     /// A record of the transaction that its sender has given this number.
     Transaction(u64),
 }
@@ -95,7 +97,8 @@ impl Receipt {
         match self {
             Self::Heartbeat => 0,
             Self::Single => 1,
-            Self::Transaction(number) => usize::try_from(number).unwrap_or(usize::MAX).saturating_add(2),
+            Self::Read => 2,
+            Self::Transaction(number) => usize::try_from(number).unwrap_or(usize::MAX).saturating_add(3),
         }
     }
 
@@ -103,7 +106,8 @@ impl Receipt {
         match packed {
             0 => Self::Heartbeat,
             1 => Self::Single,
-            number => Self::Transaction(number.saturating_sub(2) as u64),
+            2 => Self::Read,
+            number => Self::Transaction(number.saturating_sub(3) as u64),
         }
     }
 }

@@ -177,6 +177,26 @@ impl TailReader {
         Ok(Folded { last, end })
     }
 
+    /// Reads a partition from an offset to its end.
+    pub(crate) fn read_from(
+        &self,
+        topic: &str,
+        partition: i32,
+        from: i64,
+        mut visit: impl FnMut(TopicRecord<'_>),
+    ) -> Result<()> {
+        let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
+        let (low, end) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+        let from = from.max(low);
+        if from >= end {
+            return Ok(());
+        }
+        let mut assignment = TopicPartitionList::new();
+        assignment.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(failed)?;
+        self.consumer.assign(&assignment).map_err(failed)?;
+        self.scan(topic, partition, end, |message| visit(TopicRecord::new(message)))
+    }
+
     /// Reads the assigned partition up to `end`.
     fn scan(&self, topic: &str, partition: i32, end: i64, mut visit: impl FnMut(&BorrowedMessage<'_>)) -> Result<()> {
         let deadline = Instant::now() + SCAN_TIMEOUT;

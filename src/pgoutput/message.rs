@@ -1,6 +1,7 @@
 //! The messages of protocol 1, as they lie in the frame.
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::lsn::Lsn;
 use crate::row::{Columns, Values};
@@ -10,7 +11,7 @@ use crate::row::{Columns, Values};
 pub struct RelationId(pub u32);
 
 /// A 32-bit transaction id.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Xid(pub u32);
 
 /// One decoded message.

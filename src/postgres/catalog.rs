@@ -48,11 +48,13 @@ pub async fn published_columns(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Whether a table has a row.
-pub async fn has_rows(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<bool> {
-    let [schema, table] = [schema, table].map(|name| format!("\"{}\"", name.replace('"', "\"\"")));
-    let statement = format!("SELECT EXISTS (SELECT FROM {schema}.{table})");
-    let row = answered("looking for rows", config, client.query_one(&statement, &[])).await?;
+/// Whether a table has an index that allows each entry once.
+pub async fn has_unique_index(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<bool> {
+    let statement = "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+                     JOIN pg_namespace n ON n.oid = c.relnamespace \
+                     WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique)";
+    let what = format!("reading the indexes of {schema}.{table}");
+    let row = answered(&what, config, client.query_one(statement, &[&schema, &table])).await?;
     Ok(row.get(0))
 }
 

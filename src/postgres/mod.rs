@@ -7,19 +7,23 @@ mod publication;
 mod server_error;
 mod session;
 mod slot;
+mod snapshot;
 pub mod sql;
 mod stream;
 mod timeline;
 mod tls;
 
-pub use catalog::{has_rows, published_columns, published_tables, table_shape, types};
+pub use catalog::{has_unique_index, published_columns, published_tables, table_shape, types};
 pub use frame::{Frame, FrameError, StandbyStatus};
 pub use publication::{
     LookAt, PublicationLook, PublishedTable, Relation, SeenPublication, SlotLook, look_at_publications,
 };
 pub use server_error::NO_PUBLICATION;
 pub use session::Session;
-pub use slot::{ServerFacts, Slot, find_slot, publication_exists, server_facts, wal_sender_patience};
+pub use slot::{
+    ServerFacts, Slot, create_slot, drop_slot, find_slot, publication_exists, server_facts, wal_sender_patience,
+};
+pub use snapshot::{CopiedLines, SnapshotFacts, SnapshotTable, SnapshotTransaction};
 pub use stream::{
     ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication, timeline,
     wal_sender_timeout,

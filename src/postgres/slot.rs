@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
-use super::sql::answered;
+use super::sql::{answered, query_error};
 use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
+
+/// A slot waits so long for the transactions that are open.
+const CREATION_TIMEOUT: &str = "SET statement_timeout = '60s'";
 
 /// Settings of the server that decide whether and how we can stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +82,29 @@ pub async fn find_slot(client: &Client, config: &PostgresConfig, name: &str) -> 
         holder: row.get(4),
         invalidation_reason: row.get(5),
     }))
+}
+
+/// Makes a slot that reads from now on, which waits for the transactions that are open.
+pub async fn create_slot(client: &Client, config: &PostgresConfig, name: &str, with_failover: bool) -> Result<()> {
+    let failover = if with_failover { ", failover => true" } else { "" };
+    let statement = format!("SELECT pg_create_logical_replication_slot($1, 'pgoutput'{failover})");
+    let created = client.batch_execute(CREATION_TIMEOUT).await;
+    let created = match created {
+        Ok(()) => client.execute(&statement, &[&name]).await,
+        Err(error) => Err(error),
+    };
+    created.map(drop).map_err(|error| match error.code() {
+        Some(&SqlState::QUERY_CANCELED) => Error::unavailable(format!(
+            "replication slot {name} waits for transactions that were open before it: end them (pg_stat_activity)"
+        )),
+        _ => query_error(&format!("creating replication slot {name}"), config, error),
+    })
+}
+
+/// Drops a slot that nobody reads.
+pub async fn drop_slot(client: &Client, config: &PostgresConfig, name: &str) -> Result<()> {
+    let what = format!("dropping replication slot {name}");
+    answered(&what, config, client.execute("SELECT pg_drop_replication_slot($1)", &[&name])).await.map(drop)
 }
 
 /// Whether every publication of a comma separated list exists; the first that does not is returned.

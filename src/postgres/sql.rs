@@ -1,9 +1,10 @@
-//! Ordinary SQL, for looking at the catalog and for set-up; never on the path of an event.
+//! Ordinary SQL, for looking at the catalog, for set-up and for snapshots; never on the path of a change.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
+use tokio::task::AbortHandle;
 use tokio_postgres::config::SslMode as DriverSslMode;
 use tokio_postgres::{Client, Config};
 
@@ -39,12 +40,17 @@ impl Catalog {
     }
 }
 
-/// Connects; the connection's task ends with the client.
+/// Connects; the connection's task ends with the client, once all that was asked for has been answered.
 pub async fn connect(config: &PostgresConfig) -> Result<Client> {
+    connect_abortable(config).await.map(|(client, _)| client)
+}
+
+/// The same with a way to end the connection in the middle of an answer.
+pub(super) async fn connect_abortable(config: &PostgresConfig) -> Result<(Client, AbortHandle)> {
     within(STARTUP_TIMEOUT, "connecting", config, connect_by_mode(config)).await
 }
 
-async fn connect_by_mode(config: &PostgresConfig) -> Result<Client> {
+async fn connect_by_mode(config: &PostgresConfig) -> Result<(Client, AbortHandle)> {
     match config.ssl_mode {
         SslMode::Disable => connect_once(config, DriverSslMode::Disable).await,
         SslMode::Allow => match connect_once(config, DriverSslMode::Disable).await {
@@ -58,7 +64,7 @@ async fn connect_by_mode(config: &PostgresConfig) -> Result<Client> {
     }
 }
 
-async fn connect_once(config: &PostgresConfig, ssl_mode: DriverSslMode) -> Result<Client> {
+async fn connect_once(config: &PostgresConfig, ssl_mode: DriverSslMode) -> Result<(Client, AbortHandle)> {
     let stream = connect_tcp(config).await?;
     let mut driver = Config::new();
     driver.user(&config.user).dbname(&config.database).application_name(APPLICATION_NAME).ssl_mode(ssl_mode);
@@ -69,27 +75,26 @@ async fn connect_once(config: &PostgresConfig, ssl_mode: DriverSslMode) -> Resul
     match tls::connector(config)?.filter(|_| ssl_mode != DriverSslMode::Disable) {
         Some(connector) => {
             let (client, connection) = driver.connect_raw(stream, connector).await.map_err(failed)?;
-            drive(connection);
-            Ok(client)
+            Ok((client, drive(connection)))
         }
         None => {
             let (client, connection) = driver.connect_raw(stream, tokio_postgres::NoTls).await.map_err(failed)?;
-            drive(connection);
-            Ok(client)
+            Ok((client, drive(connection)))
         }
     }
 }
 
 /// Runs a connection until its client is dropped; an error shows up in the client's next call.
-fn drive<F>(connection: F)
+fn drive<F>(connection: F) -> AbortHandle
 where
     F: Future<Output = Result<(), tokio_postgres::Error>> + Send + 'static,
 {
-    tokio::spawn(async move {
+    let driving = tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(event = "postgres_connection_lost", %error, "the SQL connection ended");
         }
     });
+    driving.abort_handle()
 }
 
 /// Waits for the answer to a statement that takes no time, such as one about the catalog.

@@ -38,6 +38,7 @@ const STARTING: &str = "starting";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Needed {
     Start,
+    Snapshot,
     Catalog,
     Kafka,
     Leaders,
@@ -112,6 +113,11 @@ impl Health {
     /// Dead letters wait to be taken by Kafka, or no longer.
     pub fn set_dead_letter_obstacle(&self, reason: Option<String>) {
         self.set(Needed::DeadLetters, reason);
+    }
+
+    /// Nothing is streamed until the tables are read, or now it is.
+    pub(crate) fn set_snapshot_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Snapshot, reason);
     }
 
     /// PostgreSQL streams, but does not answer questions about its catalog, or it does again.

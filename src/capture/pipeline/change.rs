@@ -2,12 +2,11 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::sink::{Obstacle, Rest};
+use super::sink::Rest;
 use super::{Pipeline, Stream, not_delivered};
-use crate::capture::refused_rows::{RefusedRows, stopped, write_dead_letter};
 use crate::envelope::{Position, PositionKind, RowContext, SnapshotMark};
 use crate::error::{Error, Result};
-use crate::kafka::producer::DeliverySink;
+use crate::kafka::producer::{DeliverySink, Receipt};
 use crate::lsn::Lsn;
 use crate::pgoutput::Change;
 
@@ -30,18 +29,7 @@ impl Pipeline<'_> {
     ) -> Result<()> {
         let mut rest = Some(rest);
         while let Some(Rest { from_part, obstacle }) = rest.take() {
-            match obstacle {
-                Obstacle::InFlight => {
-                    self.sink.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
-                    if self.sink.acknowledgements.has_failed() {
-                        return Err(not_delivered());
-                    }
-                }
-                Obstacle::Unwritable { name, why } if self.options.refused_rows == RefusedRows::Stop => {
-                    return Err(stopped(&name, &why));
-                }
-                Obstacle::Unwritable { name, why } => write_dead_letter(&self.options.kafka, &name, &why).await?,
-            }
+            self.sink.overcome(self.options, obstacle).await?;
             rest = self.write_change(stream, change, from_part)?;
         }
         Ok(())
@@ -55,15 +43,21 @@ impl Pipeline<'_> {
         from_part: u32,
     ) -> Result<Option<Rest>> {
         let open = self.transaction.open("row").map_err(|error| Error::protocol(error.to_string()))?;
-        let table = stream.tables.get(change.relation()).map_err(|error| Error::protocol(error.to_string()))?;
+        let relation = change.relation();
+        let table = stream.tables.get(relation).map_err(|error| Error::protocol(error.to_string()))?;
         let change = change.row();
         let is_skipped = self.options.settings.skipped_operations.contains(&change.operation());
         let Some(table) = table.as_ref().filter(|_| !is_skipped) else { return Ok(None) };
+        if self.sink.is_in_snapshot(relation, open.commit_lsn, open.context.xid) {
+            self.sink.meter.dropped_duplicates.increment(1);
+            return Ok(None);
+        }
         let (system_identifier, commit_lsn) = (self.system_identifier, open.commit_lsn);
         let first = Position { kind: PositionKind::Stream, system_identifier, commit_lsn, row, part: 0 };
         let snapshot = SnapshotMark::False;
         let context = RowContext { transaction: &open.context, lsn, now_ns: now_ns(), snapshot, first };
-        let mut sink = self.sink.row((table, change, context), (stream.lane, stream.ticket), from_part);
+        let mut sink =
+            self.sink.row((table, change, context), (stream.lane, Receipt::Transaction(stream.ticket.0)), from_part);
         let written = stream.encoder.encode(table, change, context, |record| sink.take(&record));
         let (rest, sent_count) = (sink.rest(written), sink.sent_count);
         open.sent_count = open.sent_count.saturating_add(sent_count);
@@ -77,7 +71,7 @@ impl Pipeline<'_> {
 }
 
 /// The clock, nanoseconds since 1970.
-fn now_ns() -> i64 {
+pub(in crate::capture) fn now_ns() -> i64 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(now.as_nanos()).unwrap_or(i64::MAX)
 }

@@ -3,19 +3,22 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::not_delivered;
+use crate::capture::CaptureOptions;
 use crate::capture::acknowledgements::Acknowledgements;
 use crate::capture::lane::Lane;
 use crate::capture::lineage::Lineage;
 use crate::capture::meter::Meter;
 use crate::capture::producers::Producers;
-use crate::capture::progress::Ticket;
-use crate::capture::refused_rows::{RowName, identity};
+use crate::capture::refused_rows::{RefusedRows, RowName, identity, stopped, write_dead_letter};
 use crate::capture::tails::{Candidate, Tails};
-use crate::envelope::{EncodeError, Position, Record, RowContext, TablePlan};
+use crate::envelope::{EncodeError, Position, PositionKind, Record, RowContext, TablePlan};
+use crate::error;
 use crate::kafka::limits::{RecordLimits, batch_bytes_alone};
 use crate::kafka::partition::partition_of;
 use crate::kafka::producer::{DeliveryFailure, Receipt};
 use crate::lsn::Lsn;
+use crate::pgoutput::{RelationId, Xid};
 use crate::row::RowChange;
 
 /// A record with its headers cannot be so much larger than its key and value.
@@ -39,15 +42,35 @@ pub(in crate::capture) struct Sink<'a> {
 }
 
 impl<'a> Sink<'a> {
+    /// Whether the topic has a change because a snapshot read its row behind it.
+    pub(super) fn is_in_snapshot(&self, table: RelationId, commit_lsn: Lsn, xid: Xid) -> bool {
+        self.lineage.snapshot.as_ref().is_some_and(|snapshot| snapshot.shows(table.0, commit_lsn, xid))
+    }
+
+    /// Deals with what stopped a row, so that the records behind it can be sent.
+    pub(in crate::capture) async fn overcome(&self, options: &CaptureOptions, obstacle: Obstacle) -> error::Result<()> {
+        match obstacle {
+            Obstacle::InFlight => {
+                self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
+                if self.acknowledgements.has_failed() { Err(not_delivered()) } else { Ok(()) }
+            }
+            Obstacle::Unwritable { name, why } if options.refused_rows == RefusedRows::Stop => {
+                Err(stopped(&name, &why))
+            }
+            Obstacle::Unwritable { name, why } => write_dead_letter(&options.kafka, &name, &why).await,
+        }
+    }
+
     /// Takes the records of a row from part `from_part` on; those before it are dealt with.
-    pub(super) fn row<'s>(
+    pub(in crate::capture) fn row<'s>(
         &'s mut self,
         (table, change, context): (&'s TablePlan, RowChange<'s>, RowContext<'s>),
-        (lane, ticket): (Lane, Ticket),
+        (lane, receipt): (Lane, Receipt),
         from_part: u32,
     ) -> RowSink<'s, 'a> {
         let commit_lsn = context.first.commit_lsn;
-        let can_be_written = self.tails.can_hold(commit_lsn);
+        let is_streamed = context.first.kind == PositionKind::Stream;
+        let can_be_written = is_streamed && self.tails.can_hold(commit_lsn);
         let known = if can_be_written { self.lineage.partition_count(table.topic(), commit_lsn) } else { None };
         let partition_count = known.or_else(|| self.partition_counts.get(table.topic()).copied());
         RowSink {
@@ -56,7 +79,7 @@ impl<'a> Sink<'a> {
             change,
             context,
             lane,
-            receipt: Receipt::Transaction(ticket.0),
+            receipt,
             from_part,
             can_be_written,
             partition_count,
@@ -67,7 +90,7 @@ impl<'a> Sink<'a> {
 }
 
 /// The way of one row's records.
-pub(super) struct RowSink<'s, 'a> {
+pub(in crate::capture) struct RowSink<'s, 'a> {
     sink: &'s mut Sink<'a>,
     table: &'s TablePlan,
     change: RowChange<'s>,
@@ -81,12 +104,12 @@ pub(super) struct RowSink<'s, 'a> {
     /// Behind the part that came last.
     next_part: u32,
     /// How many records were sent.
-    pub(super) sent_count: u64,
+    pub(in crate::capture) sent_count: u64,
 }
 
 impl RowSink<'_, '_> {
     /// Sends a record unless it is dealt with or there already.
-    pub(super) fn take(&mut self, record: &Record<'_>) -> Result<(), Stop> {
+    pub(in crate::capture) fn take(&mut self, record: &Record<'_>) -> Result<(), Stop> {
         let position = record.position.unwrap_or(self.context.first);
         self.next_part = position.part.saturating_add(1);
         if position.part < self.from_part {
@@ -146,7 +169,7 @@ impl RowSink<'_, '_> {
     }
 
     /// What is left of the row after its encoder has ended.
-    pub(super) fn rest(&self, written: Result<(), Stop>) -> Result<Option<Rest>, DeliveryFailure> {
+    pub(in crate::capture) fn rest(&self, written: Result<(), Stop>) -> Result<Option<Rest>, DeliveryFailure> {
         let (from_part, obstacle) = match written {
             Ok(()) => return Ok(None),
             // The row was not to be written any further.
@@ -184,12 +207,12 @@ impl RowSink<'_, '_> {
 }
 
 /// What is left of a row, and what has to be dealt with first.
-pub(super) struct Rest {
-    pub(super) from_part: u32,
-    pub(super) obstacle: Obstacle,
+pub(in crate::capture) struct Rest {
+    pub(in crate::capture) from_part: u32,
+    pub(in crate::capture) obstacle: Obstacle,
 }
 
-pub(super) enum Obstacle {
+pub(in crate::capture) enum Obstacle {
     /// The record before it is to be acknowledged alone.
     InFlight,
     /// A record cannot be written.
@@ -197,7 +220,7 @@ pub(super) enum Obstacle {
 }
 
 /// What can stop a record between the encoder and the producer's queue.
-pub(super) enum Stop {
+pub(in crate::capture) enum Stop {
     Encode(EncodeError),
     /// This part is to wait for the one before.
     InFlight(u32),

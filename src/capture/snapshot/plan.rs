@@ -1,0 +1,190 @@
+//! What is read, and in which order: tables, statements, and the marks of rows.
+
+use crate::connector::ConnectorSettings;
+use crate::envelope::SnapshotMark;
+use crate::postgres::SnapshotTable;
+use crate::row::TableShape;
+
+/// The tables of a snapshot in Debezium's order: that of the table list's expressions, else that of their names.
+pub(super) fn ordered(mut tables: Vec<SnapshotTable>, settings: &ConnectorSettings) -> Vec<SnapshotTable> {
+    tables.retain(|table| settings.snapshot.includes(&table.schema, &table.table));
+    let place = |table: &SnapshotTable| settings.tables.place_in_list(&table.schema, &table.table);
+    tables.sort_by_cached_key(|table| (place(table), table.schema.clone(), table.table.clone()));
+    tables
+}
+
+/// How a table is read.
+pub(super) struct TableRead<'a> {
+    pub(super) table: &'a SnapshotTable,
+    /// The connector's own statement for it.
+    pub(super) statement: Option<&'a str>,
+}
+
+impl TableRead<'_> {
+    /// The columns by whose order it can be read bit by bit: its primary key, if the server compares it by operators of
+    /// its own, which are found whatever the search path is.
+    pub(super) fn key<'s>(&self, shape: &'s TableShape) -> &'s [String] {
+        if self.table.has_ordered_key && self.statement.is_none() { &shape.primary_key } else { &[] }
+    }
+
+    /// Copies the rows behind the key `after`, or all.
+    pub(super) fn copy_statement(&self, shape: &TableShape, after: &[(String, String)]) -> String {
+        let names = |names: &[String]| names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", ");
+        let columns: Vec<String> = shape.columns.iter().map(|column| column.name.clone()).collect();
+        let source = self.source();
+        let key = self.key(shape);
+        let mut conditions: Vec<String> = self
+            .table
+            .row_filter
+            .iter()
+            .filter(|_| self.statement.is_none())
+            .map(|filter| format!("({filter})"))
+            .collect();
+        if !after.is_empty() {
+            let values: Vec<String> = after.iter().map(|(name, text)| literal(shape, name, text)).collect();
+            conditions.push(format!("({}) > ({})", names(key), values.join(", ")));
+        }
+        let condition =
+            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", names(key)) };
+        format!("COPY (SELECT {} FROM {source}{condition}{order}) TO STDOUT", names(&columns))
+    }
+
+    /// Asks whether there is a row at all.
+    pub(super) fn exists_statement(&self) -> String {
+        let filter = self.table.row_filter.as_ref().filter(|_| self.statement.is_none());
+        let condition = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
+        format!("SELECT EXISTS (SELECT FROM {}{condition})", self.source())
+    }
+
+    /// Tables that inherit from this one are published, and read, under their own names.
+    fn source(&self) -> String {
+        if let Some(statement) = self.statement {
+            return format!("({}) AS evp_rows", statement.trim().trim_end_matches(';'));
+        }
+        let only = if self.table.is_partitioned { "" } else { "ONLY " };
+        format!("{only}{}.{}", identifier(&self.table.schema), identifier(&self.table.table))
+    }
+}
+
+fn literal(shape: &TableShape, column: &str, text: &str) -> String {
+    let type_name = shape.column(column).map_or("text", |column| column.type_name.as_str());
+    format!("'{}'::{type_name}", text.replace('\'', "''"))
+}
+
+fn identifier(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// Where a row stands.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RowPlace {
+    /// Its table is the first one, which may have no rows.
+    pub(super) is_in_first_table: bool,
+    pub(super) is_first_of_table: bool,
+    pub(super) is_last_of_table: bool,
+    /// No row follows in any table.
+    pub(super) is_last: bool,
+}
+
+impl RowPlace {
+    /// Debezium's word for it.
+    pub(super) fn mark(self) -> SnapshotMark {
+        match self {
+            Self { is_last: true, .. } => SnapshotMark::Last,
+            Self { is_in_first_table: true, is_first_of_table: true, .. } => SnapshotMark::First,
+            Self { is_last_of_table: true, .. } => SnapshotMark::LastInTable,
+            Self { is_first_of_table: true, .. } => SnapshotMark::FirstInTable,
+            _ => SnapshotMark::True,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::row::ColumnShape;
+    use crate::typemap::PgType;
+
+    fn column(name: &str, type_name: &str) -> ColumnShape {
+        ColumnShape {
+            name: name.to_owned(),
+            type_oid: 0,
+            type_modifier: -1,
+            type_name: type_name.to_owned(),
+            pg_type: PgType::default(),
+            is_not_null: false,
+            default_expression: None,
+            is_identity: false,
+        }
+    }
+
+    fn table() -> (SnapshotTable, TableShape) {
+        let (schema, name) = ("s".to_owned(), "Odd \"t\"".to_owned());
+        let columns = vec![column("v", "text"), column("id", "integer"), column("at", "timestamp with time zone")];
+        let shape = TableShape {
+            schema: schema.clone(),
+            table: name.clone(),
+            columns,
+            primary_key: vec!["id".to_owned(), "at".to_owned()],
+        };
+        let table = SnapshotTable {
+            oid: 1,
+            schema,
+            table: name,
+            is_partitioned: false,
+            has_ordered_key: true,
+            row_filter: None,
+            estimated_rows: 0,
+        };
+        (table, shape)
+    }
+
+    #[test]
+    fn a_table_is_read_in_the_order_of_its_key_from_where_it_was_left() {
+        let (mut table, shape) = table();
+        let after = [("id".to_owned(), "7".to_owned()), ("at".to_owned(), "it's".to_owned())];
+        let read = TableRead { table: &table, statement: None };
+        let from = "COPY (SELECT \"v\", \"id\", \"at\" FROM ONLY \"s\".\"Odd \"\"t\"\"\"";
+        assert_eq!(read.copy_statement(&shape, &[]), format!("{from} ORDER BY \"id\", \"at\") TO STDOUT"));
+        let behind = "(\"id\", \"at\") > ('7'::integer, 'it''s'::timestamp with time zone)";
+        assert_eq!(
+            read.copy_statement(&shape, &after),
+            format!("{from} WHERE {behind} ORDER BY \"id\", \"at\") TO STDOUT")
+        );
+        table.row_filter = Some("id > 3 OR true".to_owned());
+        let read = TableRead { table: &table, statement: None };
+        assert!(read.copy_statement(&shape, &after).contains(&format!("WHERE (id > 3 OR true) AND {behind}")));
+        assert!(read.exists_statement().ends_with("WHERE id > 3 OR true)"));
+    }
+
+    #[test]
+    fn what_the_server_cannot_order_by_itself_is_read_at_once() {
+        let (mut table, shape) = table();
+        (table.has_ordered_key, table.is_partitioned) = (false, true);
+        let read = TableRead { table: &table, statement: None };
+        assert_eq!(
+            read.copy_statement(&shape, &[]),
+            "COPY (SELECT \"v\", \"id\", \"at\" FROM \"s\".\"Odd \"\"t\"\"\") TO STDOUT"
+        );
+        table.has_ordered_key = true;
+        let read = TableRead { table: &table, statement: Some("SELECT * FROM x ORDER BY 1; ") };
+        assert!(read.key(&shape).is_empty());
+        assert!(read.copy_statement(&shape, &[]).contains("FROM (SELECT * FROM x ORDER BY 1) AS evp_rows) TO"));
+    }
+
+    /// As Debezium 3.6.1 marked rows of tables with none, one and several of them.
+    #[test]
+    fn rows_are_marked_as_debezium_marks_them() {
+        let mark = |flags: [bool; 4]| {
+            let [is_in_first_table, is_first_of_table, is_last_of_table, is_last] = flags;
+            RowPlace { is_in_first_table, is_first_of_table, is_last_of_table, is_last }.mark().word()
+        };
+        assert_eq!(mark([true, true, true, true]), "last", "the only row of all");
+        assert_eq!(mark([true, true, true, false]), "first", "the only row of the first table");
+        assert_eq!(mark([false, true, true, false]), "last_in_data_collection", "the only row of another");
+        assert_eq!(mark([false, true, false, false]), "first_in_data_collection");
+        assert_eq!(mark([true, false, false, false]), "true");
+        assert_eq!(mark([true, false, true, false]), "last_in_data_collection");
+    }
+}
