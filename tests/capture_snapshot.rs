@@ -111,6 +111,8 @@ async fn a_snapshot_that_is_killed_beside_writers_goes_on_and_each_row_and_chang
     const ROWS: i32 = 200_000;
     let (world, sql) = world_with("snapshot_killed", ITEMS, "public.items").await;
     sql.execute(FILL, &[&ROWS]).await.unwrap();
+    // Less than it takes: the slot's connection is kept alive meanwhile.
+    sql.batch_execute(&format!("ALTER DATABASE {} SET wal_sender_timeout = '4s'", world.name())).await.unwrap();
     let (writer, is_over) = write_items(&world, ROWS).await;
     let topic = format!("{}.public.items", world.name());
     for kill in 1..=4 {
@@ -128,6 +130,7 @@ async fn a_snapshot_that_is_killed_beside_writers_goes_on_and_each_row_and_chang
     last.event("snapshot_completed").await;
     is_over.store(true, Ordering::Relaxed);
     writer.await.unwrap();
+    assert!(last.events("capture_waiting").is_empty(), "{:?}", last.log());
     assert_eq!(last.stop().code, Some(0));
     let again = caught_up(&world, "snapshot.mode=initial", &[]);
     assert!(!again.stderr.contains("snapshot_started"), "it is not read again: {again:?}");
@@ -154,6 +157,10 @@ async fn a_snapshot_is_told_of_while_it_runs_and_goes_on_where_it_was_stopped() 
     for line in ["evp_capture_snapshot_running 1", "evp_capture_snapshot_estimated_rows 60000"] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
+    let end =
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND query LIKE 'COPY (SELECT%'";
+    assert_eq!(sql.execute(end, &[&world.name()]).await.unwrap(), 1);
+    eventually("it goes on by itself", async || running.events("snapshot_started").len() == 2).await;
     let stopped = running.stop();
     assert!(stopped.code == Some(0) && stopped.stderr.contains("snapshot_interrupted"), "{stopped:?}");
     caught_up(&world, "snapshot.mode=initial", &[]);
@@ -234,6 +241,25 @@ async fn a_slot_that_is_gone_is_made_again_and_the_tables_are_read_where_the_mod
     caught_up(&world, "snapshot.mode=when_needed", &[]);
     assert_eq!(operations(&world, "public.items").concat(), "rrrrr");
     assert_eq!(folded(&world), [1, 2, 3]);
+}
+
+/// Debezium's mode is `initial` where a file gives none.
+#[tokio::test]
+async fn a_posted_file_without_a_mode_starts_with_a_snapshot() {
+    let world = World::new("snapshot_posted").await;
+    let sql = world.sql().await;
+    sql.batch_execute(
+        "CREATE SCHEMA stock; CREATE TABLE stock.parts (id int PRIMARY KEY); INSERT INTO stock.parts VALUES (1); \
+         CREATE PUBLICATION dbz_publication FOR TABLE stock.parts",
+    )
+    .await
+    .unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/connectors/bare-defaults.json");
+    let finished = world.run(&["capture", "--until", "caught-up", "--connector", file]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let records = records(&world, &format!("{}.stock.parts", world.name()));
+    let value: Value = serde_json::from_slice(records[0].value.as_deref().unwrap()).unwrap();
+    assert_eq!((records.len(), &value["payload"]["op"]), (1, &json!("r")));
 }
 
 #[tokio::test]
@@ -318,7 +344,7 @@ async fn tables_are_read_on_behind_any_key() {
     .unwrap();
     let lists = ["--set", "schema.include.list=Odd\\.s,public"];
     let topic = format!("{}.Odd.s.it_s__t", world.name());
-    let mut running = world.start(&capture("snapshot.mode=initial", &lists));
+    let running = world.start(&capture("snapshot.mode=initial", &lists));
     eventually("a part is noted", async || topic_end(&world, &topic).unwrap_or(0) >= 12_000).await;
     running.kill();
     let finished = caught_up(&world, "snapshot.mode=initial", &lists);

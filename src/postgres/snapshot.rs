@@ -15,12 +15,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
 
 /// Values have the texts that the replication session has. Nothing ends the transaction while Kafka keeps it waiting, and
-/// rows that a policy hides are an error instead of missing. Tables are read along their keys even where the server knows
-/// too little of them to think it best.
+/// rows that a policy hides are an error instead of missing.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; \
      SET extra_float_digits = 3; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
      SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
-     SET row_security = off; SET enable_sort = off; SET jit = off; \
+     SET row_security = off; SET jit = off; \
      SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
 
 /// A published table, as far as reading it goes.
@@ -144,12 +143,13 @@ impl SnapshotTransaction {
         row.map(|row| row.get(0)).map_err(|error| query_error("looking for rows", &self.config, error))
     }
 
-    /// The rows of a COPY statement.
-    pub async fn copy(&self, what: &str, statement: &str) -> Result<CopiedLines> {
-        let planned = "SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off";
-        let free = "SET LOCAL enable_seqscan = on; SET LOCAL enable_bitmapscan = on";
-        let settings = if statement.contains(" ORDER BY ") { planned } else { free };
-        answered(what, &self.config, self.client.batch_execute(settings)).await?;
+    /// The rows of a COPY statement, which are to be read along an index if they are `ordered`.
+    pub async fn copy(&self, what: &str, statement: &str, ordered: bool) -> Result<CopiedLines> {
+        let others = if ordered { "off" } else { "on" };
+        let settings = format!(
+            "SET LOCAL enable_seqscan = {others}; SET LOCAL enable_bitmapscan = {others}; SET LOCAL enable_sort = {others}"
+        );
+        answered(what, &self.config, self.client.batch_execute(&settings)).await?;
         let stream = self.client.copy_out(statement).await;
         let stream = stream.map_err(|error| query_error(what, &self.config, error))?;
         let (what, config) = (what.to_owned(), self.config.clone());

@@ -36,9 +36,11 @@ pub(crate) fn decide(mode: SnapshotMode, found: &Found<'_>) -> Result<Decision> 
     let is_unfinished = found.progress.is_some_and(|progress| !progress.is_completed());
     match mode {
         SnapshotMode::NoData => return Ok(Decision::Stream),
+        // What is missing may be of tables that are read already.
+        SnapshotMode::WhenNeeded if found.has_gap => return begin,
         _ if is_unfinished => return Ok(Decision::Resume),
         SnapshotMode::Always if !found.is_taken => return begin,
-        SnapshotMode::WhenNeeded if found.has_gap || found.is_debeziums_unfinished => return begin,
+        SnapshotMode::WhenNeeded if found.is_debeziums_unfinished => return begin,
         SnapshotMode::Always | SnapshotMode::WhenNeeded | SnapshotMode::Initial | SnapshotMode::InitialOnly => {}
     }
     if found.progress.is_some() {
@@ -79,12 +81,14 @@ mod tests {
         assert_eq!(all(&NOTHING), [first, first, first, first, stream]);
         let unfinished = SnapshotProgress::due(None, Default::default(), true);
         let completed = unfinished.clone().completed();
+        let gap = |progress| Found { progress: Some(progress), has_begun: true, has_gap: true, ..NOTHING };
         let known = |progress| Found { progress: Some(progress), has_begun: true, ..NOTHING };
         assert_eq!(all(&known(&unfinished)), [resume, resume, resume, resume, stream]);
         assert_eq!(all(&known(&completed)), [again, stream, stream, stream, stream]);
         assert_eq!(all(&Found { has_begun: true, ..NOTHING }), [again, stream, stream, stream, stream]);
         assert_eq!(all(&Found { is_taken: true, ..known(&completed) }), [stream; 5]);
-        assert_eq!(all(&Found { has_gap: true, ..known(&completed) }), [again, stream, stream, again, stream]);
+        assert_eq!(all(&gap(&completed)), [again, stream, stream, again, stream]);
+        assert_eq!(all(&gap(&unfinished)), [resume, resume, resume, again, stream]);
     }
 
     #[test]

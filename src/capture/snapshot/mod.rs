@@ -44,6 +44,7 @@ use plan::{TableRead, ordered};
 use progress::View;
 use report::Report;
 use table::{Moment, TableReader};
+use visibility::{ParseVisibilityError, Visibility};
 
 /// What a snapshot works with besides the pipeline's way to Kafka.
 pub(super) struct Context<'a> {
@@ -63,25 +64,6 @@ pub(super) enum Taken {
     Stopped,
 }
 
-impl Context<'_> {
-    /// Changes the progress.
-    fn note(&self, change: impl FnOnce(&mut SnapshotProgress)) {
-        if let Some(progress) = &mut self.confirmer.lineage.lock().snapshot {
-            change(progress);
-        }
-    }
-
-    fn progress(&self) -> Result<SnapshotProgress> {
-        let progress = self.confirmer.lineage.lock().snapshot.clone();
-        progress.ok_or_else(|| Error::new(ErrorKind::System, "a snapshot is taken of which nothing is noted"))
-    }
-
-    /// Writes the progress to Kafka and waits until it is there. What is confirmed to PostgreSQL stays as it is.
-    async fn save(&self) -> Result<()> {
-        self.confirmer.write(self.confirmer.confirmed.get()).await
-    }
-}
-
 /// Takes the snapshot that is due, or what is left of it.
 pub(super) async fn take(
     context: &Context<'_>,
@@ -93,11 +75,10 @@ pub(super) async fn take(
     if token.run_until_cancelled(delay).await.is_none() {
         return Ok(Taken::Stopped);
     }
-    let (sql, facts) =
-        SnapshotTransaction::begin(&context.options.postgres, &context.tables_left()?, settings.snapshot.lock_timeout)
-            .await?;
+    let (tables, patience) = (context.tables_left()?, settings.snapshot.lock_timeout);
+    let (sql, facts) = SnapshotTransaction::begin(&context.options.postgres, &tables, patience).await?;
     let known = sql.tables(&settings.publication_name, context.tables).await?;
-    context.begin_attempt(&facts, known.clone())?;
+    let moment = context.begin_attempt(&facts, known.clone())?;
     context.save().await?;
     let progress = context.progress()?;
     let mut report = Report::start(pipeline.sink.acknowledgements.health(), &known, &progress);
@@ -108,17 +89,6 @@ pub(super) async fn take(
         lsn = %facts.lsn,
         "reading the tables; the stream follows"
     );
-    let transaction = TransactionContext {
-        xid: facts
-            .visible
-            .parse::<visibility::Visibility>()
-            .map_err(|error| Error::protocol(error.to_string()))?
-            .next_xid(),
-        commit_time_us: facts.clock_us,
-        previous_commit_end: None,
-        origin: None,
-    };
-    let moment = Moment { id: progress.id().unwrap_or(facts.lsn), lsn: facts.lsn, transaction };
     let encoder = ChangeEncoder::new(pipeline.records.clone());
     let mut reader = TableReader::new(context, &sql, moment, encoder, &mut pipeline.sink, &mut report);
     let mut tables = unfinished(&progress, &known);
@@ -130,12 +100,30 @@ pub(super) async fn take(
     }
     context.note(|progress| *progress = progress.clone().completed());
     context.save().await?;
-    pipeline.sink.lineage.snapshot = Some(context.progress()?);
-    report.completed(context.progress()?.rows());
+    let progress = context.progress()?;
+    report.completed(progress.rows());
+    pipeline.sink.lineage.snapshot = Some(progress);
     Ok(Taken::Completed)
 }
 
 impl Context<'_> {
+    fn progress(&self) -> Result<SnapshotProgress> {
+        let progress = self.confirmer.lineage.lock().snapshot.clone();
+        progress.ok_or_else(|| Error::new(ErrorKind::System, "a snapshot is taken of which nothing is noted"))
+    }
+
+    /// Changes the progress.
+    fn note(&self, change: impl FnOnce(&mut SnapshotProgress)) {
+        if let Some(progress) = &mut self.confirmer.lineage.lock().snapshot {
+            change(progress);
+        }
+    }
+
+    /// Writes the progress to Kafka and waits until it is there. What is confirmed to PostgreSQL stays as it is.
+    async fn save(&self) -> Result<()> {
+        self.confirmer.write(self.confirmer.confirmed.get()).await
+    }
+
     /// The tables that are to be read: those of the snapshot that are not done, or all before it has begun.
     fn tables_left(&self) -> Result<Vec<(String, String)>> {
         let progress = self.progress()?;
@@ -148,10 +136,17 @@ impl Context<'_> {
         Ok(captured.filter(is_left).cloned().collect())
     }
 
-    fn begin_attempt(&self, facts: &SnapshotFacts, known: Vec<SnapshotTable>) -> Result<()> {
-        let visible = facts.visible.parse().map_err(|error: visibility::ParseVisibilityError| {
+    /// Notes what the tables are read from, and the tables themselves at the first attempt.
+    fn begin_attempt(&self, facts: &SnapshotFacts, known: Vec<SnapshotTable>) -> Result<Moment> {
+        let visible: Visibility = facts.visible.parse().map_err(|error: ParseVisibilityError| {
             Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{}`", facts.visible), error)
         })?;
+        let transaction = TransactionContext {
+            xid: visible.next_xid(),
+            commit_time_us: facts.clock_us,
+            previous_commit_end: None,
+            origin: None,
+        };
         let view = View { visible, horizon: facts.horizon };
         self.note(|progress| {
             progress.attempt(facts.lsn, view);
@@ -160,7 +155,7 @@ impl Context<'_> {
                 progress.set_tables(tables.map(|table| (table.oid, table.schema, table.table)));
             }
         });
-        Ok(())
+        Ok(Moment { id: self.progress()?.id().unwrap_or(facts.lsn), lsn: facts.lsn, transaction })
     }
 
     /// Its plan, from the same moment as its rows.

@@ -84,7 +84,8 @@ impl<'r, 'a> TableReader<'r, 'a> {
         let mut open = Open { at, plan: &plan, key, written, number, rows: 0, bytes: 0 };
         self.report.table(plan.shape().name());
         let what = format!("reading {}", plan.shape().name());
-        let mut lines = self.sql.copy(&what, &read.copy_statement(plan.shape(), &reading.after)).await?;
+        let statement = read.copy_statement(plan.shape(), &reading.after);
+        let mut lines = self.sql.copy(&what, &statement, !key.is_empty()).await?;
         let mut place = RowPlace {
             is_in_first_table: at == 0,
             is_first_of_table: reading.after.is_empty(),
@@ -113,6 +114,7 @@ impl<'r, 'a> TableReader<'r, 'a> {
             self.write(&mut open, &row, place).await?;
         }
         self.settle().await?;
+        self.sink.careful_until = None;
         self.context.note(|progress| progress.finish_table(open.at, open.rows));
         self.context.save().await?;
         self.report.finished();
