@@ -84,7 +84,7 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
     let finished = world.run(&[
         "capture",
         "--set",
-        "column.mask.hash.SHA-256.with.salt.x=hunter2",
+        "column.propagate.source.type=hunter2",
         "--set",
         "database.initial.statements=SELECT 'hunter2'",
         "--set",
@@ -95,26 +95,12 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
         "sasl.password:hunter2",
         "--set",
         "snapshot.mode=custom",
-        "--set",
-        "message.prefix.exclude.list=a",
     ]);
     assert_eq!(finished.code, Some(64), "{finished:?}");
     let failure = finished.failure();
-    for part in ["column.mask.hash", "initial.statements", "vault.token", "`database.password`", "`sasl.password`"] {
+    for part in ["column.propagate", "initial.statements", "vault.token", "`database.password`", "`sasl.password`"] {
         assert!(failure.contains(part), "{part}: {failure}");
     }
-    assert!(failure.contains("snapshot.mode=custom") && failure.contains("message.prefix.exclude.list=a"), "{failure}");
+    assert!(failure.contains("snapshot.mode=custom"), "{failure}");
     assert!(!finished.stderr.contains("hunter2"), "{finished:?}");
-}
-
-#[tokio::test]
-async fn logical_messages_that_are_left_out_are_told_once_unless_the_connector_leaves_them_out() {
-    let world = World::new("messages").await;
-    world.init(1);
-    for (arguments, lines) in [(&["capture"][..], 1), (&["capture", "--set", "message.prefix.exclude.list=.*"], 0)] {
-        let mut capture = world.start(arguments);
-        capture.event("streaming_started").await;
-        assert_eq!(capture.events("logical_messages_left_out").len(), lines, "{arguments:?}");
-        assert_eq!(capture.stop().code, Some(0));
-    }
 }

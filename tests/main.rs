@@ -19,6 +19,8 @@ mod capture_keys;
 mod capture_lists;
 /// `evp capture` and what the stream does not tell: publications and catalog.
 mod capture_publication;
+/// `evp capture`: events of an outbox, transactions, messages and truncates.
+mod capture_records;
 /// `evp capture` and rows that the topic does not take.
 mod capture_refusals;
 /// `evp capture`: snapshots.

@@ -5,8 +5,8 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use evp::envelope::{
-    ChangeEncoder, EncodeError, PlanOptions, Position, PositionKind, Profile, RowContext, SnapshotMark, TablePlan,
-    TransactionContext,
+    Adjustment, ChangeEncoder, Converter, EncodeError, PlanOptions, Position, PositionKind, Profile, RowContext,
+    SnapshotMark, TablePlan, TransactionContext,
 };
 use evp::generate::{EventSource, OutboxEvent};
 use evp::lsn::Lsn;
@@ -82,8 +82,11 @@ pub(crate) fn table() -> TablePlan {
         database: "activity".to_owned(),
         transforms: Transforms::default(),
         schema_name: "postgres.activity.event_outbox".to_owned(),
-        with_key_schema: false,
-        with_value_schema: false,
+        key_converter: Converter::default(),
+        value_converter: Converter::default(),
+        masks: Vec::new(),
+        schema_names: Adjustment::None,
+        field_names: Adjustment::None,
         key_columns: vec!["aggregate_id".to_owned()],
         left_out: Vec::new(),
         unavailable_placeholder: "__debezium_unavailable_value".to_owned(),

@@ -104,6 +104,16 @@ impl Lineage {
         lineage
     }
 
+    /// Notes a topic that nothing was written to before, so that how its records are spread holds for all commits.
+    pub(crate) fn add_topic(&mut self, topic: String, partition_count: u32) {
+        if self.layouts.is_empty() {
+            self.layouts.push(Layout { after: Lsn::ZERO, partition_counts: BTreeMap::new() });
+        }
+        if let Some(first) = self.layouts.first_mut() {
+            first.partition_counts.insert(topic, partition_count);
+        }
+    }
+
     fn last_partition_count(&self, topic: &str) -> Option<u32> {
         self.layouts.iter().rev().find_map(|layout| layout.partition_counts.get(topic)).copied()
     }
@@ -200,6 +210,18 @@ mod tests {
         assert_eq!((count(&grown, 200), grown.partition_count("u", Lsn::new(200))), (Some(3), Some(2)));
         assert_eq!(grown.partition_count("u", Lsn::new(100)), Some(1));
         assert_eq!(grown.topics().collect::<std::collections::BTreeSet<_>>().len(), 2);
+    }
+
+    #[test]
+    fn a_topic_that_a_row_names_is_known_for_every_commit() {
+        let mut lineage = Lineage::default();
+        lineage.add_topic("u".to_owned(), 2);
+        let mut lineage = lineage.continued(first(), counts(3), Lsn::new(50));
+        lineage.add_topic("v".to_owned(), 5);
+        let known: std::collections::BTreeSet<_> = lineage.topics().map(String::as_str).collect();
+        assert_eq!(known, std::collections::BTreeSet::from(["t", "u", "v"]));
+        assert_eq!(lineage.partition_count("v", Lsn::new(1)), Some(5));
+        assert!(Lineage::default().differs_from(&lineage), "it is written before anything else is");
     }
 
     #[test]

@@ -21,8 +21,6 @@ pub struct CaptureOptions {
     pub(super) without_effect: Vec<(&'static str, String)>,
     /// Old names of properties and today's.
     pub(super) renamed: Vec<(String, String)>,
-    /// The connector asks for logical messages, as Debezium does unless told otherwise.
-    pub(super) wants_messages: bool,
     pub(super) until: Until,
     pub(super) accept_gap: bool,
     pub(super) with_position_header: bool,
@@ -65,7 +63,6 @@ impl CaptureOptions {
             postgres: connector.postgres(variables),
             kafka: KafkaConfig::from_variables(variables, choices.kafka),
             settings: connector.settings(variables, profile),
-            wants_messages: connector.get("message.prefix.exclude.list").is_none(),
             without_effect: connector
                 .without_effect()
                 .into_iter()
@@ -99,13 +96,6 @@ impl CaptureOptions {
         }
         for (reason, properties) in &self.without_effect {
             tracing::info!(event = "properties_without_effect", properties, reason, "accepted, of no effect in evp");
-        }
-        if self.wants_messages {
-            tracing::info!(
-                event = "logical_messages_left_out",
-                "logical messages (pg_logical_emit_message) are not written; message.prefix.exclude.list=.* takes them out of \
-                 Debezium's records as well, and this line out of the log"
-            );
         }
     }
 }

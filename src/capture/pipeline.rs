@@ -1,7 +1,9 @@
 //! The loop: frames in, records out, until told to stop or something breaks.
 
+mod beside;
 mod change;
 mod sink;
+mod topic;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,21 +13,25 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::CaptureOptions;
-use super::confirmation::Confirmed;
+use super::confirmation::{Confirmed, Confirmer};
 use super::lane::{InFlight, Lane, has_room, next_lane};
 use super::progress::Ticket;
 use super::relations::Relations;
 use super::transaction::TransactionState;
-use crate::envelope::{ChangeEncoder, Heartbeats, RecordOptions, TablePlan};
+use crate::envelope::{
+    ChangeEncoder, EventOrder, Heartbeats, MessageRecords, RecordOptions, TablePlan, TransactionRecords,
+};
 use crate::error::{Error, Result};
 use crate::kafka::producer::Receipt;
 use crate::lsn::Lsn;
-use crate::pgoutput::{Change, Message, Relation, RelationCache, decode};
+use crate::pgoutput::{Change, Commit, LogicalMessage, Message, Relation, RelationCache, Truncate, decode};
 use crate::postgres::sql::Catalog;
 use crate::postgres::{Frame, ReplicationReader};
-use change::PlacedChange;
+use crate::row::Operation;
+use beside::violation;
 pub(super) use change::now_ns;
-pub(super) use sink::{Rest, Sink, Stop};
+use change::{Item, Placed};
+pub(super) use sink::{Rest, Sink, Stop, Subject};
 
 /// How often positions are published.
 const TICK: Duration = Duration::from_millis(250);
@@ -37,6 +43,7 @@ pub(super) struct Pipeline<'a> {
     pub(super) options: &'a CaptureOptions,
     pub(super) catalog: &'a Catalog,
     pub(super) sink: Sink<'a>,
+    pub(super) confirmer: Arc<Confirmer>,
     pub(super) confirmed: Arc<Confirmed>,
     pub(super) transaction: TransactionState,
     pub(super) system_identifier: u64,
@@ -72,6 +79,10 @@ enum Burst {
 struct Stream {
     tables: RelationCache<Option<TablePlan>>,
     encoder: ChangeEncoder,
+    /// Writes begins and ends, if they are wanted.
+    transactions: Option<TransactionRecords>,
+    /// Writes logical messages, if they are wanted.
+    messages: Option<MessageRecords>,
     ticket: Ticket,
     lane: Lane,
     heard_at: Instant,
@@ -83,6 +94,8 @@ impl Pipeline<'_> {
         let mut stream = Stream {
             tables: RelationCache::default(),
             encoder: ChangeEncoder::new(self.records.clone()),
+            transactions: self.transaction_records(&self.records),
+            messages: self.message_records(&self.records),
             ticket: Ticket(0),
             lane: Lane::Prompt,
             heard_at: Instant::now(),
@@ -163,9 +176,17 @@ impl Pipeline<'_> {
                         let plan = self.plan(&relation).await?;
                         stream.tables.insert(relation.id, plan);
                     }
-                    Handled::UpTo { change, row, rest } => {
-                        self.finish_change(stream, PlacedChange { change: &change, lsn, row }, *rest).await?;
+                    Handled::UpTo { change, row, order, rest } => {
+                        let placed = Placed { item: Item::Change(&change), lsn, row, part: 0, order };
+                        self.finish(stream, placed, *rest).await?;
                     }
+                    Handled::Begun => self.write_begin(stream, lsn).await?,
+                    Handled::Ending(commit) => {
+                        self.write_end(stream, lsn).await?;
+                        self.committed(&commit)?;
+                    }
+                    Handled::Truncated(truncate) => self.write_truncates(stream, lsn, &truncate).await?,
+                    Handled::Told(message) => self.write_message(stream, lsn, &message).await?,
                 },
                 Some(Frame::Keepalive { sent_lsn, is_reply_requested }) => {
                     self.sink.acknowledgements.keepalive(sent_lsn);
@@ -187,19 +208,21 @@ impl Pipeline<'_> {
 
     /// Handles one message, as far as that needs no server but Kafka's queue.
     fn handle_message(&mut self, stream: &mut Stream, lsn: Lsn, message: Bytes) -> Result<Handled> {
-        let violation = |error: super::transaction::TransactionViolation| Error::protocol(error.to_string());
         match decode(message).map_err(|error| Error::protocol(error.to_string()))? {
             Message::Begin(begin) => {
                 self.transaction.begin(&begin).map_err(violation)?;
                 let open = self.transaction.open("begin").map_err(violation)?;
-                self.sink.careful_until = self.sink.careful_until.filter(|until| open.commit_lsn <= *until);
-                stream.ticket = self.sink.acknowledgements.begin(open.commit_lsn, open.context.commit_time_us);
+                let (commit_lsn, commit_time_us) = (open.commit_lsn, open.context.commit_time_us);
+                self.began(stream, commit_lsn, commit_time_us);
+                if stream.transactions.is_some() {
+                    return Ok(Handled::Begun);
+                }
             }
             Message::Commit(commit) => {
-                let done = self.transaction.commit(&commit).map_err(violation)?;
-                self.sink.acknowledgements.commit(commit.end_lsn, done.sent_count);
-                self.confirmed.note_commit_end(commit.end_lsn);
-                self.sink.meter.transactions.increment(1);
+                if stream.transactions.is_some() {
+                    return Ok(Handled::Ending(commit));
+                }
+                self.committed(&commit)?;
             }
             Message::Origin { origin_lsn, name } => {
                 let open = self.transaction.open("origin").map_err(violation)?;
@@ -208,13 +231,19 @@ impl Pipeline<'_> {
             Message::Relation(relation) => return Ok(Handled::Relation(relation)),
             Message::Change(change) => {
                 let row = self.transaction.open("row").map_err(violation)?.next_row();
-                let placed = PlacedChange { change: &change, lsn, row };
-                if let Some(rest) = self.write_change(stream, placed, 0)? {
-                    return Ok(Handled::UpTo { change, row, rest: Box::new(rest) });
+                let order = self.count_change(stream, &change)?;
+                let placed = Placed { item: Item::Change(&change), lsn, row, part: 0, order };
+                if let Some(rest) = self.write(stream, placed, 0)? {
+                    return Ok(Handled::UpTo { change, row, order, rest: Box::new(rest) });
                 }
             }
-            // The connector's `skipped.operations` leaves truncates out, and logical messages are not asked for.
-            Message::Truncate(_) | Message::Logical(_) | Message::Type => {}
+            Message::Truncate(truncate) => {
+                if !self.options.settings.skipped_operations.contains(&Operation::Truncate) {
+                    return Ok(Handled::Truncated(truncate));
+                }
+            }
+            Message::Logical(message) => return Ok(Handled::Told(message)),
+            Message::Type => {}
         }
         Ok(Handled::Wholly)
     }
@@ -222,7 +251,7 @@ impl Pipeline<'_> {
     fn heartbeats(&self) -> Heartbeats {
         let settings = &self.options.settings;
         let topic = settings.transforms.topic_of_others(&settings.heartbeat_topic);
-        Heartbeats::new(topic, &settings.topic_prefix, settings.with_key_schema, settings.with_value_schema)
+        Heartbeats::new(topic, &settings.topic_prefix, (settings.key_converter, settings.value_converter))
     }
 
     fn send_heartbeat(&self, heartbeats: &mut Heartbeats) -> Result<()> {
@@ -258,8 +287,15 @@ enum Handled {
     UpTo {
         change: Change,
         row: u64,
+        order: Option<EventOrder>,
         rest: Box<Rest>,
     },
+    /// A transaction has begun, and a record is to tell of it.
+    Begun,
+    /// It ends, and a record is to tell of it first.
+    Ending(Commit),
+    Truncated(Truncate),
+    Told(LogicalMessage),
 }
 
 /// The session ends; why is told by the acknowledgements.

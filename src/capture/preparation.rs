@@ -139,7 +139,7 @@ pub(super) async fn prepare(
     let mut topics = topics;
     let has_begun = past.has_confirmation || topics.has_begun();
     let (mut lineage, has_gap) = check(options, acknowledgements, past, (&server, &tables), &mut topics)?;
-    check_tables(&tables, options)?;
+    check_tables(&names, options)?;
     let slot_lsn = slot.confirmed_flush_lsn.unwrap_or_default();
     let former = lineage.snapshot.take();
     let (snapshot, takes_snapshot) = due_snapshot(options, past, &topics, (has_begun, has_gap), former, slot_lsn)?;
@@ -149,8 +149,10 @@ pub(super) async fn prepare(
     }
     lineage.is_without_header = !options.with_position_header;
     let present = &topics.partition_counts;
-    let counts = tables.iter().filter_map(|topic| Some((topic.clone(), *present.get(topic)?)));
-    let mut lineage = lineage.continued(stream.timeline.clone(), counts.collect(), topics.tails.last_lsn());
+    let beside = lineage.topics().filter(|topic| options.settings.is_topic_beside_tables(topic));
+    let counts = tables.iter().chain(beside).filter_map(|topic| Some((topic.clone(), *present.get(topic)?)));
+    let counts = counts.collect();
+    let mut lineage = lineage.continued(stream.timeline.clone(), counts, topics.tails.last_lsn());
     lineage.ends.clear();
     lineage.note_ends(&topics.ends);
     Ok(Prepared { stream, catalog, facts, slot_lsn, topics, limits, lineage, tables: names, takes_snapshot })
@@ -303,7 +305,8 @@ fn check(
     let mut lineage = record.map(|record| record.lineage.clone()).unwrap_or_default();
     lineage.note_ends(&acknowledgements.ends());
     // The topic of a table that is no longer captured may go.
-    lineage.ends.retain(|topic, _| tables.contains(topic));
+    let is_written_to = |topic: &String| tables.contains(topic) || options.settings.is_topic_beside_tables(topic);
+    lineage.ends.retain(|topic, _| is_written_to(topic));
     let evidence = Evidence {
         slot_name: &options.settings.slot_name,
         system_identifier: server.identity.system_identifier,

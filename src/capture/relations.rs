@@ -61,12 +61,15 @@ impl Relations<'_> {
             topic_prefix: settings.topic_prefix.clone(),
             database: self.postgres.database.clone(),
             transforms: settings.transforms.clone(),
-            schema_name: topic_name(&settings.topic_prefix, &shape.schema, &shape.table),
+            schema_name: topic_name(&settings.topic_delimiter, &settings.topic_prefix, &shape.schema, &shape.table),
             key_columns,
-            with_key_schema: settings.with_key_schema,
-            with_value_schema: settings.with_value_schema,
+            key_converter: settings.key_converter,
+            value_converter: settings.value_converter,
             unavailable_placeholder: settings.unavailable_placeholder.clone(),
             handling: settings.handling,
+            masks: settings.masks_of(&shape),
+            schema_names: settings.schema_names,
+            field_names: settings.field_names,
         };
         // The stream's types: the catalog may have others by now.
         let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();

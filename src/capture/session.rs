@@ -168,16 +168,20 @@ impl Capture {
         self.health.set_ready();
         self.meter.connected.set(1.0);
         let fixed_lineage = lineage.lock().clone();
+        let is_there = |topic: &&String| topics.partition_counts.contains_key(*topic);
+        let met = fixed_lineage.topics().filter(is_there).cloned().collect();
         let mut pipeline = Pipeline {
             options: &self.options,
             catalog: &catalog,
             confirmed: Arc::clone(&stream.confirmed),
+            confirmer: Arc::clone(&confirmer),
             sink: Sink {
                 acknowledgements: Arc::clone(&self.acknowledgements),
                 producers,
                 meter: &self.meter,
                 tails: topics.tails,
                 partition_counts: topics.partition_counts,
+                met,
                 lineage: fixed_lineage,
                 limits,
                 careful_until: self.careful_until,
@@ -190,6 +194,8 @@ impl Capture {
                 with_tombstones: self.options.settings.tombstones_on_delete,
                 with_position: self.options.with_position_header,
                 context_headers: self.context_headers.clone(),
+                skips_unchanged: self.options.settings.skips_unchanged,
+                skipped_operations: self.options.settings.skipped_operations.clone(),
             },
             silence_max: stream.silence_max,
             target: self.target,

@@ -49,8 +49,8 @@ impl ListNotes {
         let mut idle_entries = settings.tables.idle_table_entries(published);
         idle_entries.extend(settings.tables.idle_column_entries(&columns));
         let mut tables_of: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for table in captured {
-            tables_of.entry(&table.topic).or_default().push(&table.name);
+        for (table, topic) in captured.iter().filter_map(|table| Some((table, table.topic.as_deref()?))) {
+            tables_of.entry(topic).or_default().push(&table.name);
         }
         let shared = tables_of.into_iter().filter(|(_, tables)| tables.len() > 1);
         Self {
@@ -73,7 +73,8 @@ impl ListNotes {
 /// A table of the publications that the connector takes.
 struct CapturedTable {
     name: String,
-    topic: String,
+    /// None where its rows say theirs.
+    topic: Option<String>,
     /// Its columns, each as `schema.table.column`.
     columns: Vec<String>,
 }
@@ -98,10 +99,11 @@ pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) ->
         let plan = relations.check(schema, table).await?;
         let name = format!("{schema}.{table}");
         let columns = plan.shape().columns.iter().map(|column| format!("{name}.{}", column.name)).collect();
-        captured.push(CapturedTable { columns, topic: plan.topic().to_owned(), name });
+        let topic = (!plan.is_routed()).then(|| plan.topic().to_owned());
+        captured.push(CapturedTable { columns, topic, name });
     }
     let notes = ListNotes::of(settings, &published, &captured);
-    let topics = captured.into_iter().map(|table| table.topic).collect();
+    let topics = captured.into_iter().filter_map(|table| table.topic).collect();
     let slot = wait_for_slot(&client, options, health).await?;
     // Anew, because a reader that was waited for may have written what was committed meanwhile.
     let facts = postgres::server_facts(&client, config).await?;
@@ -130,8 +132,8 @@ fn check_server(facts: &ServerFacts, options: &CaptureOptions) -> Result<()> {
 }
 
 /// A publication without a table to stream; said once a table that has left it is looked for.
-pub(super) fn check_tables(topics: &[String], options: &CaptureOptions) -> Result<()> {
-    if topics.is_empty() {
+pub(super) fn check_tables(tables: &[(String, String)], options: &CaptureOptions) -> Result<()> {
+    if tables.is_empty() {
         let publication = &options.settings.publication_name;
         return Err(Error::new(
             ErrorKind::Missing,

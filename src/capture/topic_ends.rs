@@ -4,10 +4,12 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::CaptureOptions;
 use super::confirmation::{self, position_topic};
 use super::gap::Confirmation;
+use super::lineage::Lineage;
 use super::snapshot::SnapshotProgress;
 use super::tails::{DebeziumTail, Tail, Tails};
 use crate::dead_letters::DEAD_LETTER_OF;
@@ -82,6 +84,25 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String], may_ar
         }
     }
     Ok(state)
+}
+
+/// What is found of a topic that a row has named for the first time.
+pub(super) struct MetTopic {
+    pub(super) partition_count: u32,
+    pub(super) tails: Vec<(i32, Tail)>,
+}
+
+/// Looks a topic up and reads its ends, as far as `lineage` lets its records count; blocks. `None` if it is not there.
+pub(super) fn meet_topic(options: &CaptureOptions, lineage: &Lineage, topic: &str) -> Result<Option<MetTopic>> {
+    let reader = TailReader::new(&options.kafka, Isolation::Uncommitted)?;
+    let Some(partition_count) = reader.partition_count(topic)? else { return Ok(None) };
+    let mut ends = TopicEnds { reader, committed: None, options, snapshot: lineage.snapshot.as_ref() };
+    let mut tails = Vec::new();
+    for partition in 0..i32::try_from(partition_count).unwrap_or(i32::MAX) {
+        let (tail, _) = ends.tail(topic, partition, lineage.first_offset(topic, partition))?;
+        tails.extend(tail.map(|tail| (partition, tail)));
+    }
+    Ok(Some(MetTopic { partition_count, tails }))
 }
 
 fn partitions_of(topics: &BTreeSet<&String>, counts: &HashMap<String, u32>) -> Vec<(String, i32)> {
@@ -218,31 +239,37 @@ fn later_tail(tail: Option<(i64, Tail)>, record: TopicRecord<'_>, with_tombstone
 #[derive(Deserialize)]
 struct DebeziumRecord {
     source: Option<DebeziumSource>,
-    payload: Option<DebeziumEnvelope>,
+    status: Option<Value>,
+    id: Option<Value>,
+    payload: Option<DebeziumPayload>,
 }
 
 #[derive(Deserialize)]
-struct DebeziumEnvelope {
-    source: DebeziumSource,
+struct DebeziumPayload {
+    source: Option<DebeziumSource>,
+    status: Option<Value>,
+    id: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct DebeziumSource {
+    /// Messages can be of no transaction.
     #[serde(rename = "txId")]
-    tx_id: u32,
+    tx_id: Option<u32>,
     lsn: i64,
     sequence: Option<String>,
     snapshot: Option<serde_json::Value>,
 }
 
 fn parse_debezium(payload: &[u8]) -> Option<DebeziumTail> {
-    let record = serde_json::from_slice::<DebeziumRecord>(payload).ok()?;
-    let source = record.source.or(record.payload.map(|envelope| envelope.source))?;
+    let DebeziumRecord { source, status, id, payload } = serde_json::from_slice(payload).ok()?;
+    let DebeziumPayload { source, status, id } = payload.unwrap_or(DebeziumPayload { source, status, id });
+    let Some(source) = source else { return parse_boundary(status?.as_str()?, id?.as_str()?) };
     let sequence: Option<Vec<Option<String>>> = source.sequence.and_then(|text| serde_json::from_str(&text).ok());
     let previous =
         sequence.and_then(|pair| pair.into_iter().next().flatten()).and_then(|text| text.parse::<i64>().ok());
     Some(DebeziumTail {
-        xid: Xid(source.tx_id),
+        xid: Xid(source.tx_id.unwrap_or(0)),
         lsn: Lsn::new(source.lsn.cast_unsigned()),
         previous_commit_end: previous.map(|lsn| Lsn::new(lsn.cast_unsigned())),
         rows_at_lsn: 1,
@@ -252,6 +279,19 @@ fn parse_debezium(payload: &[u8]) -> Option<DebeziumTail> {
             .and_then(serde_json::Value::as_str)
             .map(SnapshotMark::from_word)
             .unwrap_or_default(),
+    })
+}
+
+/// The record of a transaction's begin or end, whose id is `xid:lsn`.
+fn parse_boundary(status: &str, id: &str) -> Option<DebeziumTail> {
+    let (xid, lsn) = id.split_once(':').filter(|_| matches!(status, "BEGIN" | "END"))?;
+    let lsn = lsn.parse::<i64>().ok()?;
+    Some(DebeziumTail {
+        xid: Xid(xid.parse().ok()?),
+        lsn: Lsn::new(lsn.cast_unsigned()),
+        previous_commit_end: None,
+        rows_at_lsn: 1,
+        snapshot: SnapshotMark::False,
     })
 }
 
@@ -270,5 +310,18 @@ mod tests {
         let wrapped = [&b"{\"schema\":{},\"payload\":"[..], payload, b"}"].concat();
         assert_eq!(parse_debezium(&wrapped), Some(tail));
         assert_eq!(parse_debezium(b"not an envelope"), None);
+        assert_eq!(parse_debezium(br#"{"id":5,"status":"pending"}"#), None, "a row without its envelope");
+    }
+
+    #[test]
+    fn boundaries_of_transactions_and_messages_of_none_are_understood() {
+        let end = br#"{"status":"END","id":"751:26498144","event_count":5,"ts_ms":1}"#;
+        let tail = parse_debezium(end).unwrap();
+        assert_eq!((tail.xid, tail.lsn, tail.previous_commit_end), (Xid(751), Lsn::new(26_498_144), None));
+        let wrapped = [&b"{\"schema\":{},\"payload\":"[..], end, b"}"].concat();
+        assert_eq!(parse_debezium(&wrapped), Some(tail));
+        let alone = br#"{"op":"m","source":{"sequence":"[\"90\",\"90\"]","txId":null,"lsn":90}}"#;
+        let tail = parse_debezium(alone).unwrap();
+        assert_eq!((tail.xid, tail.previous_commit_end), (Xid(0), Some(Lsn::new(90))));
     }
 }

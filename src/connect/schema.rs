@@ -87,6 +87,13 @@ impl Schema {
         }
     }
 
+    /// Whether Java's text of a value is what its JSON holds: not of Connect's own logical types, nor of what holds others.
+    pub(crate) fn has_plain_text(&self) -> bool {
+        let is_of_connect = self.name.as_deref().is_some_and(|name| name.starts_with("org.apache.kafka.connect.data."));
+        !is_of_connect
+            && !matches!(self.schema_type, SchemaType::Array(_) | SchemaType::Map(..) | SchemaType::Struct(_))
+    }
+
     /// A required array.
     pub fn array(items: Self) -> Self {
         Self::new(SchemaType::Array(Box::new(items)))

@@ -12,6 +12,21 @@ struct List {
 }
 
 impl List {
+    /// From the include or the exclude list of a family; mistakes are noted.
+    fn parse<'a>(variables: &mut Variables, family: &str, given: &impl Fn(&str) -> Option<&'a str>) -> Self {
+        let [include, exclude] = ["include", "exclude"].map(|kind| format!("{family}.{kind}.list"));
+        if given(&include).is_some() && given(&exclude).is_some() {
+            variables.mistake(format!(
+                "the properties `{include}` and `{exclude}` are both given: Debezium takes one of them"
+            ));
+        }
+        let excludes = given(&include).is_none();
+        let property = if excludes { exclude } else { include };
+        let entries = listed(given(&property).unwrap_or_default());
+        let patterns = entries.iter().filter_map(|entry| noted(variables, &property, entry)).collect();
+        Self { property, patterns, excludes }
+    }
+
     fn accepts(&self, name: &str) -> bool {
         self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(name)) != self.excludes
     }
@@ -21,6 +36,22 @@ impl List {
         let is_idle = |pattern: &&Pattern| !names.clone().any(|name| pattern.matches(name));
         let entries = self.patterns.iter().filter(is_idle);
         entries.map(|pattern| format!("`{}` of {}", pattern.text(), self.property)).collect()
+    }
+}
+
+/// Which logical messages are captured: `message.prefix.include.list` and `.exclude.list`.
+#[derive(Debug, Clone, Default)]
+pub struct MessagePrefixes(List);
+
+impl MessagePrefixes {
+    /// From the properties that `given` knows; mistakes are noted.
+    pub(super) fn parse<'a>(variables: &mut Variables, given: impl Fn(&str) -> Option<&'a str>) -> Self {
+        Self(List::parse(variables, "message.prefix", &given))
+    }
+
+    /// Whether messages of this prefix are written.
+    pub fn accepts(&self, prefix: &str) -> bool {
+        self.0.accepts(prefix)
     }
 }
 
@@ -35,19 +66,7 @@ pub struct CaptureLists {
 impl CaptureLists {
     /// From the properties that `given` knows; mistakes are noted.
     pub(super) fn parse<'a>(variables: &mut Variables, given: impl Fn(&str) -> Option<&'a str>) -> Self {
-        let mut list = |family: &str| {
-            let [include, exclude] = ["include", "exclude"].map(|kind| format!("{family}.{kind}.list"));
-            if given(&include).is_some() && given(&exclude).is_some() {
-                variables.mistake(format!(
-                    "the properties `{include}` and `{exclude}` are both given: Debezium takes one of them"
-                ));
-            }
-            let excludes = given(&include).is_none();
-            let property = if excludes { exclude } else { include };
-            let entries = listed(given(&property).unwrap_or_default());
-            let patterns = entries.iter().filter_map(|entry| noted(variables, &property, entry)).collect();
-            List { property, patterns, excludes }
-        };
+        let mut list = |family: &str| List::parse(variables, family, &given);
         Self { schemas: list("schema"), tables: list("table"), columns: list("column") }
     }
 

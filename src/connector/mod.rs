@@ -3,13 +3,17 @@
 //! The same JSON that is posted to Kafka Connect is read here: `{"name", "config"}` or the bare map.
 //! Every property is supported, accepted without effect, or refused by name; none is ignored.
 
+mod event_router;
+mod filter;
 mod keys;
 mod lists;
+mod masks;
 #[cfg(test)]
 mod page;
 #[cfg(test)]
 mod posted;
 mod properties;
+mod records;
 mod references;
 mod route;
 mod snapshot;
@@ -22,13 +26,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 pub use keys::MessageKeys;
-pub use lists::CaptureLists;
+pub use lists::{CaptureLists, MessagePrefixes};
+pub use masks::ColumnMasks;
 pub use properties::{PropertyStatus, property_status};
 use properties::{has_listed_values, todays_name};
 pub use route::topic_name;
 pub use snapshot::{SnapshotMode, SnapshotSettings};
 
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
+use crate::connect::{Adjustment, Converter};
 use crate::envelope::Profile;
 use crate::error::{Error, Result};
 use crate::row::Operation;
@@ -82,14 +88,20 @@ pub struct ConnectorSettings {
     pub heartbeat_query: Option<String>,
     /// Topic of the heartbeats.
     pub heartbeat_topic: String,
+    /// Topic of the records of begins and ends of transactions; none if they are not told of.
+    pub transaction_topic: Option<String>,
+    /// Topic of logical messages; none if they are not written.
+    pub message_topic: Option<String>,
+    /// Which of them are.
+    pub message_prefixes: MessagePrefixes,
     /// At most this long between two status updates.
     pub status_interval: Duration,
     /// How long a slot that someone else reads is waited for at start.
     pub slot_wait: Duration,
-    /// Keys carry their schema.
-    pub with_key_schema: bool,
-    /// Values carry their schema.
-    pub with_value_schema: bool,
+    /// How keys are written.
+    pub key_converter: Converter,
+    /// How values are written.
+    pub value_converter: Converter,
     /// Write Debezium's context headers.
     pub with_context_headers: bool,
     /// Stands in for values that are not in the log.
@@ -98,6 +110,16 @@ pub struct ConnectorSettings {
     pub transforms: Transforms,
     /// What types become where there is a choice.
     pub handling: Handling,
+    /// Columns whose values are masked.
+    pub masks: ColumnMasks,
+    /// Stands between the parts of a topic's name.
+    pub topic_delimiter: String,
+    /// What becomes of the names of schemas.
+    pub schema_names: Adjustment,
+    /// What becomes of the names of fields.
+    pub field_names: Adjustment,
+    /// Updates that change no column of the value are left out.
+    pub skips_unchanged: bool,
     /// Whose bytes are imitated.
     pub profile: Profile,
 }
@@ -282,11 +304,11 @@ impl Connector {
             .collect()
     }
 
-    /// The topic of a table, after the transforms.
-    pub fn topic_of(&self, schema: &str, table: &str) -> String {
+    /// The topic of a table, after the transforms; `None` where each of its rows says its own.
+    pub fn topic_of(&self, schema: &str, table: &str) -> Option<String> {
         let prefix = self.topic_prefix().unwrap_or_default();
         let transforms = self.transforms(&mut Variables::default());
-        transforms.topic_of_rows(&topic_name(prefix, schema, table))
+        transforms.topic_of_rows(&topic_name(self.topic_delimiter(), prefix, schema, table))
     }
 
     /// Everything that capture needs; mistakes are noted in `variables`.
@@ -295,12 +317,13 @@ impl Connector {
             variables.mistake("the property `topic.prefix` is missing: it begins every topic's name".to_owned());
             ""
         });
+        self.only_of_3_6(variables, profile);
         let heartbeat_ms: u64 = self.number(variables, "heartbeat.interval.ms", 0);
         let status_ms: u64 = self.number(variables, "status.update.interval.ms", 10_000);
         let retries: u64 = self.number(variables, "slot.max.retries", 6);
         let retry_ms: u64 = self.number(variables, "slot.retry.delay.ms", 10_000);
         let heartbeat_prefix = self.get("topic.heartbeat.prefix").unwrap_or("__debezium-heartbeat");
-        let heartbeat_name = format!("{heartbeat_prefix}.{topic_prefix}");
+        let heartbeat_name = format!("{heartbeat_prefix}{}{topic_prefix}", self.topic_delimiter());
         ConnectorSettings {
             topic_prefix: topic_prefix.to_owned(),
             slot_name: self.slot_name().to_owned(),
@@ -310,14 +333,17 @@ impl Connector {
             snapshot: SnapshotSettings::of(self, variables),
             message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),
             tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
-            skipped_operations: self.skipped_operations(),
+            skipped_operations: self.skipped_operations(variables),
             heartbeat_interval: (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms)),
             heartbeat_query: self.get("heartbeat.action.query").map(str::to_owned),
             heartbeat_topic: self.get("topic.heartbeat.name").unwrap_or(&heartbeat_name).to_owned(),
+            transaction_topic: self.transaction_topic(variables, profile, topic_prefix),
+            message_topic: self.message_topic(variables, profile),
+            message_prefixes: MessagePrefixes::parse(variables, |name| self.get(name)),
             status_interval: Duration::from_millis(status_ms.clamp(100, 3_600_000)),
             slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
-            with_key_schema: self.flag(variables, "key.converter.schemas.enable", true),
-            with_value_schema: self.flag(variables, "value.converter.schemas.enable", true),
+            key_converter: self.converter(variables, "key"),
+            value_converter: self.value_converter(variables, heartbeat_ms > 0),
             with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
             unavailable_placeholder: self
                 .get("unavailable.value.placeholder")
@@ -325,6 +351,14 @@ impl Connector {
                 .to_owned(),
             transforms: self.transforms_of(variables, profile),
             handling: self.handling(variables, profile),
+            masks: ColumnMasks::parse(
+                variables,
+                self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())),
+            ),
+            topic_delimiter: self.topic_delimiter().to_owned(),
+            schema_names: self.adjustment(variables, "schema.name.adjustment.mode"),
+            field_names: self.adjustment(variables, "field.name.adjustment.mode"),
+            skips_unchanged: self.flag(variables, "skip.messages.without.change", false),
             profile,
         }
     }
@@ -365,11 +399,6 @@ impl Connector {
                 default
             }
         }
-    }
-
-    fn skipped_operations(&self) -> Vec<Operation> {
-        let list = self.get("skipped.operations").unwrap_or("t");
-        list.split(',').filter_map(|letter| Operation::from_letter(letter.trim())).collect()
     }
 }
 
@@ -426,7 +455,7 @@ mod tests {
     fn topics_follow_the_table_and_the_transform() {
         let sets = ["transforms.route.replacement=$1-$3".to_owned()];
         let connector = Connector::load(&mut Variables::default(), None, &sets).unwrap();
-        assert_eq!(connector.topic_of("activity", "event_outbox"), "postgres-event_outbox");
+        assert_eq!(connector.topic_of("activity", "event_outbox").as_deref(), Some("postgres-event_outbox"));
         assert_eq!(connector.plain_tables(), [("activity".to_owned(), "event_outbox".to_owned())]);
     }
 }

@@ -17,8 +17,8 @@ What is in neither table is an unknown property, which is refused with the neare
 
 const TAIL: &str = "
 `transforms.NAME.…` and `predicates.NAME.…` are judged with the transform that they belong to, and are of no effect where `transforms`
-and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter` and Debezium's
-`ExtractNewRecordState`, of the predicates Kafka's three.
+and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter` and Debezium's `ExtractNewRecordState`, `Filter`
+and outbox `EventRouter` (`operations.md`, Limits), of the predicates Kafka's three.
 Snapshots have [a page of their own](snapshots.md).
 
 ## Old names

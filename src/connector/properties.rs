@@ -34,9 +34,8 @@ use Rule::{Any, Default, Idle, Only};
 
 const LATER: &str = "evp does not have it yet";
 const JAVA: &str = "it names a Java class";
-const JSON_ONLY: &str = "evp writes JSON only: use org.apache.kafka.connect.json.JsonConverter";
+const JSON_ONLY: &str = "evp writes JSON and texts only: use org.apache.kafka.connect.json.JsonConverter";
 const SNAPSHOT_MODE: &str = "evp has always, initial, initial_only, when_needed and no_data";
-const MASKED: &str = "evp does not have it yet, and values would be written as they are";
 
 const CONNECT: &str = "it is for Kafka Connect, which evp does without";
 const TIMEOUT: &str = "evp has bounds of its own for each request";
@@ -160,7 +159,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("executor.shutdown.timeout.ms", Idle(CONNECT)),
     ("extended.headers.enabled", Any),
     ("field.exclude.list", Idle(OTHER)),
-    ("field.name.adjustment.mode", Default(&["none"], LATER)),
+    ("field.name.adjustment.mode", Any),
     ("fields.whitelist", Idle(SINK)),
     ("flush.lsn.source", Only(&["true"], "the slot would never advance")),
     ("guardrail.collections.limit.action", Idle("the lists say what is streamed")),
@@ -180,7 +179,13 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("incremental.snapshot.watermarking.strategy", Idle(INCREMENTAL)),
     ("insert.mode", Idle(SINK)),
     ("interval.handling.mode", Only(&["numeric", "string"], "it is numeric or string")),
-    ("key.converter", Only(&["org.apache.kafka.connect.json.JsonConverter"], JSON_ONLY)),
+    (
+        "key.converter",
+        Only(
+            &["org.apache.kafka.connect.json.JsonConverter", "org.apache.kafka.connect.storage.StringConverter"],
+            JSON_ONLY,
+        ),
+    ),
     ("key.converter.decimal.format", Default(&["BASE64"], LATER)),
     ("key.converter.plugin.version", Idle(CONNECT)),
     ("key.converter.replace.null.with.default", Default(&["true"], LATER)),
@@ -204,8 +209,8 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("memory.management.schemas.class", Idle("tables are kept in memory, one plan each")),
     ("memory.management.tables.class", Idle("tables are kept in memory, one plan each")),
     ("message.key.columns", Any),
-    ("message.prefix.exclude.list", Only(&[".*"], "logical messages are not written yet, none of them: use .*")),
-    ("message.prefix.include.list", refused("logical messages are not written yet")),
+    ("message.prefix.exclude.list", Any),
+    ("message.prefix.include.list", Any),
     ("min.row.count.to.stream.results", Idle(OTHER)),
     ("money.fraction.digits", Any),
     ("name", Idle(CONNECT)),
@@ -226,7 +231,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("predicates", Any),
     ("primary.key.fields", Idle(SINK)),
     ("primary.key.mode", Idle(SINK)),
-    ("provide.transaction.metadata", Default(&["false"], LATER)),
+    ("provide.transaction.metadata", Any),
     ("publication.autocreate.mode", Idle("`evp init` makes the publication, and capture changes none")),
     ("publication.name", Any),
     ("publish.via.partition.root", Idle("`evp init` makes the publication, and capture changes none")),
@@ -244,19 +249,13 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("schema.exclude.list", Any),
     ("schema.ignore", Idle(SINK)),
     ("schema.include.list", Any),
-    ("schema.name.adjustment.mode", Default(&["none"], LATER)),
+    ("schema.name.adjustment.mode", Any),
     ("schema.refresh.mode", Idle("the stream tells every change of a table's columns")),
     ("signal.data.collection", refused("evp has no signals yet")),
     ("signal.enabled.channels", Default(&["source"], "evp has no signals yet")),
     ("signal.poll.interval.ms", Idle("evp has no signals yet")),
-    ("skip.messages.without.change", Default(&["false"], LATER)),
-    (
-        "skipped.operations",
-        Only(
-            &["t", "c,t", "u,t", "d,t", "c,u,t", "c,d,t", "u,d,t", "t,c", "t,u", "t,d"],
-            "truncates are not written yet, so that `t` has to be in the list",
-        ),
-    ),
+    ("skip.messages.without.change", Any),
+    ("skipped.operations", Any),
     ("slot.drop.on.stop", Only(&["false"], "dropping the slot loses every change until the next start")),
     ("slot.failover", Any),
     ("slot.max.retries", Any),
@@ -313,7 +312,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("tombstones.on.delete", Any),
     ("topic.cache.size", Idle(MEMORY)),
     ("topic.creation.groups", Idle(INIT)),
-    ("topic.delimiter", Default(&["."], LATER)),
+    ("topic.delimiter", Any),
     ("topic.heartbeat.name", Any),
     ("topic.heartbeat.prefix", Any),
     (
@@ -325,7 +324,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ),
     ("topic.prefix", Any),
     ("topic.tracking.enable", Idle(WORKER)),
-    ("topic.transaction", Idle("transaction metadata is refused")),
+    ("topic.transaction", Any),
     ("topics", Idle(SINK)),
     ("topics.regex", Idle(SINK)),
     ("transaction.boundary", Idle(CONNECT)),
@@ -337,7 +336,18 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("transforms", Any),
     ("type.name", Idle(SINK)),
     ("unavailable.value.placeholder", Any),
-    ("value.converter", Only(&["org.apache.kafka.connect.json.JsonConverter"], JSON_ONLY)),
+    (
+        "value.converter",
+        Only(
+            &[
+                "org.apache.kafka.connect.json.JsonConverter",
+                "org.apache.kafka.connect.storage.StringConverter",
+                "org.apache.kafka.connect.converters.ByteArrayConverter",
+                "io.debezium.converters.BinaryDataConverter",
+            ],
+            JSON_ONLY,
+        ),
+    ),
     ("value.converter.decimal.format", Default(&["BASE64"], LATER)),
     ("value.converter.plugin.version", Idle(CONNECT)),
     ("value.converter.replace.null.with.default", Default(&["true"], LATER)),
@@ -351,8 +361,8 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
 pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("admin.", Idle(WORKER)),
     ("binlog.", Idle(OTHER)),
-    ("column.mask.", refused(MASKED)),
-    ("column.truncate.to.", refused(MASKED)),
+    ("column.mask.", Any),
+    ("column.truncate.to.", Any),
     ("config.providers", Idle(WORKER)),
     ("config.storage.", Idle(WORKER)),
     ("consumer.", Idle(WORKER)),
@@ -460,7 +470,7 @@ mod tests {
         {
             assert!(matches!(property_status(name, "x"), WithoutEffect(_)), "{name}");
         }
-        assert!(matches!(property_status("column.mask.with.5.chars", "a.b.c"), Refused(_)));
+        assert_eq!(property_status("column.mask.with.5.chars", "a.b.c"), Supported);
         assert_eq!(property_status("table.includelist", "x"), Unknown { nearest: Some("table.include.list") });
     }
 

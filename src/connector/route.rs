@@ -1,8 +1,8 @@
 //! Topic names as Debezium forms them.
 
-/// The topic of a table before transforms: `<prefix>.<schema>.<table>` in Kafka's alphabet.
-pub fn topic_name(prefix: &str, schema: &str, table: &str) -> String {
-    let name = format!("{prefix}.{schema}.{table}");
+/// The topic of a table before transforms: `<prefix>.<schema>.<table>` in Kafka's alphabet, the delimiter being a point.
+pub fn topic_name(delimiter: &str, prefix: &str, schema: &str, table: &str) -> String {
+    let name = [prefix, schema, table].join(delimiter);
     let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     name.chars().map(|c| if is_legal(c) { c } else { '_' }).take(249).collect()
 }
@@ -13,6 +13,6 @@ mod tests {
 
     #[test]
     fn characters_outside_of_kafkas_alphabet_become_underscores() {
-        assert_eq!(topic_name("p", "schéma", "a b"), "p.sch_ma.a_b");
+        assert_eq!(topic_name(".", "p", "schéma", "a b"), "p.sch_ma.a_b");
     }
 }

@@ -1,8 +1,11 @@
 //! `transforms.*` and `predicates.*`: read, and refused where evp would write another record than Debezium.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::Connector;
+use super::event_router::event_router;
+use super::filter::filter;
 use crate::config::Variables;
 use crate::envelope::{ContextHeaders, Profile};
 use crate::pattern::Pattern;
@@ -12,6 +15,8 @@ use crate::transform::{
 
 const ROUTER: &str = "org.apache.kafka.connect.transforms.RegexRouter";
 const UNWRAP: &str = "io.debezium.transforms.ExtractNewRecordState";
+const FILTER: &str = "io.debezium.transforms.Filter";
+const OUTBOX: &str = "io.debezium.transforms.outbox.EventRouter";
 const PREDICATES: &str = "org.apache.kafka.connect.transforms.predicates.";
 
 /// What every transform has.
@@ -31,23 +36,23 @@ const OF_UNWRAP: [&str; 10] = [
 ];
 
 /// The properties of one transform or predicate, with what is wrong with them.
-struct Section<'a> {
+pub(super) struct Section<'a> {
     connector: &'a Connector,
     /// `transforms.<name>.`
     prefix: String,
-    mistakes: Vec<String>,
+    pub(super) mistakes: Vec<String>,
 }
 
 impl<'a> Section<'a> {
-    fn new(connector: &'a Connector, of: &str, name: &str) -> Self {
+    pub(super) fn new(connector: &'a Connector, of: &str, name: &str) -> Self {
         Self { connector, prefix: format!("{of}.{name}."), mistakes: Vec::new() }
     }
 
-    fn get(&self, part: &str) -> Option<&'a str> {
+    pub(super) fn get(&self, part: &str) -> Option<&'a str> {
         self.connector.get(&format!("{}{part}", self.prefix))
     }
 
-    fn required(&mut self, part: &str) -> Option<&'a str> {
+    pub(super) fn required(&mut self, part: &str) -> Option<&'a str> {
         let value = self.get(part);
         if value.is_none() {
             self.mistakes.push(format!("it needs `{part}`"));
@@ -55,7 +60,7 @@ impl<'a> Section<'a> {
         value
     }
 
-    fn flag(&mut self, part: &str, default: bool) -> bool {
+    pub(super) fn flag(&mut self, part: &str, default: bool) -> bool {
         match self.get(part).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
             None => default,
             Some("true") => true,
@@ -68,7 +73,7 @@ impl<'a> Section<'a> {
     }
 
     /// Notes every property that is none of these.
-    fn only(&mut self, known: &[&str]) {
+    pub(super) fn only(&mut self, known: &[&str]) {
         let names = self.connector.properties.keys().filter_map(|name| name.strip_prefix(&self.prefix));
         let unknown = names.filter(|part| !known.contains(part) && !OF_ALL.contains(part));
         let told: Vec<String> = unknown.map(unknown_property).collect();
@@ -100,9 +105,12 @@ impl Connector {
         if profile == Profile::V3_6 && self.get("extended.headers.enabled").is_none_or(|text| text != "false") {
             return transforms.with_context_headers(&ContextHeaders::NAMES);
         }
-        if profile == Profile::V2_4 && transforms.has_unwrap() {
-            variables
-                .mistake("ExtractNewRecordState is refused: evp has it as Debezium 3.6 does, use --compat 3.6".into());
+        for (name, is_used) in
+            [("ExtractNewRecordState", transforms.has_unwrap()), ("EventRouter", transforms.has_outbox())]
+        {
+            if profile == Profile::V2_4 && is_used {
+                variables.mistake(format!("{name} is refused: evp has it as Debezium 3.6 does, use --compat 3.6"));
+            }
         }
         transforms
     }
@@ -115,6 +123,10 @@ impl Connector {
             let mut section = Section::new(self, "transforms", name);
             let condition = condition(&mut section, &predicates);
             let transform = transform(&mut section);
+            let is_behind = steps.iter().any(|step: &Step| matches!(step.transform, Transform::Outbox(_)));
+            if is_behind && matches!(transform, Some(Transform::Filter(_))) {
+                section.mistakes.push("evp filters no events: put it before the EventRouter".to_owned());
+            }
             section.finish(variables);
             steps.extend(transform.map(|transform| Step { transform, condition }));
         }
@@ -210,9 +222,12 @@ fn transform(section: &mut Section<'_>) -> Option<Transform> {
             section.only(&OF_UNWRAP);
             Some(Transform::Unwrap(unwrap(section)))
         }
+        FILTER => filter(section).map(|filter| Transform::Filter(Arc::new(filter))),
+        OUTBOX => event_router(section).map(|router| Transform::Outbox(Arc::new(router))),
         class => {
             section.mistakes.push(format!(
-                "evp has no transform {class}; it has RegexRouter of Kafka Connect and ExtractNewRecordState of Debezium"
+                "evp has no transform {class}; it has RegexRouter of Kafka Connect, and ExtractNewRecordState, Filter and \
+                 the outbox's EventRouter of Debezium"
             ));
             None
         }
@@ -328,8 +343,8 @@ mod tests {
 
     #[test]
     fn others_than_evp_has_are_named_with_those_it_has() {
-        let text = refusal(&["transforms=filter", "transforms.filter.type=io.debezium.transforms.Filter"]);
-        assert!(text.contains("io.debezium.transforms.Filter") && text.contains("RegexRouter"), "{text}");
+        let text = refusal(&["transforms=mask", "transforms.mask.type=com.example.Mask"]);
+        assert!(text.contains("com.example.Mask") && text.contains("RegexRouter"), "{text}");
         let text = refusal(&["predicates=p", "predicates.p.type=com.example.P"]);
         assert!(text.contains("com.example.P") && text.contains("HasHeaderKey"), "{text}");
         let text = refusal(&["transforms=route,route"]);

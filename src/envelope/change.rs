@@ -1,14 +1,18 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
+use super::event::{EventMemory, EventPlan, EventRow};
 use super::forms::FormHeader;
+use super::guard::Judged;
 use super::plan::TablePlan;
 use super::position::{PART_CHANGE, PART_NEW_KEY, PART_TOMBSTONE};
-use super::write::{Rows, write_key, write_pieces};
+use super::transaction::EventOrder;
+use super::write::{Rows, is_unchanged, write_key, write_key_columns, write_pieces};
 use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
+use crate::connect::text_of;
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
 use crate::row::{OldRow, Operation, RowChange, Values};
-use crate::transform::RecordKind;
+use crate::transform::{RecordKind, UpdateHandling};
 
 /// What all rows of a transaction share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct RowContext<'a> {
     pub snapshot: SnapshotMark,
     /// Place of its first record, part 0.
     pub first: Position,
+    /// Its first event's place in its transaction, where transactions are told of.
+    pub order: Option<EventOrder>,
 }
 
 /// Why a row cannot be written.
@@ -46,6 +52,28 @@ pub enum EncodeError {
     ColumnCount { topic: String, expected: usize, found: usize },
     #[error("a value of column {column} of {topic} is not of the column's type")]
     Value { topic: String, column: String },
+    #[error("a row of outbox {table} becomes no event: {why}")]
+    Unrouted { table: String, why: &'static str },
+    #[error("the condition of a filter asks for a field of a null, or is null, for a row of {table}")]
+    Undecided { table: String },
+    #[error("a row of outbox {table} is updated, which table.op.invalid.behavior=fatal forbids")]
+    Update { table: String },
+}
+
+impl EncodeError {
+    /// What can be done about it.
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::ColumnCount { .. } | Self::Value { .. } => {
+                "correct the value, or leave the column out with the publication's column list"
+            }
+            Self::Unrouted { .. } => "choose another route.by.field, or let only rows with a topic into the outbox",
+            Self::Undecided { .. } => "ask with ?. or look at value.op first, as in value.after?.id == 2",
+            Self::Update { .. } => {
+                "let outbox rows be inserted and deleted only, or set table.op.invalid.behavior to warn"
+            }
+        }
+    }
 }
 
 /// What all records have or lack.
@@ -57,6 +85,10 @@ pub struct RecordOptions {
     pub with_position: bool,
     /// Debezium's context headers.
     pub context_headers: Option<ContextHeaders>,
+    /// An update that changes no column of the value is left out.
+    pub skips_unchanged: bool,
+    /// Records that tell of these are left out. A change of the key is a delete and a create.
+    pub skipped_operations: Vec<Operation>,
 }
 
 /// The encoder with its buffers.
@@ -67,6 +99,7 @@ pub struct ChangeEncoder {
     old_key: Vec<u8>,
     value: Vec<u8>,
     position: Vec<u8>,
+    events: EventMemory,
 }
 
 /// Buffers of wide rows above this size are given back.
@@ -87,6 +120,36 @@ impl ChangeEncoder {
         }
     }
 
+    /// How many events a change is, of those that are not left out: two where it changes the key.
+    pub fn event_count(&mut self, table: &TablePlan, change: RowChange<'_>) -> Result<u64, EncodeError> {
+        let count = |operation| u64::from(!self.options.skipped_operations.contains(&operation));
+        let RowChange::Update { old: Some(old), new } = change else { return Ok(count(change.operation())) };
+        if self.options.skips_unchanged && old.is_whole && is_unchanged(table, old.values, new) {
+            return Ok(0);
+        }
+        write_key(&mut self.key, table, new, whole(old))?;
+        write_key(&mut self.old_key, table, old.values, None)?;
+        let keeps_key = table.key.places.is_empty() || self.key == self.old_key;
+        let count = |operation| u64::from(!self.options.skipped_operations.contains(&operation));
+        Ok(match keeps_key {
+            true => count(Operation::Update),
+            false => count(Operation::Delete).saturating_add(count(Operation::Create)),
+        })
+    }
+
+    /// Writes the record of a table that was emptied.
+    pub fn encode_truncate<E: From<EncodeError>>(
+        &mut self,
+        table: &TablePlan,
+        row: RowContext<'_>,
+        emit: impl FnMut(Record<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Self { options, value, position, events, .. } = self;
+        let mut emitter = Emitter { table, options, position, value, events, row, emit };
+        let rows = Rows { before: None, after: None };
+        emitter.emit((RecordKind::Truncate, row.first.part), &[], rows, Operation::Truncate, None)
+    }
+
     /// Writes the records of a change in order and hands each to `emit`.
     ///
     /// An insert, a snapshot's row or a plain update is one record; a delete is one, two with a tombstone; an update
@@ -98,9 +161,9 @@ impl ChangeEncoder {
         row: RowContext<'_>,
         emit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self { options, key, old_key, value, position } = self;
+        let Self { options, key, old_key, value, position, events } = self;
         let operation = change.operation();
-        let mut emitter = Emitter { table, options, position, value, row, emit };
+        let mut emitter = Emitter { table, options, position, value, events, row, emit };
         match change {
             RowChange::Create { new } | RowChange::Read { new } => {
                 write_key(key, table, new, None)?;
@@ -109,6 +172,9 @@ impl ChangeEncoder {
             }
             RowChange::Update { old, new } => {
                 let whole_old = old.and_then(whole);
+                if options.skips_unchanged && whole_old.is_some_and(|old| is_unchanged(table, old, new)) {
+                    return Ok(());
+                }
                 write_key(key, table, new, whole_old)?;
                 if let Some(old) = old {
                     write_key(old_key, table, old.values, None)?;
@@ -135,6 +201,7 @@ struct Emitter<'a, F> {
     options: &'a RecordOptions,
     position: &'a mut Vec<u8>,
     value: &'a mut Vec<u8>,
+    events: &'a mut EventMemory,
     row: RowContext<'a>,
     emit: F,
 }
@@ -150,11 +217,21 @@ impl<F> Emitter<'_, F> {
         F: FnMut(Record<'_>) -> Result<(), E>,
     {
         let table = self.table;
-        let to_new = Some(KeyChange::NewKey(table.key.columns_of(key)));
+        let (mut old_columns, mut columns) = (Vec::new(), Vec::new());
+        // The headers show them as JSON, however the key itself is written.
+        let (old_columns, columns) = match table.key.is_text {
+            true => {
+                write_key_columns(&mut old_columns, table, old.values, None)?;
+                write_key_columns(&mut columns, table, new, whole(old))?;
+                (old_columns.as_slice(), columns.as_slice())
+            }
+            false => (table.key.columns_of(old_key), table.key.columns_of(key)),
+        };
+        let to_new = Some(KeyChange::NewKey(columns));
         let rows = Rows { before: Some(old.values), after: None };
         self.emit((RecordKind::OldKeyDelete, PART_CHANGE), old_key, rows, Operation::Delete, to_new)?;
         self.emit_tombstone(RecordKind::OldKeyTombstone, old_key, rows, to_new)?;
-        let to_old = Some(KeyChange::OldKey(table.key.columns_of(old_key)));
+        let to_old = Some(KeyChange::OldKey(old_columns));
         let rows = Rows { before: None, after: Some((new, whole(old))) };
         self.emit((RecordKind::NewKeyRow, PART_NEW_KEY), key, rows, Operation::Create, to_old)
     }
@@ -171,15 +248,30 @@ impl<F> Emitter<'_, F> {
         F: FnMut(Record<'_>) -> Result<(), E>,
     {
         let table = self.table;
-        let Some(form) = table.forms.of(kind) else { return Ok(()) };
+        let skipped = &self.options.skipped_operations;
+        let Some(form) = table.forms.of(kind).filter(|_| !skipped.contains(&operation)) else { return Ok(()) };
+        let order = match kind {
+            RecordKind::NewKeyRow if !skipped.contains(&Operation::Delete) => self.row.order.map(EventOrder::next),
+            _ => self.row.order,
+        };
+        let row = RowContext { order, ..self.row };
+        let is_tombstone = matches!(kind, RecordKind::Tombstone | RecordKind::OldKeyTombstone);
+        for guard in &form.guards {
+            if !guard.holds(Judged { table, rows, operation, row, is_tombstone })? {
+                return Ok(());
+            }
+        }
+        if let Some(event) = &form.event {
+            return self.emit_event((event, part), rows, operation, key_change);
+        }
         if let Some(pieces) = &form.value {
-            write_pieces(self.value, table, pieces, rows, operation, self.row)?;
+            write_pieces(self.value, table, pieces, rows, operation, row)?;
         }
         let position = Position { part, ..self.row.first };
         if self.options.with_position {
             position.write(self.position);
         }
-        let value_of = |header| header_value(table, header, operation, self.row);
+        let value_of = |header| header_value(table, header, operation, row);
         let values = form.headers.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
         let names = form.headers.iter().map(|header| header.name.as_str());
         let others: Vec<_> = names.zip(values.iter().map(Option::as_deref)).collect();
@@ -191,11 +283,53 @@ impl<F> Emitter<'_, F> {
         };
         (self.emit)(Record {
             topic: &table.topic,
-            key: (!table.key.places.is_empty()).then_some(key),
+            key: (!table.key.places.is_empty() && kind != RecordKind::Truncate).then_some(key),
             value: form.value.as_ref().map(|_| self.value.as_slice()),
             headers,
             operation: Some(operation),
             position: Some(position),
+            ..Record::default()
+        })
+    }
+
+    /// Emits the event that a row of an outbox holds.
+    fn emit_event<E: From<EncodeError>>(
+        &mut self,
+        (plan, part): (&EventPlan, u32),
+        rows: Rows<'_>,
+        operation: Operation,
+        key_change: Option<KeyChange<'_>>,
+    ) -> Result<(), E>
+    where
+        F: FnMut(Record<'_>) -> Result<(), E>,
+    {
+        let table = self.table;
+        let Some((new, old)) = rows.after else { return Ok(()) };
+        if operation == Operation::Update {
+            return Ok(skip_update(table, plan.updates())?);
+        }
+        let row = EventRow { table, new, old };
+        let Some(event) = plan.event(self.events, row, self.row.now_ns / 1_000_000)? else { return Ok(()) };
+        let position = Position { part, ..self.row.first };
+        if self.options.with_position {
+            position.write(self.position);
+        }
+        let others: Vec<_> = plan.headers(&event).collect();
+        let headers = Headers {
+            key_change,
+            context: self.options.context_headers.as_ref(),
+            position: self.options.with_position.then_some(self.position.as_slice()),
+            others: &others,
+        };
+        (self.emit)(Record {
+            topic: &event.topic,
+            key: event.key.as_deref(),
+            value: event.value.as_deref(),
+            headers,
+            operation: Some(operation),
+            position: Some(position),
+            partition: event.partition,
+            timestamp_ms: event.timestamp_ms,
         })
     }
 
@@ -227,11 +361,22 @@ fn header_value(
     let mut json = Vec::new();
     let rows = Rows { before: None, after: None };
     write_pieces(&mut json, table, std::slice::from_ref(&header.value), rows, operation, row)?;
-    Ok(match json.as_slice() {
-        b"null" => None,
-        [b'"', ..] => Some(serde_json::from_slice::<String>(&json).unwrap_or_default().into_bytes()),
-        _ => Some(json),
-    })
+    Ok(text_of(&json))
+}
+
+/// What an update of an outbox row comes to: it is no event.
+fn skip_update(table: &TablePlan, updates: UpdateHandling) -> Result<(), EncodeError> {
+    let table = table.shape().name();
+    match updates {
+        UpdateHandling::Warn => {
+            tracing::warn!(event = "outbox_update_ignored", table, "a row of an outbox was updated")
+        }
+        UpdateHandling::Error => {
+            tracing::error!(event = "outbox_update_ignored", table, "a row of an outbox was updated")
+        }
+        UpdateHandling::Fatal => return Err(EncodeError::Update { table }),
+    }
+    Ok(())
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.

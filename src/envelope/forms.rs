@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use super::plan::{Piece, PlanError, PlanOptions, framed};
+use super::event::EventPlan;
+use super::guard::Condition;
+use super::plan::{ColumnPlan, Piece, PlanError, PlanOptions, framed};
 use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema, transaction_field_schema};
 use crate::connect::json::write_string;
-use crate::connect::{Field, Schema, SchemaType};
+use crate::connect::{Converter, Field, Schema, SchemaType};
 use crate::row::TableShape;
 use crate::transform::{AddedHeader, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
 
@@ -15,6 +17,10 @@ pub(super) struct Form {
     /// Piece by piece; none is a tombstone.
     pub(super) value: Option<Arc<[Piece]>>,
     pub(super) headers: Vec<FormHeader>,
+    /// Instead of a value, the event that the row holds.
+    pub(super) event: Option<Box<EventPlan>>,
+    /// What a record has to pass, in order.
+    pub(super) guards: Vec<Condition>,
 }
 
 /// A header that a transform adds: its name, and what its value is.
@@ -26,11 +32,11 @@ pub(super) struct FormHeader {
 
 /// The forms of all kinds, in the order of [`RecordKind::ALL`]; none for a kind that is not written.
 #[derive(Debug, Clone)]
-pub(super) struct Forms([Option<Form>; 6]);
+pub(super) struct Forms([Option<Form>; 7]);
 
 impl Forms {
     pub(super) fn of(&self, kind: RecordKind) -> Option<&Form> {
-        let [row, delete, tombstone, old_key_delete, old_key_tombstone, new_key_row] = &self.0;
+        let [row, delete, tombstone, old_key_delete, old_key_tombstone, new_key_row, truncate] = &self.0;
         match kind {
             RecordKind::Row => row,
             RecordKind::Delete => delete,
@@ -38,8 +44,14 @@ impl Forms {
             RecordKind::OldKeyDelete => old_key_delete,
             RecordKind::OldKeyTombstone => old_key_tombstone,
             RecordKind::NewKeyRow => new_key_row,
+            RecordKind::Truncate => truncate,
         }
         .as_ref()
+    }
+
+    /// Whether any record has the key of the table and not that of an event.
+    pub(super) fn have_keys_of_table(&self) -> bool {
+        self.0.iter().flatten().any(|form| form.event.is_none())
     }
 }
 
@@ -50,18 +62,31 @@ pub(super) struct Layout<'a> {
     pub(super) options: &'a PlanOptions,
     /// The schema of its rows.
     pub(super) row: &'a Schema,
+    /// Its columns.
+    pub(super) columns: &'a [Option<ColumnPlan>],
+    /// What the names of its schemas begin with.
+    pub(super) schema_base: &'a str,
 }
 
-/// The table's topic and forms.
-pub(super) fn of_table(layout: &Layout<'_>) -> Result<(String, Forms), PlanError> {
+/// The table's topic, unless its rows say theirs, and its forms.
+pub(super) fn of_table(layout: &Layout<'_>) -> Result<(Option<String>, Forms), PlanError> {
     let name = &layout.options.schema_name;
     let topic = layout.options.transforms.topic_of_rows(name);
     let envelope: Arc<[Piece]> = layout.envelope().into();
-    let mut forms = [const { None }; 6];
+    let mut forms = [const { None }; 7];
     for (form, kind) in forms.iter_mut().zip(RecordKind::ALL) {
         let Some(outcome) = layout.options.transforms.outcome(name, kind) else { continue };
-        if outcome.topic != topic {
-            return Err(PlanError::Topics { first: topic, second: outcome.topic });
+        let is_event = matches!(outcome.value, ValueForm::Event(_));
+        let known = topic.as_ref().unwrap_or(name);
+        if !is_event && outcome.topic != *known {
+            return Err(PlanError::Topics { first: known.clone(), second: outcome.topic });
+        }
+        if !is_event && outcome.value != ValueForm::Tombstone {
+            match layout.options.value_converter {
+                Converter::Json { .. } => {}
+                Converter::Text => return Err(PlanError::Converter("StringConverter")),
+                Converter::Bytes => return Err(PlanError::Converter("ByteArrayConverter")),
+            }
         }
         *form = Some(layout.form(outcome, &envelope)?);
     }
@@ -70,11 +95,16 @@ pub(super) fn of_table(layout: &Layout<'_>) -> Result<(String, Forms), PlanError
 
 impl Layout<'_> {
     fn form(&self, outcome: Outcome, envelope: &Arc<[Piece]>) -> Result<Form, PlanError> {
+        let mut event = None;
         let value = match outcome.value {
+            ValueForm::Event(form) => {
+                event = Some(Box::new(EventPlan::new(self, form)?));
+                None
+            }
             ValueForm::Envelope => Some(Arc::clone(envelope)),
             ValueForm::Row(row) => Some(self.unwrapped(&row)?.into()),
             ValueForm::NullRow => {
-                let (mut bytes, tail) = framed(self.options.with_value_schema.then_some(self.row));
+                let (mut bytes, tail) = framed(self.options.value_converter.shown(self.row));
                 bytes.extend_from_slice(b"null");
                 bytes.extend_from_slice(tail);
                 Some(vec![Piece::Bytes(bytes)].into())
@@ -82,7 +112,8 @@ impl Layout<'_> {
             ValueForm::Tombstone => None,
         };
         let headers = outcome.headers.iter().filter_map(|header| self.header(header)).collect();
-        Ok(Form { value, headers })
+        let guards = outcome.guards.iter().map(|guard| self.condition(guard)).collect::<Result<_, _>>()?;
+        Ok(Form { value, headers, event, guards })
     }
 
     fn header(&self, header: &AddedHeader) -> Option<FormHeader> {
@@ -94,16 +125,18 @@ impl Layout<'_> {
     }
 
     fn envelope(&self) -> Vec<Piece> {
-        let schema = envelope_schema(&self.options.schema_name, self.row, self.facts);
-        let (head, tail) = framed(self.options.with_value_schema.then_some(&schema));
+        let schema = envelope_schema(self.schema_base, self.row, self.facts);
+        let (head, tail) = framed(self.options.value_converter.shown(&schema));
         let mut pieces = Pieces(vec![Piece::Bytes(head)]);
         for (at, field) in self.facts.envelope.iter().enumerate() {
             pieces.member(at, field.name());
             match field {
                 EnvelopeField::Before => pieces.push(Piece::Before),
                 EnvelopeField::After => pieces.push(Piece::After),
-                EnvelopeField::Source => self.add_source(&mut pieces),
-                EnvelopeField::Transaction => pieces.bytes(b"null"),
+                EnvelopeField::Source => {
+                    source_pieces(self.facts, self.names()).into_iter().for_each(|piece| pieces.push(piece));
+                }
+                EnvelopeField::Transaction => pieces.push(Piece::Transaction),
                 EnvelopeField::Op => pieces.push(Piece::Op),
                 EnvelopeField::TsMs => pieces.push(Piece::NowMs),
                 EnvelopeField::TsUs => pieces.push(Piece::NowUs),
@@ -115,32 +148,12 @@ impl Layout<'_> {
         pieces.0
     }
 
-    fn add_source(&self, pieces: &mut Pieces) {
-        for (at, field) in self.facts.source.iter().enumerate() {
-            pieces.member(at, field.name());
-            pieces.push(self.source_value(*field));
-        }
-        pieces.bytes(b"}");
-    }
-
-    fn source_value(&self, field: SourceField) -> Piece {
-        match field {
-            SourceField::Version => Piece::Bytes(quoted(self.facts.version)),
-            SourceField::Connector => Piece::Bytes(b"\"postgresql\"".to_vec()),
-            SourceField::Name => Piece::Bytes(quoted(&self.options.topic_prefix)),
-            SourceField::Db => Piece::Bytes(quoted(&self.options.database)),
-            SourceField::Schema => Piece::Bytes(quoted(&self.shape.schema)),
-            SourceField::Table => Piece::Bytes(quoted(&self.shape.table)),
-            SourceField::Xmin => Piece::Bytes(b"null".to_vec()),
-            SourceField::TsMs => Piece::CommitMs,
-            SourceField::TsUs => Piece::CommitUs,
-            SourceField::TsNs => Piece::CommitNs,
-            SourceField::Snapshot => Piece::Snapshot,
-            SourceField::Sequence => Piece::Sequence,
-            SourceField::TxId => Piece::TxId,
-            SourceField::Lsn => Piece::Lsn,
-            SourceField::Origin => Piece::Origin,
-            SourceField::OriginLsn => Piece::OriginLsn,
+    pub(super) fn names(&self) -> SourceNames<'_> {
+        SourceNames {
+            topic_prefix: &self.options.topic_prefix,
+            database: &self.options.database,
+            schema: &self.shape.schema,
+            table: &self.shape.table,
         }
     }
 
@@ -168,7 +181,7 @@ impl Layout<'_> {
         }
         let has_columns = !columns.is_empty();
         let schema = Schema { schema_type: SchemaType::Struct(fields), is_optional: false, ..self.row.clone() };
-        let (head, tail) = framed(self.options.with_value_schema.then_some(&schema));
+        let (head, tail) = framed(self.options.value_converter.shown(&schema));
         let mut pieces = Pieces(vec![Piece::Bytes(head)]);
         pieces.push(if form.is_before { Piece::OpenBefore } else { Piece::OpenAfter });
         for (at, (name, piece)) in added.into_iter().enumerate() {
@@ -191,15 +204,19 @@ impl Layout<'_> {
                 field.map(|field| {
                     let piece = match field {
                         SourceField::Snapshot => Piece::BareSnapshot,
-                        field => self.source_value(*field),
+                        field => source_value(self.facts, self.names(), *field),
                     };
                     (piece, field.schema(self.facts))
                 })
             }
-            // Without transaction metadata it is null.
-            FieldParent::Transaction => {
-                transaction_field_schema(name).map(|schema| (Piece::Bytes(b"null".to_vec()), schema))
-            }
+            FieldParent::Transaction => transaction_field_schema(name).map(|schema| {
+                let piece = match name {
+                    "id" => Piece::TransactionId,
+                    "total_order" => Piece::TotalOrder,
+                    _ => Piece::CollectionOrder,
+                };
+                (piece, schema)
+            }),
         };
         inner.or_else(|| self.copied_from_envelope(name))
     }
@@ -216,6 +233,47 @@ impl Layout<'_> {
             }
         };
         Some((piece, field.schema(self.row, self.facts)))
+    }
+}
+
+/// What the `source` block of all records of a table names.
+#[derive(Clone, Copy)]
+pub(super) struct SourceNames<'a> {
+    pub(super) topic_prefix: &'a str,
+    pub(super) database: &'a str,
+    pub(super) schema: &'a str,
+    pub(super) table: &'a str,
+}
+
+/// The `source` block.
+pub(super) fn source_pieces(facts: &ProfileFacts, names: SourceNames<'_>) -> Vec<Piece> {
+    let mut pieces = Pieces(Vec::new());
+    for (at, field) in facts.source.iter().enumerate() {
+        pieces.member(at, field.name());
+        pieces.push(source_value(facts, names, *field));
+    }
+    pieces.bytes(b"}");
+    pieces.0
+}
+
+pub(super) fn source_value(facts: &ProfileFacts, names: SourceNames<'_>, field: SourceField) -> Piece {
+    match field {
+        SourceField::Version => Piece::Bytes(quoted(facts.version)),
+        SourceField::Connector => Piece::Bytes(b"\"postgresql\"".to_vec()),
+        SourceField::Name => Piece::Bytes(quoted(names.topic_prefix)),
+        SourceField::Db => Piece::Bytes(quoted(names.database)),
+        SourceField::Schema => Piece::Bytes(quoted(names.schema)),
+        SourceField::Table => Piece::Bytes(quoted(names.table)),
+        SourceField::Xmin => Piece::Bytes(b"null".to_vec()),
+        SourceField::TsMs => Piece::CommitMs,
+        SourceField::TsUs => Piece::CommitUs,
+        SourceField::TsNs => Piece::CommitNs,
+        SourceField::Snapshot => Piece::Snapshot,
+        SourceField::Sequence => Piece::Sequence,
+        SourceField::TxId => Piece::TxId,
+        SourceField::Lsn => Piece::Lsn,
+        SourceField::Origin => Piece::Origin,
+        SourceField::OriginLsn => Piece::OriginLsn,
     }
 }
 

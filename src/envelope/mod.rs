@@ -5,21 +5,31 @@
 mod change;
 mod companion;
 pub mod decode;
+mod event;
+mod expand;
 mod forms;
+mod guard;
+mod mask;
+mod message;
 pub mod number;
 mod outbox;
 mod plan;
 mod position;
 mod profile;
 mod record;
+mod transaction;
 mod write;
 
+pub use crate::connect::{Adjustment, Converter};
 pub use change::{ChangeEncoder, EncodeError, RecordOptions, RowContext, TransactionContext};
 pub use companion::Heartbeats;
+pub use mask::{HashAlgorithm, Mask};
+pub use message::{MessageRecords, MessageSource};
 pub use plan::{PlanError, PlanOptions, TablePlan};
-pub use position::{ParsePositionError, Position, PositionKind};
+pub use position::{PART_BETWEEN, PART_END, ParsePositionError, Position, PositionKind};
 pub use profile::Profile;
 pub use record::{ContextHeaders, Headers, KeyChange, Record};
+pub use transaction::{EventCounts, EventOrder, TransactionRecords};
 
 /// The header that carries a record's [`Position`].
 pub const POSITION_HEADER: &str = "evp.position";

@@ -2,7 +2,8 @@
 
 use super::Profile;
 use super::forms::{self, Forms, Layout, quoted_name};
-use crate::connect::Schema;
+use super::mask::{ColumnMask, Mask};
+use crate::connect::{Adjustment, Converter, Named, Schema, SchemaType};
 use crate::row::{ColumnShape, TableShape};
 use crate::transform::Transforms;
 use crate::typemap::{ColumnType, Handling};
@@ -26,12 +27,18 @@ pub struct PlanOptions {
     pub left_out: Vec<String>,
     /// Stands in for values that are not in the log.
     pub unavailable_placeholder: String,
-    /// Keys carry their schema.
-    pub with_key_schema: bool,
-    /// Values carry their schema.
-    pub with_value_schema: bool,
+    /// How keys are written.
+    pub key_converter: Converter,
+    /// How values are written.
+    pub value_converter: Converter,
     /// What types become where there is a choice.
     pub handling: Handling,
+    /// Columns whose values are masked.
+    pub masks: Vec<(String, Mask)>,
+    /// What becomes of the names of schemas.
+    pub schema_names: Adjustment,
+    /// What becomes of the names of fields.
+    pub field_names: Adjustment,
 }
 
 /// A table, ready to write its rows.
@@ -39,6 +46,8 @@ pub struct PlanOptions {
 pub struct TablePlan {
     shape: TableShape,
     pub(super) topic: String,
+    /// Each row says the topic of its record.
+    is_routed: bool,
     /// In the order of a row's values; `None` where a column is left out.
     pub(super) columns: Vec<Option<ColumnPlan>>,
     pub(super) key: KeyPlan,
@@ -53,6 +62,14 @@ pub enum PlanError {
     Topics { first: String, second: String },
     #[error("the field {0} that they add is there already")]
     Duplicate(String),
+    #[error("the event router wants a column {0}, which the table does not have or does not show")]
+    MissingColumn(String),
+    #[error("the column {column} cannot be {what}")]
+    WrongType { column: String, what: &'static str },
+    #[error("the condition of the filter: {0}")]
+    Filter(String),
+    #[error("{0} writes values of events alone, and others are written, too")]
+    Converter(&'static str),
 }
 
 /// A column, ready to write its values.
@@ -65,7 +82,12 @@ pub(super) struct ColumnPlan {
     pub(super) null: Vec<u8>,
     /// Written where the value is not in the log.
     pub(super) unavailable: Vec<u8>,
+    /// As the table has it.
     pub(super) plain_name: String,
+    /// As records have it.
+    pub(super) field_name: String,
+    pub(super) is_not_null: bool,
+    pub(super) mask: Option<ColumnMask>,
     /// Whether `before` and `after` have it; a key may, besides.
     pub(super) is_in_value: bool,
 }
@@ -78,6 +100,8 @@ pub(super) struct KeyPlan {
     /// What stands before and after the columns' object: nothing, or the schema.
     pub(super) head: Vec<u8>,
     pub(super) tail: &'static [u8],
+    /// It is Java's text of the columns.
+    pub(super) is_text: bool,
 }
 
 impl KeyPlan {
@@ -114,6 +138,11 @@ pub(super) enum Piece {
     Lsn,
     Origin,
     OriginLsn,
+    /// Null where transactions are not told of.
+    Transaction,
+    TransactionId,
+    TotalOrder,
+    CollectionOrder,
 }
 
 impl TablePlan {
@@ -125,28 +154,33 @@ impl TablePlan {
     pub fn new(shape: TableShape, options: &PlanOptions) -> Result<Self, PlanError> {
         let (columns, schemas): (Vec<_>, Vec<_>) =
             shape.columns.iter().map(|column| column_plan(column, options).unzip()).unzip();
-        let schemas: Vec<Option<(&str, Schema)>> = shape
-            .columns
-            .iter()
-            .zip(schemas)
-            .map(|(column, schema)| schema.map(|schema| (column.name.as_str(), schema)))
-            .collect();
         let facts = options.profile.facts();
         let is_named = |column: &Option<ColumnPlan>, name: &String| {
             column.as_ref().is_some_and(|column| column.plain_name == *name)
         };
         let place = |name: &String| columns.iter().position(|column| is_named(column, name));
         let places: Vec<usize> = options.key_columns.iter().filter_map(place).collect();
-        let key_fields = places.iter().filter_map(|place| schemas.get(*place).cloned().flatten());
-        let key_schema = Schema::of_fields(key_fields).named(format!("{}.Key", options.schema_name));
-        let (head, tail) = framed(options.with_key_schema.then_some(&key_schema));
-        let key = KeyPlan { places, head, tail };
-        let is_in_value = |name: &str| !options.left_out.iter().any(|left_out| left_out == name);
-        let fields = schemas.into_iter().flatten().filter(|(name, _)| is_in_value(name));
-        let row = Schema::of_fields(fields).optional().named(format!("{}.Value", options.schema_name));
-        let layout = Layout { shape: &shape, facts, options, row: &row };
+        let base = options.schema_names.applied(&options.schema_name, Named::Schema);
+        let field = |place: usize| {
+            let (column, schemas) = (columns.get(place)?.as_ref()?, schemas.get(place)?.as_ref()?);
+            Some((column, schemas))
+        };
+        let key_fields = places.iter().filter_map(|place| field(*place));
+        let key_fields = key_fields.map(|(column, schemas)| (column.field_name.clone(), schemas.key.clone()));
+        let key_schema = Schema::of_fields(key_fields).named(format!("{base}.Key"));
+        let (head, tail) = framed(options.key_converter.shown(&key_schema));
+        let key = KeyPlan { places, head, tail, is_text: options.key_converter == Converter::Text };
+        let fields = (0..columns.len()).filter_map(field).filter(|(column, _)| column.is_in_value);
+        let fields = fields.map(|(column, schemas)| (column.field_name.clone(), schemas.value.clone()));
+        let row = Schema::of_fields(fields).optional().named(format!("{base}.Value"));
+        let layout = Layout { shape: &shape, facts, options, row: &row, columns: &columns, schema_base: &base };
         let (topic, forms) = forms::of_table(&layout)?;
-        Ok(Self { topic, columns, key, forms, shape })
+        if forms.have_keys_of_table() && key.is_text {
+            refuse_without_text(&key_schema)?;
+        }
+        let is_routed = topic.is_none();
+        let topic = topic.unwrap_or_else(|| options.schema_name.clone());
+        Ok(Self { topic, is_routed, columns, key, forms, shape })
     }
 
     /// The table.
@@ -154,14 +188,37 @@ impl TablePlan {
         &self.shape
     }
 
-    /// The topic of the table's records.
+    /// The topic of the table's records; of a table whose rows say their topics, the one that they would have.
     pub fn topic(&self) -> &str {
         &self.topic
     }
+
+    /// Whether each row says the topic of its record.
+    pub fn is_routed(&self) -> bool {
+        self.is_routed
+    }
 }
 
-/// A column and its schema; `None` if Debezium leaves it out.
-fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPlan, Schema)> {
+/// Refuses a key of which Java's text is not known.
+fn refuse_without_text(key: &Schema) -> Result<(), PlanError> {
+    let SchemaType::Struct(fields) = &key.schema_type else { return Ok(()) };
+    let is_odd = |schema: &Schema| !schema.has_plain_text() || schema.schema_type == SchemaType::Bytes;
+    match fields.iter().find(|field| is_odd(&field.schema)) {
+        Some(field) => {
+            Err(PlanError::WrongType { column: field.name.clone(), what: "in a key that StringConverter writes" })
+        }
+        None => Ok(()),
+    }
+}
+
+/// The schemas of a column: only that of values tells of a mask, as keys have none.
+struct ColumnSchemas {
+    key: Schema,
+    value: Schema,
+}
+
+/// A column and its schemas; `None` if Debezium leaves it out.
+fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPlan, ColumnSchemas)> {
     let column_type = ColumnType::of(&column.pg_type, column.type_modifier, &options.handling)?;
     let default = column.default_expression.as_deref().and_then(|expression| column_type.default_json(expression));
     let schema = column_type.schema(!column.is_not_null, default.clone());
@@ -170,15 +227,25 @@ fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPla
         true => column_type.filler().to_vec(),
         false => b"null".to_vec(),
     });
+    let key = schema.clone();
+    let listed = options.masks.iter().find(|(name, _)| *name == column.name);
+    let (mask, value) = match listed {
+        Some((_, mask)) => ColumnMask::of(mask, column, schema),
+        None => (None, schema),
+    };
+    let field_name = options.field_names.applied(&column.name, Named::Field);
     let plan = ColumnPlan {
-        name: quoted_name(&column.name),
+        name: quoted_name(&field_name),
         unavailable: column_type.missing(&options.unavailable_placeholder).unwrap_or_else(|| null.clone()),
         null,
         column_type,
         plain_name: column.name.clone(),
+        field_name,
+        mask,
+        is_not_null: column.is_not_null,
         is_in_value: !options.left_out.contains(&column.name),
     };
-    Some((plan, schema))
+    Some((plan, ColumnSchemas { key, value }))
 }
 
 /// What stands before and after a payload.

@@ -18,6 +18,11 @@ const INDEXES_PER_ROW: u64 = 4;
 pub(super) const PART_CHANGE: u32 = 0;
 pub(super) const PART_TOMBSTONE: u32 = 1;
 pub(super) const PART_NEW_KEY: u32 = 2;
+/// The part of the first record between a row and the next that is of neither: of a truncate or a message. They count as
+/// parts of the row before them, so that rows have the numbers that they had before there were such records.
+pub const PART_BETWEEN: u32 = 3;
+/// The part of the record of a transaction's end, behind everything else of its last row.
+pub const PART_END: u32 = u32::MAX - 1;
 
 /// Where a record stands in the stream of one cluster.
 ///

@@ -226,6 +226,40 @@ pub(super) fn envelope_schema(table: &str, row: &Schema, facts: &ProfileFacts) -
     Schema::of_fields(fields).named(format!("{table}.Envelope")).version(facts.envelope_version)
 }
 
+/// The schema of the records of begins and ends.
+pub(super) fn transaction_value_schema() -> Schema {
+    let (text, number) = (|| Schema::new(SchemaType::String), || Schema::new(SchemaType::Int64));
+    let collection = Schema::of_fields([("data_collection", text()), ("event_count", number())])
+        .optional()
+        .named("event.collection")
+        .version(1);
+    let fields = [
+        ("status", text()),
+        ("id", text()),
+        ("event_count", number().optional()),
+        ("data_collections", Schema::array(collection).optional()),
+        ("ts_ms", number()),
+    ];
+    Schema::of_fields(fields).named("io.debezium.connector.common.TransactionMetadataValue").version(1)
+}
+
+/// The schema of the records of logical messages.
+pub(super) fn message_value_schema(facts: &ProfileFacts, content: SchemaType) -> Schema {
+    let named = |schema: Schema, name| schema.named(format!("io.debezium.connector.postgresql.{name}")).version(1);
+    let message = Schema::of_fields([
+        ("prefix", Schema::new(SchemaType::String).optional()),
+        ("content", Schema::new(content).optional()),
+    ]);
+    let fields = [
+        ("op", Schema::new(SchemaType::String)),
+        ("ts_ms", Schema::new(SchemaType::Int64).optional()),
+        ("source", source_schema(facts)),
+        ("transaction", transaction_schema()),
+        ("message", named(message, "Message")),
+    ];
+    named(Schema::of_fields(fields), "MessageValue")
+}
+
 /// The schema of one field of `transaction`.
 pub(super) fn transaction_field_schema(name: &str) -> Option<Schema> {
     match transaction_schema().schema_type {

@@ -20,6 +20,10 @@ pub struct Record<'a> {
     pub operation: Option<Operation>,
     /// Its place in the stream, if it has one.
     pub position: Option<Position>,
+    /// The partition, where it is not that of the key.
+    pub partition: Option<i32>,
+    /// Milliseconds since 1970, where they are not the producer's clock.
+    pub timestamp_ms: Option<i64>,
 }
 
 /// The headers of a record, in the order in which they are written.

@@ -3,7 +3,9 @@
 use super::SnapshotMark;
 use super::change::{EncodeError, RowContext};
 use super::plan::{ColumnPlan, Piece, TablePlan};
+use super::transaction::{write_transaction, write_transaction_id};
 use crate::connect::json::write_string;
+use crate::connect::text_of;
 use crate::lsn::Lsn;
 use crate::row::{Operation, Value, Values};
 use crate::typemap::Unwritten;
@@ -19,17 +21,102 @@ pub(super) fn write_key(
     if table.key.places.is_empty() {
         return Ok(());
     }
+    if table.key.is_text {
+        return write_key_text(out, table, row, old);
+    }
     out.extend_from_slice(&table.key.head);
+    write_key_columns(out, table, row, old)?;
+    out.extend_from_slice(table.key.tail);
+    Ok(())
+}
+
+/// Appends the columns of the key, as an object.
+pub(super) fn write_key_columns(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    row: Values<'_>,
+    old: Option<Values<'_>>,
+) -> Result<(), EncodeError> {
     for (at, &place) in table.key.places.iter().enumerate() {
         let (Some(Some(column)), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
             return Err(column_count(table, row));
         };
         let old_data = old.and_then(|old| old.columns().nth(place));
         out.push(if at == 0 { b'{' } else { b',' });
-        write_column(out, table, column, data, old_data)?;
+        out.extend_from_slice(&column.name);
+        write_value(out, table, column, effective(data, old_data))?;
     }
     out.push(b'}');
-    out.extend_from_slice(table.key.tail);
+    Ok(())
+}
+
+/// The key as `StringConverter` has it from Java: the columns that are not null, each as text.
+fn write_key_text(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    row: Values<'_>,
+    old: Option<Values<'_>>,
+) -> Result<(), EncodeError> {
+    out.extend_from_slice(b"Struct{");
+    let (mut json, mut is_first) = (Vec::new(), true);
+    for &place in &table.key.places {
+        let Some(Some(column)) = table.columns.get(place) else { return Err(column_count(table, row)) };
+        if row.columns().nth(place) == Some(Value::Null) && !column.is_not_null {
+            continue;
+        }
+        let (Some(data), old_data) = (row.columns().nth(place), old.and_then(|old| old.columns().nth(place))) else {
+            return Err(column_count(table, row));
+        };
+        json.clear();
+        write_value(&mut json, table, column, effective(data, old_data))?;
+        let Some(text) = text_of(&json) else { continue };
+        if !std::mem::replace(&mut is_first, false) {
+            out.push(b',');
+        }
+        out.extend_from_slice(column.field_name.as_bytes());
+        out.push(b'=');
+        out.extend_from_slice(&text);
+    }
+    out.push(b'}');
+    Ok(())
+}
+
+/// Appends the value of one column; what the change did not touch is taken from the old row, where there is one.
+pub(super) fn write_cell(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    place: usize,
+    row: Values<'_>,
+    old: Option<Values<'_>>,
+) -> Result<(), EncodeError> {
+    let (Some(Some(column)), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
+        return Err(column_count(table, row));
+    };
+    let old_data = old.and_then(|old| old.columns().nth(place));
+    write_shown(out, table, column, effective(data, old_data))
+}
+
+/// What the change did not touch is taken from the old row, where there is one.
+fn effective<'a>(data: Value<'a>, old_data: Option<Value<'a>>) -> Value<'a> {
+    match (data, old_data) {
+        (Value::Unchanged, Some(old_data)) => old_data,
+        (data, _) => data,
+    }
+}
+
+/// Writes a value as records show it, masked if it is to be.
+fn write_shown(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: Value<'_>) -> Result<(), EncodeError> {
+    let Some(mask) = &column.mask else { return write_value(out, table, column, data) };
+    if let Some(constant) = mask.constant() {
+        out.extend_from_slice(&constant);
+        return Ok(());
+    }
+    if data == Value::Null && !column.is_not_null {
+        return write_value(out, table, column, data);
+    }
+    let mut json = Vec::new();
+    write_value(&mut json, table, column, data)?;
+    out.extend_from_slice(&mask.apply(&json, column.column_type.schema_type()));
     Ok(())
 }
 
@@ -67,7 +154,8 @@ fn write_columns(
         let old_data = old_columns.as_mut().and_then(Iterator::next);
         let Some(column) = column.as_ref().filter(|column| column.is_in_value) else { continue };
         out.push(std::mem::replace(&mut separator, b','));
-        write_column(out, table, column, data, old_data)?;
+        out.extend_from_slice(&column.name);
+        write_shown(out, table, column, effective(data, old_data))?;
     }
     if separator == b'{' {
         out.push(separator);
@@ -77,21 +165,6 @@ fn write_columns(
 
 fn column_count(table: &TablePlan, row: Values<'_>) -> EncodeError {
     EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: row.len() }
-}
-
-/// Writes a name and its value; what the change did not touch is taken from the old row, where there is one.
-fn write_column(
-    out: &mut Vec<u8>,
-    table: &TablePlan,
-    column: &ColumnPlan,
-    data: Value<'_>,
-    old_data: Option<Value<'_>>,
-) -> Result<(), EncodeError> {
-    out.extend_from_slice(&column.name);
-    match (data, old_data) {
-        (Value::Unchanged, Some(old_data)) => write_value(out, table, column, old_data),
-        (data, _) => write_value(out, table, column, data),
-    }
 }
 
 fn write_value(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: Value<'_>) -> Result<(), EncodeError> {
@@ -112,6 +185,13 @@ fn write_value(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: 
         }
     }
     Ok(())
+}
+
+/// Whether two rows are alike in every column that values hold.
+pub(super) fn is_unchanged(table: &TablePlan, old: Values<'_>, new: Values<'_>) -> bool {
+    let is_alike = |old: Value<'_>, new: Value<'_>| new == Value::Unchanged || new == old;
+    let shown = table.columns.iter().map(|column| column.as_ref().is_some_and(|column| column.is_in_value));
+    shown.zip(old.columns().zip(new.columns())).all(|(is_shown, (old, new))| !is_shown || is_alike(old, new))
 }
 
 /// What a record tells of a row.
@@ -145,13 +225,14 @@ pub(super) fn write_pieces(
             Piece::NowMs => write_number(out, row.now_ns / 1_000_000),
             Piece::NowUs => write_number(out, row.now_ns / 1_000),
             Piece::NowNs => write_number(out, row.now_ns),
+            Piece::Transaction => write_transaction(out, row),
             piece => write_source_value(out, piece, row),
         }
     }
     Ok(())
 }
 
-fn write_source_value(out: &mut Vec<u8>, piece: &Piece, row: RowContext<'_>) {
+pub(super) fn write_source_value(out: &mut Vec<u8>, piece: &Piece, row: RowContext<'_>) {
     let transaction = row.transaction;
     match piece {
         Piece::CommitMs => write_number(out, transaction.commit_time_us.div_euclid(1_000)),
@@ -167,6 +248,8 @@ fn write_source_value(out: &mut Vec<u8>, piece: &Piece, row: RowContext<'_>) {
             mark => write_string(out, mark.word()),
         },
         Piece::Sequence => write_sequence(out, transaction.previous_commit_end, row.lsn),
+        // A message that is of no transaction.
+        Piece::TxId if transaction.xid.0 == 0 => out.extend_from_slice(b"null"),
         Piece::TxId => write_number(out, i64::from(transaction.xid.0)),
         Piece::Lsn => write_number(out, row.lsn.as_i64()),
         Piece::Origin => match &transaction.origin {
@@ -177,7 +260,18 @@ fn write_source_value(out: &mut Vec<u8>, piece: &Piece, row: RowContext<'_>) {
             Some((_, lsn)) => write_number(out, lsn.as_i64()),
             None => out.extend_from_slice(b"null"),
         },
+        Piece::TransactionId | Piece::TotalOrder | Piece::CollectionOrder => write_order(out, piece, row),
         _ => {}
+    }
+}
+
+/// A field of `transaction` alone.
+fn write_order(out: &mut Vec<u8>, piece: &Piece, row: RowContext<'_>) {
+    match (row.order, piece) {
+        (None, _) => out.extend_from_slice(b"null"),
+        (Some(_), Piece::TransactionId) => write_transaction_id(out, row),
+        (Some(order), Piece::TotalOrder) => out.extend_from_slice(order.total.to_string().as_bytes()),
+        (Some(order), _) => out.extend_from_slice(order.in_collection.to_string().as_bytes()),
     }
 }
 

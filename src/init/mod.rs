@@ -86,7 +86,7 @@ impl InitPlan {
         }
         Ok(Self {
             postgres: connector.postgres(variables),
-            event_topics: tables.iter().map(|(schema, table)| connector.topic_of(schema, table)).collect(),
+            event_topics: tables.iter().filter_map(|(schema, table)| connector.topic_of(schema, table)).collect(),
             position_topic: position_topic(&settings.topic_prefix),
             heartbeat_topic: settings.heartbeat_topic,
             publication: settings.publication_name,

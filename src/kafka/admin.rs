@@ -22,17 +22,27 @@ pub(crate) async fn create_kept_topic(config: &KafkaConfig, topic: &str) -> Resu
     create_topic(config, topic, ("retention.ms", "-1")).await
 }
 
+/// Creates a topic as the broker's defaults are, unless it exists.
+pub(crate) async fn create_usual_topic(config: &KafkaConfig, topic: &str) -> Result<()> {
+    // -1 asks for the broker's own default.
+    let new_topic = NewTopic::new(topic, -1, TopicReplication::Fixed(-1));
+    create(config, new_topic, "").await
+}
+
 async fn create_topic(config: &KafkaConfig, topic: &str, (name, value): (&str, &str)) -> Result<()> {
+    let new_topic = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set(name, value);
+    create(config, new_topic, &format!(" with {name}={value}, which `evp init` does as well")).await
+}
+
+async fn create(config: &KafkaConfig, new_topic: NewTopic<'_>, how: &str) -> Result<()> {
     let mut client = client_config(config, "evp-admin");
     with_user_properties(&mut client, config);
     // A broker that is just starting, or whose controller changes, is waited for; one that refuses is not.
     let failed = |error| {
-        let what = format!("creating topic {topic} with {name}={value}, which `evp init` does as well");
+        let what = format!("creating topic {}{how}", new_topic.name);
         client_error(&what, config, error)
     };
     let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
-    // -1 asks for the broker's own default.
-    let new_topic = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set(name, value);
     let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT)).operation_timeout(Some(REQUEST_TIMEOUT));
     let results = admin.create_topics([&new_topic], &options).await.map_err(failed)?;
     match results.into_iter().next() {

@@ -290,6 +290,7 @@ impl Producer {
     ) -> Result<(), DeliveryFailure> {
         let mut queued = BaseRecord::<[u8], [u8], usize>::with_opaque_to(record.topic, receipt.pack());
         queued.partition = partition;
+        queued.timestamp = record.timestamp_ms;
         queued.key = record.key;
         queued.payload = record.value;
         queued.headers = owned(&record.headers);

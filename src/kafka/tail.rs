@@ -108,6 +108,11 @@ impl TailReader {
         Ok(counts)
     }
 
+    /// How many partitions a topic has, if it is there.
+    pub(crate) fn partition_count(&self, topic: &str) -> Result<Option<u32>> {
+        self.count_by_name(topic)
+    }
+
     /// A consumer's request for a topic by name does not create it.
     fn count_by_name(&self, name: &str) -> Result<Option<u32>> {
         let metadata = self.metadata(Some(name))?;

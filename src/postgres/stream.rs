@@ -110,7 +110,7 @@ pub async fn start_replication(
     let what = "starting replication";
     // 0/0 means the slot's own confirmed position: a position of ours could only skip, never rewind.
     let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '{PROTOCOL_VERSION}', publication_names {})",
+        "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '{PROTOCOL_VERSION}', publication_names {}, messages 'true')",
         quote_identifier(&start.slot),
         quote_publications(&start.publications),
     );

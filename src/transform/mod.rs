@@ -1,12 +1,22 @@
 //! Kafka Connect's single message transforms: what becomes of the records of a table, before any of its rows comes.
 //!
 //! A chain is worked out once for each kind of record that a table can have ([`RecordKind`]), so that writing a row
-//! costs what it would cost without. That is why a transform which looks at a value of the row is none of these.
+//! costs what it would cost without. What has to look at a value of the row is left for then: filters stand in the
+//! outcome, and an outbox's events end it ([`EventForm`]).
 
+mod filter;
+mod groovy;
+mod outbox;
 mod predicate;
 mod route;
 mod unwrap;
 
+use std::sync::Arc;
+
+use filter::Judged;
+pub use filter::{Filter, Guard, NullHandling};
+pub use groovy::{Comparison, Expression, Literal, Operand, Path};
+pub use outbox::{Additional, EventForm, EventRouter, NullFields, Placement, UpdateHandling};
 pub use predicate::{Condition, Predicate};
 pub use route::TopicRoute;
 pub use unwrap::{DeleteHandling, FieldParent, FieldReference, Unwrap};
@@ -26,12 +36,21 @@ pub enum RecordKind {
     OldKeyTombstone,
     /// The row under its new key.
     NewKeyRow,
+    /// A table was emptied.
+    Truncate,
 }
 
 impl RecordKind {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Row, Self::Delete, Self::Tombstone, Self::OldKeyDelete, Self::OldKeyTombstone, Self::NewKeyRow];
+    pub const ALL: [Self; 7] = [
+        Self::Row,
+        Self::Delete,
+        Self::Tombstone,
+        Self::OldKeyDelete,
+        Self::OldKeyTombstone,
+        Self::NewKeyRow,
+        Self::Truncate,
+    ];
 
     fn is_tombstone(self) -> bool {
         matches!(self, Self::Tombstone | Self::OldKeyTombstone)
@@ -46,13 +65,13 @@ impl RecordKind {
         match self {
             Self::Tombstone => Some(Self::Delete),
             Self::OldKeyTombstone => Some(Self::OldKeyDelete),
-            Self::Row | Self::Delete | Self::OldKeyDelete | Self::NewKeyRow => None,
+            Self::Row | Self::Delete | Self::OldKeyDelete | Self::NewKeyRow | Self::Truncate => None,
         }
     }
 
     fn header(self) -> Option<&'static str> {
         match self {
-            Self::Row | Self::Delete | Self::Tombstone => None,
+            Self::Row | Self::Delete | Self::Tombstone | Self::Truncate => None,
             Self::OldKeyDelete | Self::OldKeyTombstone => Some("__debezium.newkey"),
             Self::NewKeyRow => Some("__debezium.oldkey"),
         }
@@ -70,6 +89,8 @@ pub enum ValueForm {
     NullRow,
     /// Nothing.
     Tombstone,
+    /// The event that the row holds.
+    Event(EventForm),
 }
 
 /// A row without its envelope.
@@ -111,11 +132,23 @@ pub struct Outcome {
     pub value: ValueForm,
     /// Headers in the order in which they were added.
     pub headers: Vec<AddedHeader>,
+    /// Filters that its rows have to pass.
+    pub guards: Vec<Guard>,
+}
+
+impl Outcome {
+    fn new(topic: String, value: ValueForm) -> Self {
+        Self { topic, value, headers: Vec::new(), guards: Vec::new() }
+    }
 }
 
 /// What a transform does.
 #[derive(Debug, Clone)]
 pub enum Transform {
+    /// Debezium's `Filter`.
+    Filter(Arc<Filter>),
+    /// Debezium's outbox `EventRouter`.
+    Outbox(Arc<EventRouter>),
     /// Kafka Connect's `RegexRouter`.
     Route(TopicRoute),
     /// Debezium's `ExtractNewRecordState`.
@@ -161,9 +194,9 @@ impl Transforms {
         // Debezium gives a delete and its tombstone one set of headers, so that what is added to the one is on the other.
         let mut shared = Vec::new();
         if let Some(delete) = kind.delete_before() {
-            self.apply(start(topic, delete, Vec::new()), delete.is_delete(), &self.headers(delete), &mut shared);
+            self.apply(start(topic, delete, Vec::new()), delete, &self.headers(delete), &mut shared);
         }
-        self.apply(start(topic, kind, shared), kind.is_delete(), &self.headers(kind), &mut Vec::new())
+        self.apply(start(topic, kind, shared), kind, &self.headers(kind), &mut Vec::new())
     }
 
     /// The names of the headers that a record has before the first transform.
@@ -171,28 +204,42 @@ impl Transforms {
         self.context_headers.iter().copied().chain(kind.header()).collect()
     }
 
-    /// The topic of a table's rows.
-    pub fn topic_of_rows(&self, topic: &str) -> String {
-        self.outcome(topic, RecordKind::Row).map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
+    /// Whether one of them looks at rows.
+    pub fn has_filter(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.transform, Transform::Filter(_)))
+    }
+
+    /// Whether rows of some table say the topics of their records.
+    pub fn has_outbox(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.transform, Transform::Outbox(_)))
+    }
+
+    /// The topic of a table's rows; `None` where each row says its own.
+    pub fn topic_of_rows(&self, topic: &str) -> Option<String> {
+        match self.outcome(topic, RecordKind::Row) {
+            Some(Outcome { value: ValueForm::Event(_), .. }) => None,
+            Some(outcome) => Some(outcome.topic),
+            None => Some(topic.to_owned()),
+        }
     }
 
     /// The topic of records that are no table's, which have no headers and nothing to take out.
     pub fn topic_of_others(&self, topic: &str) -> String {
         let value = ValueForm::Row(RowForm::default());
-        let start = Outcome { topic: topic.to_owned(), value, headers: Vec::new() };
-        self.apply(start, false, &[], &mut Vec::new()).map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
+        self.apply(Outcome::new(topic.to_owned(), value), RecordKind::Row, &[], &mut Vec::new())
+            .map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
     }
 
     /// Notes in `shared` the headers that are added to the record itself: a transform that changes more makes a copy.
     fn apply(
         &self,
         mut outcome: Outcome,
-        is_delete: bool,
+        kind: RecordKind,
         headers: &[&str],
         shared: &mut Vec<AddedHeader>,
     ) -> Option<Outcome> {
         let mut is_copy = false;
-        for step in &self.steps {
+        for (at, step) in self.steps.iter().enumerate() {
             if step.condition.as_ref().is_some_and(|condition| !condition.holds(&outcome, headers)) {
                 continue;
             }
@@ -203,11 +250,29 @@ impl Transforms {
                         is_copy = true;
                     }
                 }
+                Transform::Filter(filter) => match filter.judge(&outcome.topic, &outcome.value) {
+                    Judged::Passes => {}
+                    Judged::Dropped => return None,
+                    Judged::Guarded(guard) => outcome.guards.push(guard),
+                },
+                Transform::Outbox(router) => match outcome.value {
+                    // Debezium ends at a truncate, which is no event.
+                    ValueForm::Envelope if kind.is_delete() || kind == RecordKind::Truncate => return None,
+                    ValueForm::Envelope => {
+                        let later = Self::new(self.steps.get(at.saturating_add(1)..).unwrap_or_default().to_vec());
+                        let added = outcome.headers.iter().map(AddedHeader::name);
+                        let event = EventForm::new(router, later, headers.iter().copied().chain(added));
+                        outcome.value = ValueForm::Event(event);
+                        return Some(outcome);
+                    }
+                    ValueForm::NullRow | ValueForm::Tombstone => return None,
+                    ValueForm::Row(_) | ValueForm::Event(_) => {}
+                },
                 Transform::Unwrap(unwrap) => {
                     if !is_copy && outcome.value == ValueForm::Envelope {
                         shared.extend(unwrap.headers.iter().cloned().map(AddedHeader::Field));
                     }
-                    outcome = unwrap.apply(outcome, is_delete)?;
+                    outcome = unwrap.apply(outcome, kind)?;
                     is_copy = true;
                 }
             }
@@ -218,7 +283,7 @@ impl Transforms {
 
 fn start(topic: &str, kind: RecordKind, headers: Vec<AddedHeader>) -> Outcome {
     let value = if kind.is_tombstone() { ValueForm::Tombstone } else { ValueForm::Envelope };
-    Outcome { topic: topic.to_owned(), value, headers }
+    Outcome { headers, ..Outcome::new(topic.to_owned(), value) }
 }
 
 #[cfg(test)]
@@ -280,8 +345,8 @@ mod tests {
         assert_eq!(topic(RecordKind::Tombstone), None);
         let added = || when(Predicate::HasHeaderKey("__op".to_owned()), false);
         let steps = vec![unwrap(DeleteHandling::Drop, None), route(added())];
-        assert_eq!(Transforms::new(steps).topic_of_rows("t"), "x.t");
-        assert_eq!(Transforms::new(vec![route(added())]).topic_of_rows("t"), "t");
+        assert_eq!(Transforms::new(steps).topic_of_rows("t").as_deref(), Some("x.t"));
+        assert_eq!(Transforms::new(vec![route(added())]).topic_of_rows("t").as_deref(), Some("t"));
     }
 
     #[test]
@@ -307,14 +372,14 @@ mod tests {
     fn conditions_look_at_topic_and_headers_and_can_be_negated() {
         let pattern = || Predicate::TopicNameMatches(crate::pattern::Pattern::whole("t").unwrap());
         let routed = |condition| Transforms::new(vec![route(condition)]).with_context_headers(&["context"]);
-        assert_eq!(routed(when(pattern(), false)).topic_of_rows("t"), "x.t");
-        assert_eq!(routed(when(pattern(), true)).topic_of_rows("t"), "t");
+        assert_eq!(routed(when(pattern(), false)).topic_of_rows("t").as_deref(), Some("x.t"));
+        assert_eq!(routed(when(pattern(), true)).topic_of_rows("t").as_deref(), Some("t"));
         assert_eq!(routed(when(pattern(), true)).topic_of_others("tt"), "x.tt");
         let has = |name: &str| when(Predicate::HasHeaderKey(name.to_owned()), false);
-        assert_eq!(routed(has("context")).topic_of_rows("t"), "x.t");
+        assert_eq!(routed(has("context")).topic_of_rows("t").as_deref(), Some("x.t"));
         assert_eq!(routed(has("context")).topic_of_others("t"), "t");
         let old_key = routed(has("__debezium.oldkey"));
-        assert_eq!(old_key.topic_of_rows("t"), "t");
+        assert_eq!(old_key.topic_of_rows("t").as_deref(), Some("t"));
         assert_eq!(old_key.outcome("t", RecordKind::NewKeyRow).unwrap().topic, "x.t");
     }
 }

@@ -1,6 +1,6 @@
 //! Debezium's `ExtractNewRecordState`: the row alone instead of its envelope.
 
-use super::{AddedHeader, Outcome, RowForm, ValueForm};
+use super::{AddedHeader, Outcome, RecordKind, RowForm, ValueForm};
 
 /// `delete.tombstone.handling.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -120,10 +120,10 @@ pub struct Unwrap {
 
 impl Unwrap {
     /// What becomes of a record; `None` if it is dropped.
-    pub(super) fn apply(&self, mut record: Outcome, is_delete: bool) -> Option<Outcome> {
+    pub(super) fn apply(&self, mut record: Outcome, kind: RecordKind) -> Option<Outcome> {
         match record.value {
             // Not of a kind that Debezium takes for its own.
-            ValueForm::Row(_) => return Some(record),
+            ValueForm::Row(_) | ValueForm::Event(_) => return Some(record),
             ValueForm::NullRow | ValueForm::Tombstone => {
                 let ops = self.headers.iter().filter(|header| header.field == "op");
                 record.headers.extend(ops.map(|header| AddedHeader::Text(header.new_name.clone(), "d")));
@@ -131,8 +131,11 @@ impl Unwrap {
             }
             ValueForm::Envelope => {}
         }
+        if kind == RecordKind::Truncate {
+            return None;
+        }
         record.headers.extend(self.headers.iter().cloned().map(AddedHeader::Field));
-        record.value = match (is_delete, self.deletes) {
+        record.value = match (kind.is_delete(), self.deletes) {
             (true, DeleteHandling::Drop) => return None,
             (true, DeleteHandling::Tombstone) => ValueForm::NullRow,
             (true, DeleteHandling::DeleteToTombstone) => ValueForm::Tombstone,

@@ -55,6 +55,18 @@ pub(super) fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
     write_encoded(out, bytes, &STANDARD);
 }
 
+/// Appends bytes as a mode has them.
+pub(crate) fn write_bytes(out: &mut Vec<u8>, bytes: &[u8], mode: BinaryMode) {
+    match mode {
+        BinaryMode::Bytes | BinaryMode::Base64 => write_encoded(out, bytes, &STANDARD),
+        BinaryMode::Base64UrlSafe => write_encoded(out, bytes, &URL_SAFE),
+        BinaryMode::Hex => {
+            let digits: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            write_string(out, &digits);
+        }
+    }
+}
+
 fn write_encoded(out: &mut Vec<u8>, bytes: &[u8], engine: &impl base64::Engine) {
     out.push(b'"');
     append_encoded(out, bytes, engine);

@@ -2,11 +2,9 @@
 
 use super::handling::HstoreMode;
 use super::{ColumnType, Declared, Mapped, Unwritten};
+use crate::connect::java_map::{bucket, buckets_of};
 use crate::connect::json::write_string;
 use crate::connect::{Schema, SchemaType};
-
-/// Buckets of a new `HashMap`; it doubles them when more than three quarters are taken.
-const BUCKETS_MIN: usize = 16;
 
 pub(super) fn hstore(declared: &Declared<'_>) -> Mapped {
     let text = || Schema::new(SchemaType::String);
@@ -84,10 +82,7 @@ fn parse(text: &str) -> Result<Vec<Pair>, Unwritten> {
             return Err(Unwritten::Mismatch);
         }
     }
-    let mut buckets = BUCKETS_MIN;
-    while pairs.len() > buckets / 4 * 3 {
-        buckets *= 2;
-    }
+    let buckets = buckets_of(pairs.len());
     pairs.sort_by_key(|(key, _)| bucket(key, buckets));
     Ok(pairs)
 }
@@ -104,10 +99,4 @@ fn quoted(text: &str) -> Result<(String, &str), Unwritten> {
             character => value.push(character),
         }
     }
-}
-
-/// The bucket of a key: Java's hash over UTF-16, its halves folded.
-fn bucket(key: &str, buckets: usize) -> usize {
-    let hash = key.encode_utf16().fold(0_u32, |hash, unit| hash.wrapping_mul(31).wrapping_add(u32::from(unit)));
-    usize::try_from(hash ^ (hash >> 16)).unwrap_or_default() & (buckets - 1)
 }

@@ -17,7 +17,7 @@ const FIVE_BITS: [i64; 27] =
 const DIGITS_MAX: usize = 20;
 
 /// Appends the JSON of a double; what is no number is quoted.
-pub(super) fn write_double(out: &mut Vec<u8>, number: f64) {
+pub(crate) fn write_double(out: &mut Vec<u8>, number: f64) {
     if !number.is_finite() {
         return write_special(out, number.is_nan(), number.is_sign_negative());
     }

@@ -21,10 +21,12 @@ mod vector;
 
 use std::borrow::Cow;
 
+pub(crate) use binary::write_bytes;
 pub use handling::{BinaryMode, DecimalMode, Handling, HstoreMode, IntervalMode, Mode, TimeMode};
+pub(crate) use java_float::write_double;
 pub use pg_type::{PgType, PgTypeKind, TypeRow};
 
-use crate::connect::Schema;
+use crate::connect::{Schema, SchemaType};
 use crate::envelope::Profile;
 use array::Elements::{self, As, Omitted, Optional, Required, Whole};
 use default::Default;
@@ -226,6 +228,11 @@ impl ColumnType {
     /// The JSON of a default, if Debezium finds one in the expression.
     pub fn default_json(&self, expression: &str) -> Option<Vec<u8>> {
         default::json(self, expression)
+    }
+
+    /// What its values are, before their schema's name gives them a meaning.
+    pub fn schema_type(&self) -> &SchemaType {
+        &self.schema.schema_type
     }
 
     /// The column's schema.

@@ -1,11 +1,12 @@
 //! Where the records of one row go: whether they are there already, to which partition, and what stops them.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::not_delivered;
 use crate::capture::CaptureOptions;
 use crate::capture::acknowledgements::Acknowledgements;
+use crate::capture::confirmation::Confirmer;
 use crate::capture::lane::Lane;
 use crate::capture::lineage::Lineage;
 use crate::capture::meter::Meter;
@@ -19,7 +20,7 @@ use crate::kafka::partition::partition_of;
 use crate::kafka::producer::{DeliveryFailure, Receipt};
 use crate::lsn::Lsn;
 use crate::pgoutput::{RelationId, Xid};
-use crate::row::RowChange;
+use crate::row::{Operation, RowChange};
 
 /// A record with its headers cannot be so much larger than its key and value.
 const HEADERS_BYTES_MAX: usize = 4 * 1024;
@@ -39,6 +40,40 @@ pub(in crate::capture) struct Sink<'a> {
     pub(in crate::capture) refused: &'a HashMap<Position, String>,
     /// The record that was sent last, of those that are sent one by one.
     pub(in crate::capture) last_alone: Option<RowName>,
+    /// Topics beside those of tables that are on record: rows have named them, or what is no row's goes there.
+    pub(in crate::capture) met: HashSet<String>,
+}
+
+/// What records tell of.
+#[derive(Clone, Copy)]
+pub(in crate::capture) enum Subject<'s> {
+    Row(&'s TablePlan, RowChange<'s>),
+    /// It was emptied.
+    Table(&'s TablePlan),
+    /// Something of no table.
+    Other(&'static str),
+}
+
+impl<'s> Subject<'s> {
+    fn table(self) -> Option<&'s TablePlan> {
+        match self {
+            Self::Row(table, _) | Self::Table(table) => Some(table),
+            Self::Other(_) => None,
+        }
+    }
+
+    fn operation(self) -> Operation {
+        match self {
+            Self::Row(_, change) => change.operation(),
+            Self::Table(_) => Operation::Truncate,
+            Self::Other(_) => Operation::Message,
+        }
+    }
+
+    /// Whether all of its records go to the topic of its table.
+    fn has_one_topic(self) -> bool {
+        self.table().is_some_and(|table| !table.is_routed())
+    }
 }
 
 impl<'a> Sink<'a> {
@@ -47,13 +82,21 @@ impl<'a> Sink<'a> {
         self.lineage.snapshot.as_ref().is_some_and(|snapshot| snapshot.shows(table.0, commit_lsn, xid))
     }
 
+    /// Waits until nothing is in flight.
+    pub(in crate::capture) async fn settle(&self) -> error::Result<()> {
+        self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
+        if self.acknowledgements.has_failed() { Err(not_delivered()) } else { Ok(()) }
+    }
+
     /// Deals with what stopped a row, so that the records behind it can be sent.
-    pub(in crate::capture) async fn overcome(&self, options: &CaptureOptions, obstacle: Obstacle) -> error::Result<()> {
+    pub(in crate::capture) async fn overcome(
+        &mut self,
+        (options, confirmer): (&CaptureOptions, &Confirmer),
+        obstacle: Obstacle,
+    ) -> error::Result<()> {
         match obstacle {
-            Obstacle::InFlight => {
-                self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
-                if self.acknowledgements.has_failed() { Err(not_delivered()) } else { Ok(()) }
-            }
+            Obstacle::InFlight => self.settle().await,
+            Obstacle::NewTopic(topic) => self.meet((options, confirmer), topic).await,
             Obstacle::Unwritable { name, why } if options.refused_rows == RefusedRows::Stop => {
                 Err(stopped(&name, &why))
             }
@@ -64,19 +107,18 @@ impl<'a> Sink<'a> {
     /// Takes the records of a row from part `from_part` on; those before it are dealt with.
     pub(in crate::capture) fn row<'s>(
         &'s mut self,
-        (table, change, context): (&'s TablePlan, RowChange<'s>, RowContext<'s>),
+        (subject, context): (Subject<'s>, RowContext<'s>),
         (lane, receipt): (Lane, Receipt),
         from_part: u32,
     ) -> RowSink<'s, 'a> {
-        let commit_lsn = context.first.commit_lsn;
         let is_streamed = context.first.kind == PositionKind::Stream;
-        let can_be_written = is_streamed && self.tails.can_hold(commit_lsn);
-        let known = if can_be_written { self.lineage.partition_count(table.topic(), commit_lsn) } else { None };
-        let partition_count = known.or_else(|| self.partition_counts.get(table.topic()).copied());
+        let can_be_written = is_streamed && self.tails.can_hold(context.first.commit_lsn);
+        let table = subject.table().filter(|table| !table.is_routed());
+        let partition_count =
+            table.and_then(|table| self.partition_count(table.topic(), context.first.commit_lsn, can_be_written));
         RowSink {
             sink: self,
-            table,
-            change,
+            subject,
             context,
             lane,
             receipt,
@@ -87,13 +129,17 @@ impl<'a> Sink<'a> {
             sent_count: 0,
         }
     }
+
+    fn partition_count(&self, topic: &str, commit_lsn: Lsn, can_be_written: bool) -> Option<u32> {
+        let known = if can_be_written { self.lineage.partition_count(topic, commit_lsn) } else { None };
+        known.or_else(|| self.partition_counts.get(topic).copied())
+    }
 }
 
 /// The way of one row's records.
 pub(in crate::capture) struct RowSink<'s, 'a> {
     sink: &'s mut Sink<'a>,
-    table: &'s TablePlan,
-    change: RowChange<'s>,
+    subject: Subject<'s>,
     context: RowContext<'s>,
     lane: Lane,
     receipt: Receipt,
@@ -115,13 +161,21 @@ impl RowSink<'_, '_> {
         if position.part < self.from_part {
             return Ok(());
         }
+        if !self.subject.has_one_topic() {
+            if !self.sink.met.contains(record.topic) {
+                return Err(Stop::NewTopic(position.part, record.topic.to_owned()));
+            }
+            let commit_lsn = self.context.first.commit_lsn;
+            self.partition_count = self.sink.partition_count(record.topic, commit_lsn, self.can_be_written);
+        }
         let partition = self.partition(record);
         if self.is_written(record, position, partition) {
             self.sink.meter.dropped_duplicates.increment(1);
             return Ok(());
         }
         let refused = self.sink.refused.get(&position).cloned();
-        if let Some(why) = refused.or_else(|| too_large(&self.sink.limits, record)) {
+        let misplaced = || self.misplaced(record);
+        if let Some(why) = refused.or_else(|| too_large(&self.sink.limits, record)).or_else(misplaced) {
             return Err(Stop::Unwritable(Box::new((self.name(Some(record), partition, position), why))));
         }
         if self.sink.careful_until.is_some() {
@@ -138,12 +192,22 @@ impl RowSink<'_, '_> {
     /// Records without a key are spread by their row's position, so that a resumed run puts them where they were.
     fn partition(&self, record: &Record<'_>) -> Option<i32> {
         let count = self.partition_count?;
+        if let Some(partition) = record.partition {
+            return Some(partition);
+        }
         if let Some(key) = record.key {
             return partition_of(key, count);
         }
         let first = self.context.first;
         let place = first.commit_lsn.get().wrapping_add(first.row.wrapping_sub(1));
         i32::try_from(place.checked_rem(u64::from(count))?).ok()
+    }
+
+    /// Why a record cannot be where it says that it belongs.
+    fn misplaced(&self, record: &Record<'_>) -> Option<String> {
+        let (partition, count) = (record.partition?, self.partition_count?);
+        let is_there = u32::try_from(partition).is_ok_and(|partition| partition < count);
+        (!is_there).then(|| format!("it names partition {partition}, and topic {} has {count}", record.topic))
     }
 
     fn is_written(&mut self, record: &Record<'_>, position: Position, partition: Option<i32>) -> bool {
@@ -175,12 +239,12 @@ impl RowSink<'_, '_> {
             // The row was not to be written any further.
             Err(Stop::Encode(_)) if self.next_part < self.from_part => return Ok(None),
             Err(Stop::Encode(error)) => {
-                let why =
-                    format!("{error}; correct the value, or leave the column out with the publication's column list");
+                let why = format!("{error}; {}", error.remedy());
                 let name = self.name(None, None, Position { part: self.next_part, ..self.context.first });
                 (u32::MAX, Obstacle::Unwritable { name, why })
             }
             Err(Stop::InFlight(part)) => (part, Obstacle::InFlight),
+            Err(Stop::NewTopic(part, topic)) => (part, Obstacle::NewTopic(topic)),
             Err(Stop::Unwritable(row)) => {
                 let (name, why) = *row;
                 (name.position.part.saturating_add(1), Obstacle::Unwritable { name, why })
@@ -191,17 +255,25 @@ impl RowSink<'_, '_> {
     }
 
     fn name(&self, record: Option<&Record<'_>>, partition: Option<i32>, position: Position) -> RowName {
-        let shape = self.table.shape();
+        let table = self.subject.table();
+        let name = match self.subject {
+            Subject::Other(what) => what.to_owned(),
+            Subject::Row(table, _) | Subject::Table(table) => table.shape().name(),
+        };
+        let topic = record.map(|record| record.topic).or(table.map(TablePlan::topic)).unwrap_or_default();
         RowName {
-            table: shape.name(),
-            topic: self.table.topic().to_owned(),
+            table: name,
+            topic: topic.to_owned(),
             partition,
             key: record.and_then(|record| record.key).map(<[u8]>::to_vec),
             position,
             lsn: self.context.lsn,
             xid: self.context.transaction.xid.0,
-            operation: record.and_then(|record| record.operation).unwrap_or_else(|| self.change.operation()),
-            identity: identity(shape, self.change),
+            operation: record.and_then(|record| record.operation).unwrap_or_else(|| self.subject.operation()),
+            identity: match self.subject {
+                Subject::Row(table, change) => identity(table.shape(), change),
+                Subject::Table(_) | Subject::Other(_) => Vec::new(),
+            },
         }
     }
 }
@@ -215,6 +287,8 @@ pub(in crate::capture) struct Rest {
 pub(in crate::capture) enum Obstacle {
     /// The record before it is to be acknowledged alone.
     InFlight,
+    /// A row has named a topic for the first time, which is to be put on record before anything is written to it.
+    NewTopic(String),
     /// A record cannot be written.
     Unwritable { name: RowName, why: String },
 }
@@ -224,6 +298,8 @@ pub(in crate::capture) enum Stop {
     Encode(EncodeError),
     /// This part is to wait for the one before.
     InFlight(u32),
+    /// This part goes to a topic that is not on record.
+    NewTopic(u32, String),
     Unwritable(Box<(RowName, String)>),
     Send(DeliveryFailure),
 }

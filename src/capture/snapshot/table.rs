@@ -9,7 +9,7 @@ use super::written::{Identity, Written};
 use super::{Context, Taken};
 use crate::capture::lane::{Lane, has_room};
 use crate::capture::lineage::Ends;
-use crate::capture::pipeline::{Rest, Sink, Stop, not_delivered, now_ns};
+use crate::capture::pipeline::{Rest, Sink, Stop, Subject, not_delivered, now_ns};
 use crate::envelope::{ChangeEncoder, Position, PositionKind, RowContext, TablePlan, TransactionContext};
 use crate::error::{Error, Result};
 use crate::kafka::producer::{DeliverySink, Receipt};
@@ -177,10 +177,12 @@ impl<'r, 'a> TableReader<'r, 'a> {
             now_ns: now_ns(),
             snapshot: place.mark(),
             first,
+            order: None,
         };
         let mut from_part = 0;
         loop {
-            let mut row = self.sink.row((open.plan, change, context), (self.lane, Receipt::Read), from_part);
+            let subject = Subject::Row(open.plan, change);
+            let mut row = self.sink.row((subject, context), (self.lane, Receipt::Read), from_part);
             let written = self.encoder.encode(open.plan, change, context, |record| {
                 if open.written.takes(&record) { Ok::<(), Stop>(()) } else { row.take(&record) }
             });
@@ -188,7 +190,7 @@ impl<'r, 'a> TableReader<'r, 'a> {
                 Ok(None) => break,
                 Ok(Some(Rest { from_part: next, obstacle })) => {
                     from_part = next;
-                    self.sink.overcome(options, obstacle).await?;
+                    self.sink.overcome((options, self.context.confirmer), obstacle).await?;
                 }
                 Err(failure) => {
                     self.sink.acknowledgements.failed(failure);

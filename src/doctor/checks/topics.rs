@@ -30,7 +30,11 @@ pub(super) fn check(facts: &KafkaFacts, source: Option<&PostgresFacts>, plan: &I
         }
     }
     if !plan.event_topics.contains(&facts.topic) {
-        let what = format!("process reads {}, and capture writes {}", facts.topic, plan.event_topics.join(", "));
+        let written = match plan.event_topics.as_slice() {
+            [] => "topics that rows name".to_owned(),
+            topics => topics.join(", "),
+        };
+        let what = format!("process reads {}, and capture writes {written}", facts.topic);
         let wanted = plan.event_topics.first().map_or("", String::as_str);
         link.warning("topic", what, format!("set KAFKA_TOPIC={wanted}, or topic.prefix of the connector"));
     }
