@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::Pipeline;
 use crate::capture::topic_ends::{MetTopic, meet_topic};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::admin::create_usual_topic;
+use crate::kafka::admin::create_routed_topic;
 
 /// How long a topic that was made may take to be seen by all brokers, and how often it is looked for.
 const SEEN_WITHIN: Duration = Duration::from_secs(15);
@@ -31,7 +31,8 @@ impl Pipeline<'_> {
     }
 
     async fn made(&self, topic: &str) -> Result<MetTopic> {
-        create_usual_topic(&self.options.kafka, topic).await?;
+        let how = &self.options.settings.topic_creation;
+        create_routed_topic(&self.options.kafka, topic, (how.partitions, how.replicas), &how.settings).await?;
         let started = Instant::now();
         loop {
             if let Some(met) = self.look_for(topic).await? {
