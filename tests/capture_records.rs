@@ -45,6 +45,7 @@ fn router(world: &World) -> Vec<String> {
         "transforms.outbox.route.by.field=aggregate_type",
         "transforms.outbox.table.fields.additional.placement=event_type:header:eventType",
         "key.converter=org.apache.kafka.connect.storage.StringConverter",
+        "topic.creation.default.partitions=2",
         &replacement,
     ])
 }
@@ -87,10 +88,14 @@ async fn events_arrive_once_in_topics_that_rows_name_though_capture_is_killed() 
             String::from_utf8(value.unwrap()).unwrap().parse().unwrap()
         };
         let of_topic = records(&world, &topic);
+        assert_eq!(topics(&world)[&topic], 2, "as topic.creation.default.partitions says");
         assert!(of_topic.iter().all(|record| record.value.as_deref() == Some(b"\"{}\"")));
-        let in_order: Vec<i64> = of_topic.iter().map(header).collect();
-        assert!(in_order.is_sorted(), "{topic} is out of order: {in_order:?}");
-        numbers.extend(in_order);
+        for partition in 0..2 {
+            let in_order: Vec<i64> =
+                of_topic.iter().filter(|record| record.partition == partition).map(header).collect();
+            assert!(in_order.is_sorted(), "{topic} is out of order: {in_order:?}");
+            numbers.extend(in_order);
+        }
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (1..=ROWS).collect::<Vec<_>>(), "no event is missing or twice");
@@ -104,21 +109,22 @@ async fn a_topic_that_rows_name_and_that_is_made_anew_is_refused() {
     assert_eq!(world.run(&arguments(&["init"], &sets)).code, Some(0));
     let sql = world.sql().await;
     let insert = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
-                  VALUES (gen_random_uuid(), gen_random_uuid(), 'T', 'e', '{}')";
-    sql.execute(insert, &[]).await.unwrap();
-    drain(&world, &sets);
-    // What a session finds at its start is on record.
-    drain(&world, &sets);
+                  VALUES (gen_random_uuid(), gen_random_uuid(), $1, 'e', '{}')";
+    // With the second topic goes on record how far the first was written.
+    for name in ["T", "U"] {
+        sql.execute(insert, &[&name]).await.unwrap();
+        drain(&world, &sets);
+    }
     let topic = format!("{}.of.T", world.name());
     Topics::new(&world).delete(&topic).await;
     eventually("the topic is gone", async || !topics(&world).contains_key(&topic)).await;
-    sql.execute(insert, &[]).await.unwrap();
+    sql.execute(insert, &[&"T"]).await.unwrap();
     let finished = world.run(&arguments(&["capture", "--until", "caught-up"], &sets));
     assert!(finished.code == Some(2) && finished.failure().contains(&topic), "{finished:?}");
 }
 
 #[tokio::test]
-async fn a_row_that_names_no_topic_is_named_and_nothing_is_written_behind_it() {
+async fn a_row_that_names_no_topic_stops_capture_or_becomes_a_dead_letter() {
     let world = World::new("routed_nowhere").await;
     let sets = router(&world);
     assert_eq!(world.run(&arguments(&["init"], &sets)).code, Some(0));
@@ -137,6 +143,11 @@ async fn a_row_that_names_no_topic_is_named_and_nothing_is_written_behind_it() {
     let there = topics(&world);
     assert!(there.contains_key(&format!("{}.of.T", world.name())));
     assert!(!there.contains_key(&format!("{}.of.U", world.name())));
+    let command = ["capture", "--until", "caught-up", "--refused-rows", "dead-letter"];
+    let finished = world.run(&arguments(&command, &sets));
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(topic_end(&world, &format!("{}.of.U", world.name())), Some(1));
+    assert_eq!(topic_end(&world, &format!("{}.dlq", world.topic())), Some(1));
 }
 
 #[tokio::test]
@@ -176,7 +187,7 @@ async fn transactions_and_messages_are_told_once_though_capture_is_killed() {
             _ => assert_eq!(ended.insert(id, Some(count)), Some(None), "it ends once, behind its begin"),
         }
     }
-    assert_eq!(ended.len() as i64, TRANSACTIONS);
+    assert_eq!(i64::try_from(ended.len()), Ok(TRANSACTIONS));
     assert!(ended.values().all(|count| *count == Some(Some(4))), "two rows, a message and a truncate");
 
     let messages: Vec<Value> = records(&world, &format!("{}.message", world.name())).iter().map(json).collect();
@@ -194,7 +205,8 @@ async fn transactions_and_messages_are_told_once_though_capture_is_killed() {
         (id, transaction["total_order"].as_i64().unwrap(), row["op"].as_str().unwrap().to_owned())
     });
     let orders: BTreeSet<_> = orders.collect();
-    assert_eq!((rows.len(), orders.len()), (3 * TRANSACTIONS as usize, 3 * TRANSACTIONS as usize), "each event once");
+    let expected = usize::try_from(3 * TRANSACTIONS).unwrap();
+    assert_eq!((rows.len(), orders.len()), (expected, expected), "each event once");
     assert!(orders.iter().all(|(_, order, op)| matches!((order, op.as_str()), (1 | 3, "c") | (4, "t"))));
 }
 

@@ -79,14 +79,38 @@ async fn set_wins_over_the_environment() {
 }
 
 #[tokio::test]
+async fn initial_statements_run_before_capture_asks_anything_and_are_named_where_they_fail() {
+    let world = World::new("initial").await;
+    world.init(1);
+    let sql = world.sql().await;
+    sql.batch_execute("CREATE TABLE public.connected (who text)").await.unwrap();
+    let statements = "database.initial.statements=SET application_name = 'asker'; \
+                      INSERT INTO public.connected SELECT current_setting('application_name') || ';;'";
+    let finished = world.run(&["capture", "--until", "caught-up", "--set", statements]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let who: String = sql.query_one("SELECT who FROM public.connected", &[]).await.unwrap().get(0);
+    assert_eq!(who, "asker;");
+    let finished = world.run(&["capture", "--set", "database.initial.statements=SELECT nosuch"]);
+    assert!(finished.code == Some(1) && finished.failure().contains("database.initial.statements"), "{finished:?}");
+}
+
+#[tokio::test]
+async fn the_origin_of_changes_is_asked_of_the_output_plugin() {
+    let world = World::new("origin").await;
+    world.init(1);
+    let run = |params: &str| world.run(&["capture", "--until", "caught-up", "--set", params]);
+    assert_eq!(run("slot.stream.params=origin=none").code, Some(0));
+    let finished = run("slot.stream.params=origin=elsewhere");
+    assert!(finished.code != Some(0) && finished.failure().contains("elsewhere"), "{finished:?}");
+}
+
+#[tokio::test]
 async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_list() {
     let world = World::new("refused").await;
     let finished = world.run(&[
         "capture",
         "--set",
         "column.propagate.source.type=hunter2",
-        "--set",
-        "database.initial.statements=SELECT 'hunter2'",
         "--set",
         "vault.token=hunter2",
         "--set",
@@ -98,7 +122,7 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
     ]);
     assert_eq!(finished.code, Some(64), "{finished:?}");
     let failure = finished.failure();
-    for part in ["column.propagate", "initial.statements", "vault.token", "`database.password`", "`sasl.password`"] {
+    for part in ["column.propagate", "vault.token", "`database.password`", "`sasl.password`"] {
         assert!(failure.contains(part), "{part}: {failure}");
     }
     assert!(failure.contains("snapshot.mode=custom"), "{failure}");

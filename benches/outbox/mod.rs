@@ -84,6 +84,7 @@ pub(crate) fn table() -> TablePlan {
         schema_name: "postgres.activity.event_outbox".to_owned(),
         key_converter: Converter::default(),
         value_converter: Converter::default(),
+        with_text_headers: false,
         masks: Vec::new(),
         schema_names: Adjustment::None,
         field_names: Adjustment::None,
@@ -119,6 +120,7 @@ pub(crate) fn row(transaction: &TransactionContext) -> RowContext<'_> {
         now_ns: 1_795_252_418_712_034_567,
         snapshot: SnapshotMark::False,
         first,
+        order: None,
     }
 }
 

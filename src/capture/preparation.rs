@@ -198,7 +198,11 @@ async fn hold(options: &Arc<CaptureOptions>, acknowledgements: &Arc<Acknowledgem
     let identity = postgres::identify_system(&mut session).await?;
     let timeline = postgres::timeline(&mut session, identity.timeline).await?;
     let sender_timeout = postgres::wal_sender_timeout(&mut session).await?;
-    let start = StartPoint { slot: settings.slot_name.clone(), publications: settings.publication_name.clone() };
+    let start = StartPoint {
+        slot: settings.slot_name.clone(),
+        publications: settings.publication_name.clone(),
+        origin: settings.stream_origin.clone(),
+    };
     let (reader, writer) = postgres::start_replication(session, &start).await?;
     let interval = feedback::status_interval(settings.status_interval, sender_timeout);
     let (confirmed, token) = (Arc::new(Confirmed::default()), CancellationToken::new());

@@ -65,6 +65,7 @@ impl Relations<'_> {
             key_columns,
             key_converter: settings.key_converter,
             value_converter: settings.value_converter,
+            with_text_headers: settings.with_text_headers,
             unavailable_placeholder: settings.unavailable_placeholder.clone(),
             handling: settings.handling,
             masks: settings.masks_of(&shape),

@@ -82,7 +82,7 @@ struct CapturedTable {
 /// Checks the server, the publication and its tables, and looks the slot up.
 pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) -> Result<SourceState> {
     let (config, settings) = (&options.postgres, &options.settings);
-    let catalog = Arc::new(Catalog::connect(config).await?);
+    let catalog = Arc::new(Catalog::connect(config, &settings.initial_statements).await?);
     let client = catalog.client().await?;
     let facts = postgres::server_facts(&client, config).await?;
     check_server(&facts, options)?;

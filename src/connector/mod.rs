@@ -30,6 +30,7 @@ pub use lists::{CaptureLists, MessagePrefixes};
 pub use masks::ColumnMasks;
 pub use properties::{PropertyStatus, property_status};
 use properties::{has_listed_values, todays_name};
+pub use records::TopicCreation;
 pub use route::topic_name;
 pub use snapshot::{SnapshotMode, SnapshotSettings};
 
@@ -102,6 +103,8 @@ pub struct ConnectorSettings {
     pub key_converter: Converter,
     /// How values are written.
     pub value_converter: Converter,
+    /// Headers are texts of Java's, which differ from Connect's own for the keys of a change.
+    pub with_text_headers: bool,
     /// Write Debezium's context headers.
     pub with_context_headers: bool,
     /// Stands in for values that are not in the log.
@@ -110,8 +113,14 @@ pub struct ConnectorSettings {
     pub transforms: Transforms,
     /// What types become where there is a choice.
     pub handling: Handling,
+    /// What the output plugin is to send of changes that were replicated from elsewhere.
+    pub stream_origin: Option<String>,
+    /// Run on each connection of capture's that asks the catalog.
+    pub initial_statements: Vec<String>,
     /// Columns whose values are masked.
     pub masks: ColumnMasks,
+    /// How topics that rows name are made.
+    pub topic_creation: TopicCreation,
     /// Stands between the parts of a topic's name.
     pub topic_delimiter: String,
     /// What becomes of the names of schemas.
@@ -344,6 +353,7 @@ impl Connector {
             slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
             key_converter: self.converter(variables, "key"),
             value_converter: self.value_converter(variables, heartbeat_ms > 0),
+            with_text_headers: self.get("header.converter").is_some_and(|class| class.ends_with("StringConverter")),
             with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
             unavailable_placeholder: self
                 .get("unavailable.value.placeholder")
@@ -351,10 +361,13 @@ impl Connector {
                 .to_owned(),
             transforms: self.transforms_of(variables, profile),
             handling: self.handling(variables, profile),
+            stream_origin: self.stream_origin(variables),
+            initial_statements: records::statements(self.get("database.initial.statements").unwrap_or_default()),
             masks: ColumnMasks::parse(
                 variables,
                 self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())),
             ),
+            topic_creation: self.topic_creation(variables),
             topic_delimiter: self.topic_delimiter().to_owned(),
             schema_names: self.adjustment(variables, "schema.name.adjustment.mode"),
             field_names: self.adjustment(variables, "field.name.adjustment.mode"),

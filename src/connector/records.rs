@@ -6,6 +6,32 @@ use crate::connect::{Adjustment, Converter};
 use crate::envelope::{Mask, Profile};
 use crate::row::{Operation, TableShape};
 
+/// The statements of a list; two semicolons in a row are one that is part of a statement.
+pub(super) fn statements(list: &str) -> Vec<String> {
+    let (mut statements, mut statement) = (Vec::new(), String::new());
+    let mut chars = list.chars().peekable();
+    while let Some(c) = chars.next() {
+        match c {
+            ';' if chars.next_if_eq(&';').is_some() => statement.push(';'),
+            ';' => statements.push(std::mem::take(&mut statement)),
+            c => statement.push(c),
+        }
+    }
+    statements.push(statement);
+    statements.iter().map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
+}
+
+/// `topic.creation.default.…`: how a topic is made that a row names; all others are made by `evp init`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicCreation {
+    /// How many partitions; -1 for the broker's default.
+    pub partitions: i32,
+    /// How many replicas; -1 for the broker's default.
+    pub replicas: i32,
+    /// The topic's own settings.
+    pub settings: Vec<(String, String)>,
+}
+
 impl ConnectorSettings {
     /// The masks of a table's columns.
     pub fn masks_of(&self, table: &TableShape) -> Vec<(String, Mask)> {
@@ -90,6 +116,34 @@ impl Connector {
         is_written.then(|| format!("{}.message", self.topic_prefix().unwrap_or_default()))
     }
 
+    pub(super) fn topic_creation(&self, variables: &mut Variables) -> TopicCreation {
+        let prefix = "topic.creation.default.";
+        let given = self.properties.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
+        let is_of_kafka = |name: &&str| !matches!(*name, "partitions" | "replication.factor" | "include" | "exclude");
+        let settings = given.filter(|(name, _)| is_of_kafka(name));
+        TopicCreation {
+            partitions: self.number(variables, &format!("{prefix}partitions"), -1),
+            replicas: self.number(variables, &format!("{prefix}replication.factor"), -1),
+            settings: settings.map(|(name, value)| (name.to_owned(), value.clone())).collect(),
+        }
+    }
+
+    /// The one option of the output plugin that leaves the stream one that evp reads.
+    pub(super) fn stream_origin(&self, variables: &mut Variables) -> Option<String> {
+        let list = self.get("slot.stream.params").unwrap_or_default();
+        let mut origin = None;
+        for param in list.split(';').map(str::trim).filter(|param| !param.is_empty()) {
+            match param.split_once('=') {
+                Some(("origin", value)) => origin = Some(value.trim().to_owned()),
+                _ => variables.mistake(
+                    "the property `slot.stream.params` has another option than `origin`, and evp sets all others itself"
+                        .to_owned(),
+                ),
+            }
+        }
+        origin
+    }
+
     pub(super) fn topic_delimiter(&self) -> &str {
         self.get("topic.delimiter").unwrap_or(".")
     }
@@ -139,6 +193,29 @@ mod tests {
         assert!(told.skipped_operations.is_empty() && told.is_topic_beside_tables("postgres_transaction"));
         assert!(!told.is_topic_beside_tables("postgres.activity.event_outbox"));
         assert_eq!(settings(&[], Profile::V2_4).unwrap().message_topic, None);
+    }
+
+    #[test]
+    fn topics_that_rows_name_are_made_as_connect_would_make_them() {
+        let broker = TopicCreation { partitions: -1, replicas: -1, settings: Vec::new() };
+        assert_eq!(settings(&[], Profile::V3_6).unwrap().topic_creation, broker);
+        let sets = ["topic.creation.default.partitions=6", "topic.creation.default.retention.ms=1"];
+        let own = settings(&sets, Profile::V3_6).unwrap().topic_creation;
+        assert_eq!((own.partitions, own.settings), (6, vec![("retention.ms".to_owned(), "1".to_owned())]));
+    }
+
+    #[test]
+    fn of_the_plugins_options_the_origin_can_be_given() {
+        let given = settings(&["slot.stream.params=origin=none;"], Profile::V3_6).unwrap();
+        assert_eq!(given.stream_origin.as_deref(), Some("none"));
+        let refused = settings(&["slot.stream.params=origin=none;streaming=on"], Profile::V3_6).unwrap_err();
+        assert!(refused.contains("slot.stream.params"), "{refused}");
+    }
+
+    #[test]
+    fn statements_are_parted_as_debezium_parts_them() {
+        assert_eq!(statements("SET a = 1; SELECT 'x;;y' ;"), ["SET a = 1", "SELECT 'x;y'"]);
+        assert_eq!(statements(" ; "), [""; 0]);
     }
 
     #[test]

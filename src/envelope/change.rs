@@ -6,7 +6,7 @@ use super::guard::Judged;
 use super::plan::TablePlan;
 use super::position::{PART_CHANGE, PART_NEW_KEY, PART_TOMBSTONE};
 use super::transaction::EventOrder;
-use super::write::{Rows, is_unchanged, write_key, write_key_columns, write_pieces};
+use super::write::{Rows, is_unchanged, write_key, write_key_columns, write_key_text, write_pieces};
 use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
 use crate::connect::text_of;
 use crate::lsn::Lsn;
@@ -218,11 +218,12 @@ impl<F> Emitter<'_, F> {
     {
         let table = self.table;
         let (mut old_columns, mut columns) = (Vec::new(), Vec::new());
-        // The headers show them as JSON, however the key itself is written.
-        let (old_columns, columns) = match table.key.is_text {
+        let write = if table.key.is_text_in_headers { write_key_text } else { write_key_columns };
+        // The headers may show them in another way than the key itself.
+        let (old_columns, columns) = match table.key.is_text || table.key.is_text_in_headers {
             true => {
-                write_key_columns(&mut old_columns, table, old.values, None)?;
-                write_key_columns(&mut columns, table, new, whole(old))?;
+                write(&mut old_columns, table, old.values, None)?;
+                write(&mut columns, table, new, whole(old))?;
                 (old_columns.as_slice(), columns.as_slice())
             }
             false => (table.key.columns_of(old_key), table.key.columns_of(key)),

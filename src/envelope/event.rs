@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::change::EncodeError;
 use super::expand::expanded;
 use super::forms::{Layout, quoted_name};
@@ -19,6 +21,7 @@ const KEPT_MAX: usize = 10_000;
 #[derive(Debug, Clone)]
 pub(super) struct EventPlan {
     form: Arc<EventForm>,
+    topics: Arc<Mutex<Topics>>,
     key: usize,
     payload: usize,
     route_by: usize,
@@ -37,13 +40,15 @@ pub(super) struct EventPlan {
     row_name: String,
 }
 
-/// What is worked out once for all events of an encoder.
+/// What the events of an encoder have had so far.
 #[derive(Debug, Default)]
 pub(super) struct EventMemory {
-    /// The names of value schemas. As in Debezium the first event of a payload's schema, or of a version, gives it.
-    names: HashMap<Vec<u8>, String>,
-    topics: HashMap<(String, bool), Option<String>>,
+    /// The names of value schemas, by router: as in Debezium its first event of a payload's schema, or of a version, gives it.
+    names: HashMap<(usize, Vec<u8>), String>,
 }
+
+/// Topics by the text that chooses them and whether the event is a null; none where it is dropped.
+type Topics = HashMap<(String, bool), Option<String>>;
 
 /// An event, ready to be sent.
 #[derive(Debug, Default)]
@@ -134,7 +139,12 @@ impl EventPlan {
         let is_int = |schema: &Schema| schema.schema_type == SchemaType::Int32;
         let is_text = |schema: &Schema| schema.schema_type == SchemaType::String;
         let (payload, payload_schema) = columns.find(&router.payload)?;
-        let (id, _) = columns.of_type(&router.id, Schema::has_plain_text, "a header")?;
+        let with_text_headers = layout.options.with_text_headers;
+        // Java's text of bytes is an address.
+        let fits_header = |schema: &Schema| {
+            schema.has_plain_text() && !(with_text_headers && schema.schema_type == SchemaType::Bytes)
+        };
+        let (id, _) = columns.of_type(&router.id, fits_header, "a header")?;
         let (route_by, _) = columns.of_type(&router.route_by, is_text, "what topics are chosen by")?;
         let (key, key_schema) = columns.find(&router.key)?;
         let converters = (layout.options.key_converter, layout.options.value_converter);
@@ -149,6 +159,7 @@ impl EventPlan {
             payload_schema: payload_schema.clone(),
             row_name: layout.row.name.as_deref().unwrap_or_default().to_owned(),
             form: Arc::new(form),
+            topics: Arc::default(),
             key,
             payload,
             route_by,
@@ -156,7 +167,7 @@ impl EventPlan {
             key_tail,
             converters,
         };
-        plan.place_columns(&router, &columns, is_int)?;
+        plan.place_columns(&router, &columns, (is_int, fits_header))?;
         if !plan.members.is_empty() {
             // Without an envelope Debezium does not look at it.
             let of_version = |name: &String| columns.of_type(name, is_int, "the version of a schema");
@@ -170,7 +181,7 @@ impl EventPlan {
         &mut self,
         router: &EventRouter,
         columns: &Columns<'_>,
-        is_int: impl Fn(&Schema) -> bool,
+        (is_int, fits_header): (impl Fn(&Schema) -> bool, impl Fn(&Schema) -> bool),
     ) -> Result<(), PlanError> {
         for additional in &router.additional {
             let name = &additional.field;
@@ -180,7 +191,7 @@ impl EventPlan {
             };
             match additional.placement {
                 Placement::Header => {
-                    columns.of_type(name, Schema::has_plain_text, "a header")?;
+                    columns.of_type(name, &fits_header, "a header")?;
                     self.headers.push((additional.name.clone(), place));
                 }
                 Placement::Envelope => self.members.push((additional.name.clone(), place, schema.clone())),
@@ -234,7 +245,9 @@ impl EventPlan {
             row.text(self.route_by)?.ok_or_else(|| row.unrouted("the column that chooses its topic is null"))?;
         let payload = row.json(self.payload)?;
         let is_tombstone = router.with_tombstones && is_empty(&payload, &self.payload_schema);
-        let Some(topic) = memory.topic(&self.form, &routed_by, is_tombstone) else { return Ok(None) };
+        // What stands behind the router takes every null for a tombstone.
+        let is_null = is_tombstone || (self.members.is_empty() && payload == b"null");
+        let Some(topic) = self.topic(&routed_by, is_null) else { return Ok(None) };
         if !is_topic_name(&topic) {
             return Err(row.unrouted("the column that chooses its topic makes no name that Kafka takes"));
         }
@@ -254,6 +267,20 @@ impl EventPlan {
             partition: self.partition.map(|place| row.number(place)).transpose()?.flatten(),
             timestamp_ms: Some(timestamp.unwrap_or(now_ms)).filter(|time| *time >= 0),
         }))
+    }
+
+    fn topic(&self, routed_by: &str, is_null: bool) -> Option<String> {
+        let mut topics = self.topics.lock();
+        let key = (routed_by.to_owned(), is_null);
+        if let Some(known) = topics.get(&key) {
+            return known.clone();
+        }
+        if topics.len() >= KEPT_MAX {
+            topics.clear();
+        }
+        let topic = self.form.outcome(routed_by, is_null).map(|outcome| outcome.topic);
+        topics.insert(key, topic.clone());
+        topic
     }
 
     fn key_of(&self, row: EventRow<'_>) -> Result<Option<Vec<u8>>, EncodeError> {
@@ -315,7 +342,8 @@ impl EventPlan {
                 key
             }
         };
-        let name = memory.name(key, &self.row_name, routed_by);
+        let router = Arc::as_ptr(&self.form.router).addr();
+        let name = memory.name((router, key), &self.row_name, routed_by);
         let members = self.members.iter().map(|(name, _, schema)| (name.clone(), schema.clone()));
         let fields = [("payload".to_owned(), payload.clone())].into_iter().chain(members);
         let schema = Schema::of_fields(fields).named(name);
@@ -327,20 +355,7 @@ impl EventPlan {
 }
 
 impl EventMemory {
-    fn topic(&mut self, form: &EventForm, routed_by: &str, is_tombstone: bool) -> Option<String> {
-        let key = (routed_by.to_owned(), is_tombstone);
-        if let Some(known) = self.topics.get(&key) {
-            return known.clone();
-        }
-        if self.topics.len() >= KEPT_MAX {
-            self.topics.clear();
-        }
-        let topic = form.outcome(routed_by, is_tombstone).map(|outcome| outcome.topic);
-        self.topics.insert(key, topic.clone());
-        topic
-    }
-
-    fn name(&mut self, key: Vec<u8>, row_name: &str, routed_by: &str) -> String {
+    fn name(&mut self, key: (usize, Vec<u8>), row_name: &str, routed_by: &str) -> String {
         if self.names.len() >= KEPT_MAX {
             self.names.clear();
         }

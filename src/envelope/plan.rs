@@ -31,6 +31,8 @@ pub struct PlanOptions {
     pub key_converter: Converter,
     /// How values are written.
     pub value_converter: Converter,
+    /// Headers are Java's text of what they hold, as `StringConverter` has it.
+    pub with_text_headers: bool,
     /// What types become where there is a choice.
     pub handling: Handling,
     /// Columns whose values are masked.
@@ -102,6 +104,8 @@ pub(super) struct KeyPlan {
     pub(super) tail: &'static [u8],
     /// It is Java's text of the columns.
     pub(super) is_text: bool,
+    /// So are the headers that name the other key of a change.
+    pub(super) is_text_in_headers: bool,
 }
 
 impl KeyPlan {
@@ -169,13 +173,19 @@ impl TablePlan {
         let key_fields = key_fields.map(|(column, schemas)| (column.field_name.clone(), schemas.key.clone()));
         let key_schema = Schema::of_fields(key_fields).named(format!("{base}.Key"));
         let (head, tail) = framed(options.key_converter.shown(&key_schema));
-        let key = KeyPlan { places, head, tail, is_text: options.key_converter == Converter::Text };
+        let key = KeyPlan {
+            places,
+            head,
+            tail,
+            is_text: options.key_converter == Converter::Text,
+            is_text_in_headers: options.with_text_headers,
+        };
         let fields = (0..columns.len()).filter_map(field).filter(|(column, _)| column.is_in_value);
         let fields = fields.map(|(column, schemas)| (column.field_name.clone(), schemas.value.clone()));
         let row = Schema::of_fields(fields).optional().named(format!("{base}.Value"));
         let layout = Layout { shape: &shape, facts, options, row: &row, columns: &columns, schema_base: &base };
         let (topic, forms) = forms::of_table(&layout)?;
-        if forms.have_keys_of_table() && key.is_text {
+        if forms.have_keys_of_table() && (key.is_text || key.is_text_in_headers) {
             refuse_without_text(&key_schema)?;
         }
         let is_routed = topic.is_none();

@@ -51,7 +51,7 @@ pub(super) fn write_key_columns(
 }
 
 /// The key as `StringConverter` has it from Java: the columns that are not null, each as text.
-fn write_key_text(
+pub(super) fn write_key_text(
     out: &mut Vec<u8>,
     table: &TablePlan,
     row: Values<'_>,

@@ -22,10 +22,15 @@ pub(crate) async fn create_kept_topic(config: &KafkaConfig, topic: &str) -> Resu
     create_topic(config, topic, ("retention.ms", "-1")).await
 }
 
-/// Creates a topic as the broker's defaults are, unless it exists.
-pub(crate) async fn create_usual_topic(config: &KafkaConfig, topic: &str) -> Result<()> {
-    // -1 asks for the broker's own default.
-    let new_topic = NewTopic::new(topic, -1, TopicReplication::Fixed(-1));
+/// Creates a topic, unless it exists; -1 partitions and -1 replicas ask for the broker's own default.
+pub(crate) async fn create_routed_topic(
+    config: &KafkaConfig,
+    topic: &str,
+    (partitions, replicas): (i32, i32),
+    settings: &[(String, String)],
+) -> Result<()> {
+    let new_topic = NewTopic::new(topic, partitions, TopicReplication::Fixed(replicas));
+    let new_topic = settings.iter().fold(new_topic, |new_topic, (name, value)| new_topic.set(name, value));
     create(config, new_topic, "").await
 }
 

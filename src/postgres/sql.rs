@@ -20,24 +20,34 @@ const QUERY_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection for questions that come now and then, made anew where the server or a pooler has ended it meanwhile.
 pub struct Catalog {
     config: PostgresConfig,
+    /// Run on each connection before anything else.
+    statements: Vec<String>,
     client: Mutex<Arc<Client>>,
 }
 
 impl Catalog {
-    /// Connects.
-    pub async fn connect(config: &PostgresConfig) -> Result<Self> {
-        let client = connect(config).await?;
-        Ok(Self { config: config.clone(), client: Mutex::new(Arc::new(client)) })
+    /// Connects, and runs `statements` there as on every connection that follows.
+    pub async fn connect(config: &PostgresConfig, statements: &[String]) -> Result<Self> {
+        let client = begun(config, statements).await?;
+        Ok(Self { config: config.clone(), statements: statements.to_vec(), client: Mutex::new(Arc::new(client)) })
     }
 
     /// A client whose connection was there a moment ago.
     pub async fn client(&self) -> Result<Arc<Client>> {
         let mut client = self.client.lock().await;
         if client.is_closed() {
-            *client = Arc::new(connect(&self.config).await?);
+            *client = Arc::new(begun(&self.config, &self.statements).await?);
         }
         Ok(Arc::clone(&client))
     }
+}
+
+async fn begun(config: &PostgresConfig, statements: &[String]) -> Result<Client> {
+    let client = connect(config).await?;
+    for statement in statements {
+        answered("running a statement of database.initial.statements", config, client.batch_execute(statement)).await?;
+    }
+    Ok(client)
 }
 
 /// Connects; the connection's task ends with the client, once all that was asked for has been answered.

@@ -39,6 +39,8 @@ pub struct StartPoint {
     pub slot: String,
     /// Publications, comma separated.
     pub publications: String,
+    /// What the plugin is to send of changes that were replicated from elsewhere; of all, if nothing is said.
+    pub origin: Option<String>,
 }
 
 /// Which server this is.
@@ -109,10 +111,12 @@ pub async fn start_replication(
 ) -> Result<(ReplicationReader, ReplicationWriter)> {
     let what = "starting replication";
     // 0/0 means the slot's own confirmed position: a position of ours could only skip, never rewind.
+    let origin = start.origin.as_ref().map(|origin| format!(", origin '{}'", origin.replace('\'', "''")));
     let command = format!(
-        "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '{PROTOCOL_VERSION}', publication_names {}, messages 'true')",
+        "START_REPLICATION SLOT {} LOGICAL 0/0 (proto_version '{PROTOCOL_VERSION}', publication_names {}, messages 'true'{})",
         quote_identifier(&start.slot),
         quote_publications(&start.publications),
+        origin.unwrap_or_default(),
     );
     session.send_query(&command).await?;
     session.expect_copy_both(what).await?;

@@ -155,9 +155,9 @@ impl EventForm {
     }
 
     /// What becomes of an event by the text that chooses its topic; `None` if it is not written.
-    pub fn outcome(&self, routed_by: &str, is_tombstone: bool) -> Option<Outcome> {
+    pub fn outcome(&self, routed_by: &str, is_null: bool) -> Option<Outcome> {
         let topic = self.router.route.apply(routed_by).unwrap_or_else(|| routed_by.to_owned());
-        let value = if is_tombstone { ValueForm::Tombstone } else { ValueForm::Row(RowForm::default()) };
+        let value = if is_null { ValueForm::Tombstone } else { ValueForm::Row(RowForm::default()) };
         let headers: Vec<&str> = self.headers.iter().map(String::as_str).collect();
         self.later.apply(Outcome::new(topic, value), RecordKind::Row, &headers, &mut Vec::new())
     }

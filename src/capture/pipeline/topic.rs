@@ -7,7 +7,7 @@ use crate::capture::CaptureOptions;
 use crate::capture::confirmation::Confirmer;
 use crate::capture::topic_ends::{MetTopic, meet_topic};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::admin::create_usual_topic;
+use crate::kafka::admin::create_routed_topic;
 
 /// How long a topic that was made may take to be seen by all brokers, and how often it is looked for.
 const SEEN_WITHIN: Duration = Duration::from_secs(15);
@@ -37,7 +37,8 @@ impl Sink<'_> {
     }
 
     async fn made(&self, options: &CaptureOptions, topic: &str) -> Result<MetTopic> {
-        create_usual_topic(&options.kafka, topic).await?;
+        let how = &options.settings.topic_creation;
+        create_routed_topic(&options.kafka, topic, (how.partitions, how.replicas), &how.settings).await?;
         let started = Instant::now();
         loop {
             if let Some(met) = self.look_for(options, topic).await? {
