@@ -69,7 +69,7 @@ mod process_handlers;
 mod process_lagging;
 /// `evp process`: a list that grows up to MongoDB's limit.
 mod process_large_documents;
-/// `evp process`: commits that are not taken, and members without partitions.
+/// `evp process`: commits without an answer, and members without partitions.
 mod process_members;
 /// `evp process`: the later commit wins.
 mod process_order;

@@ -34,7 +34,7 @@ use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
 use super::tally::{End, Tally};
 use super::tasks::{DeadLettered, Pulse, join, write_effects};
-use super::waiting::Waiting;
+use super::waiting::{Held, Waiting};
 use super::withheld::Withheld;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -265,16 +265,17 @@ impl Dispatcher {
         }
         let now = Instant::now();
         let probes = self.probe(now);
-        let due = self.waiting.next_due(|effect| self.breaker.holds(effect)).is_some_and(|due| due <= now);
-        if self.claimed.is_none() && !due && probes.is_empty() && !self.parking.has_released() {
+        let is_due = self.next_document_due().is_some_and(|due| due <= now);
+        if self.claimed.is_none() && !is_due && probes.is_empty() && !self.parking.has_released() {
             return;
         }
         let effects = self.claimed.take().unwrap_or_default();
         let (effects, given_up) = self.parking.enter(effects, |event| self.progress.waits(event));
         self.give_up(given_up);
         let (breaker, progress) = (&self.breaker, &mut self.progress);
-        let effects =
-            self.waiting.admit(effects, now, probes, |effect| breaker.holds(effect), |event| progress.waits(event));
+        let holds = |effect: &Effect| breaker.holds(effect);
+        let held: Held<'_> = if breaker.is_holding() { Some(&holds) } else { None };
+        let effects = self.waiting.admit(effects, now, probes, held, |event| progress.waits(event));
         let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
         self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
     }

@@ -6,16 +6,23 @@ use super::Dispatcher;
 use crate::error::Result;
 use crate::process::breaker::Refused;
 use crate::process::create::EarlyCreates;
+use crate::process::in_flight::Effect;
 use crate::process::prepare::Prepared;
-use crate::process::waiting::DocumentKey;
+use crate::process::waiting::{DocumentKey, Held};
 use crate::process::withheld;
 use crate::shutdown::Until;
 
 impl Dispatcher {
     /// When something that waits is to be tried.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        let due = self.waiting.next_due(|effect| self.breaker.holds(effect));
-        due.into_iter().chain(self.breaker.next_try()).min()
+        self.next_document_due().into_iter().chain(self.breaker.next_try()).min()
+    }
+
+    /// When a document is to be tried that is not held back.
+    pub(super) fn next_document_due(&self) -> Option<Instant> {
+        let holds = |effect: &Effect| self.breaker.holds(effect);
+        let held: Held<'_> = if self.breaker.is_holding() { Some(&holds) } else { None };
+        self.waiting.next_due(held)
     }
 
     /// Asks handlers that refuse their events once more, and gives the documents to be tried of those that are held back.
