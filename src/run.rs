@@ -119,7 +119,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
         Command::Process(flags) => Ok(Task::Process(Box::new(ProcessOptions {
             kafka: KafkaConfig::from_variables(variables, &flags.kafka),
             mongo: MongoConfig::from_variables(variables),
-            process: ProcessConfig::from_variables(variables),
+            process: ProcessConfig::from_variables(variables).with_flags(flags.remember_days),
             operations: flags.ops.iter().filter_map(|letter| Operation::from_letter(letter)).collect(),
             unknown_events: match flags.unknown_events {
                 UnknownEventsArgument::DeadLetter => UnknownEvents::DeadLetter,

@@ -57,20 +57,32 @@ mod parity_types;
 mod pipeline;
 /// `evp process`: what it writes and what it refuses.
 mod process;
+/// `evp process` without the right to write dead letters.
+mod process_acl;
+/// `evp process`: how long events are remembered.
+mod process_claims;
 /// `evp process`: what it sets aside.
 mod process_dead_letters;
 /// `evp process`: what handlers do to documents, beside the same in memory.
 mod process_effects;
 /// `evp process` while servers and other members come and go.
 mod process_faults;
+/// `evp process`: batches do not show in documents.
+mod process_groupings;
 /// `evp process` with handlers of a stranger.
 mod process_handlers;
 /// `evp process` while a partition is behind the others.
 mod process_lagging;
+/// `evp process`: a list that grows up to MongoDB's limit.
+mod process_large_documents;
+/// `evp process`: commits without an answer, and members without partitions.
+mod process_members;
 /// `evp process`: the later commit wins.
 mod process_order;
 /// `evp process` while a server stands still.
 mod process_paused;
+/// `evp process` where one event after the other is refused.
+mod process_refusals;
 /// `evp process` while MongoDB refuses whatever is written.
 mod process_server_refusals;
 /// `evp process` on records of another shape.

@@ -6,7 +6,7 @@ use evp::process::{Event, Handler, HandlerRegistry, ProcessSummary, WriteModel};
 use serde_json::json;
 
 use crate::support::envelopes::{NewRecord, committed, event, id, produce, world_with};
-use crate::support::library::apply_topic;
+use crate::support::library::{apply_topic, try_apply_topic};
 use crate::support::{World, document, read_models, records};
 
 /// Panics at one user.
@@ -269,4 +269,42 @@ async fn no_event_overtakes_one_of_its_aggregate_that_waits_for_another_document
     assert_eq!((balance(&world, 1_000).await, balance(&world, 2_000).await), (Some(1), Some(3)));
     let vault = document(&world.mongo().await, "vaults", "v").await.unwrap();
     assert!(!vault.contains_key("last"), "{vault}");
+}
+
+/// Writes a whole profile, of which another handler writes a part.
+struct WholeProfile;
+
+impl Handler for WholeProfile {
+    fn name(&self) -> &str {
+        "whole_profile"
+    }
+
+    fn event_type(&self) -> &str {
+        "ProfileReplaced"
+    }
+
+    fn handle(&self, event: &Event) -> Result<Vec<WriteModel>> {
+        let bio = event.text("bio")?.unwrap_or_default();
+        Ok(vec![
+            WriteModel::update("users", event.aggregate_id.clone()).set("profile", bson::doc! { "bio": bio }).into(),
+        ])
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_handlers_of_which_one_would_undo_the_other_are_refused_by_name() {
+    let told = [
+        event(0, 1, 1_000, "UserCreated", &json!({})),
+        event(0, 2, 1_000, "UserUpdated", &json!({ "bio": "a part" })),
+        event(0, 3, 1_000, "ProfileReplaced", &json!({ "bio": "the whole" })),
+    ];
+    let world = world_with("handlers_undo", 1, &told).await;
+    let both = HandlerRegistry::builtin().register(WholeProfile);
+    let refused = try_apply_topic(&world, both, &[("KAFKA_GROUP_ID", "both")]).await.unwrap_err();
+    assert_eq!(refused.kind().exit_code(), 64);
+    let said = refused.to_string();
+    for part in ["`whole_profile`", "`user_updated`", "`profile`", "`profile.bio`", "`users`"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    assert_eq!(records(&world, &format!("{}.dlq", world.topic())), []);
 }

@@ -14,6 +14,8 @@ use crate::support::envelopes::{NewRecord, Topics, event, id, try_produce};
 use crate::support::{DEADLINE, OwnStack, Running, World, claim_count, document, eventually, http_get, records};
 
 const ACTIVITY: u128 = 900_000;
+/// One would be full before the last of twenty pauses.
+const ACTIVITIES: u128 = 20;
 const PARTITIONS: i32 = 3;
 /// Events of one burst, ten of which are written a second.
 const BURST: usize = 25;
@@ -23,13 +25,16 @@ const RECOVERY: Duration = Duration::from_secs(15);
 /// How soon readiness must tell that a server does not answer.
 const NOTICE: Duration = Duration::from_secs(10);
 
-/// A user, or a join of the one activity.
+/// A user, or a join of one of the activities, which all are on one partition.
 fn numbered(number: usize) -> NewRecord {
     let partition = i32::try_from(number).unwrap() % PARTITIONS;
     let number = number as u128 + 1;
     match number % 2 {
         0 => event(partition, number, number, "UserCreated", &json!({})),
-        _ => event(0, number, ACTIVITY, "ParticipantJoined", &json!({ "user_id": id(number) })),
+        _ => {
+            let activity = ACTIVITY + number / 2 % ACTIVITIES;
+            event(0, number, activity, "ParticipantJoined", &json!({ "user_id": id(number) }))
+        }
     }
 }
 
@@ -83,8 +88,9 @@ impl Scene {
         let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
         let world = Arc::new(World::on_stack(test, &stack).await);
         Topics::new(&world).create(world.topic(), PARTITIONS, &[]).await;
-        let created = event(0, 0, ACTIVITY, "ActivityCreated", &json!({}));
-        assert!(try_produce(&world, world.topic(), &[created], DEADLINE).await);
+        let created = |number| event(0, 10_000_000 + number, ACTIVITY + number, "ActivityCreated", &json!({}));
+        let created: Vec<NewRecord> = (0..ACTIVITIES).map(created).collect();
+        assert!(try_produce(&world, world.topic(), &created, DEADLINE).await);
         let mut process = world.start(&["process", "--http", "127.0.0.1:0"]);
         let address = process.event("http_listening").await["address"].as_str().unwrap().to_owned();
         let feeder = Feeder::start(Arc::clone(&world));
@@ -129,15 +135,19 @@ impl Scene {
     async fn finish(self) {
         let written = self.feeder.finish().await;
         let database = self.world.mongo().await;
-        let all = u64::try_from(written).unwrap() + 1;
+        let all = u64::try_from(written).unwrap() + u64::try_from(ACTIVITIES).unwrap();
         eventually("all are applied", async || claim_count(&database).await == all).await;
         assert_eq!(self.process.stop().code, Some(0));
         let users = (0..written).filter(|number| number % 2 == 1).count();
         let statistics = document(&database, "statistics", "global_stats").await.unwrap();
         assert_eq!(statistics.get_i64("total_users").unwrap(), i64::try_from(users).unwrap());
-        let activity = document(&database, "activities", &id(ACTIVITY)).await.unwrap();
-        let participants = activity.get_document("participants").unwrap();
-        assert_eq!(participants.get_array("list").unwrap().len(), written - users);
+        let mut joined = 0;
+        for number in 0..ACTIVITIES {
+            let activity = document(&database, "activities", &id(ACTIVITY + number)).await.unwrap();
+            let participants = activity.get_document("participants").unwrap();
+            joined += participants.get_array("list").unwrap().len();
+        }
+        assert_eq!(joined, written - users);
         assert_eq!(records(&self.world, &format!("{}.dlq", self.world.topic())), []);
     }
 }

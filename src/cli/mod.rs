@@ -67,6 +67,7 @@ pub enum Command {
     /// Apply the topic's events to MongoDB until told to stop
     #[command(after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS and its security, KAFKA_TOPIC, KAFKA_GROUP_ID, \
         KAFKA_AUTO_OFFSET_RESET, OUTBOX_COLUMNS, OUTBOX_IDS, MONGODB_URI, MONGODB_DATABASE, PROCESSING_BATCH_SIZE, MAX_RETRIES, RETRY_DELAY_SECONDS, \
+        MAX_REFUSALS_IN_A_ROW, REMEMBER_DAYS, \
         SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL; all are in .env.example")]
     Process(ProcessArguments),
 
@@ -195,12 +196,17 @@ pub struct ProcessArguments {
     #[arg(long, value_name = "KIND")]
     pub ids: Option<String>,
 
+    /// How many days an event is remembered by its id; a repetition that comes later is counted again [env: REMEMBER_DAYS]
+    /// [default: 30]
+    #[arg(long, value_name = "DAYS", value_parser = clap::value_parser!(u64).range(1..=24_000))]
+    pub remember_days: Option<u64>,
+
     /// What happens to an event that no handler serves
     #[arg(long, value_enum, value_name = "ACTION", default_value = "dead-letter")]
     pub unknown_events: UnknownEventsArgument,
 
     /// Take a topic that is not the one that was applied before, or that has lost its end, for right: for one start, with
-    /// all other processes of the group stopped. Counters count events again that were applied more than 30 days ago
+    /// all other processes of the group stopped. Counters count events again that are no longer remembered
     #[arg(long)]
     pub accept_new_topic: bool,
 

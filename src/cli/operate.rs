@@ -123,7 +123,7 @@ pub enum DlqCommand {
         #[arg(long)]
         only: bool,
 
-        /// Also events that are not remembered any more (30 days): all of their handlers run, and counters count them again
+        /// Also events that are not remembered any more (REMEMBER_DAYS, 30 by default): all of their handlers run, and counters count them again
         #[arg(long)]
         forgotten: bool,
 

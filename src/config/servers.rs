@@ -184,11 +184,31 @@ pub struct ProcessConfig {
     pub retries_max: u32,
     /// The wait between two tries.
     pub retry_delay: Duration,
+    /// So many aggregates whose events are refused one after the other are no longer dead letters; 0 is no limit.
+    pub refusals_max: usize,
+    /// How long events are remembered by their ids.
+    pub claim_lifetime: Duration,
     /// How long a drain may take.
     pub shutdown_timeout: Duration,
 }
 
+/// MongoDB keeps the number of seconds in 32 bits.
+const DAYS_MAX: u64 = 24_000;
+
+fn days(count: u64) -> Duration {
+    Duration::from_secs(count.saturating_mul(24 * 3_600))
+}
+
 impl ProcessConfig {
+    /// The same, with what flags say.
+    #[must_use]
+    pub fn with_flags(mut self, remember_days: Option<u64>) -> Self {
+        if let Some(count) = remember_days {
+            self.claim_lifetime = days(count.min(DAYS_MAX));
+        }
+        self
+    }
+
     /// From `PROCESSING_BATCH_SIZE` (else `KAFKA_MAX_POLL_RECORDS`), `MAX_RETRIES` and their like.
     pub fn from_variables(variables: &mut Variables) -> Self {
         let poll_records = variables.number("KAFKA_MAX_POLL_RECORDS", 2_000_usize, 1..=20_000);
@@ -197,6 +217,8 @@ impl ProcessConfig {
             batch_records_max: variables.number("PROCESSING_BATCH_SIZE", poll_records, 1..=20_000),
             retries_max: variables.number("MAX_RETRIES", 3_u32, 0..=1_000),
             retry_delay: Duration::from_secs_f64(delay),
+            claim_lifetime: days(variables.number("REMEMBER_DAYS", 30_u64, 1..=DAYS_MAX)),
+            refusals_max: variables.number("MAX_REFUSALS_IN_A_ROW", 20_usize, 0..=100_000),
             shutdown_timeout: shutdown_timeout(variables),
         }
     }

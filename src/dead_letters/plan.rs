@@ -140,7 +140,8 @@ fn obstacle(entry: &Entry, choices: &ReplayChoices, group: &str) -> Option<Strin
     }
     if letter.event_id().is_some() && entry.known.is_none() && letter.cause.handler.is_some() && !choices.forgotten {
         return Some(
-            "its event is not remembered any more, which ends after 30 days, so that all of its handlers would run again; \
+            "its event is not remembered any more, which ends after REMEMBER_DAYS (30 by default), so that all of its handlers \
+             would run again; \
              --forgotten does that"
                 .to_owned(),
         );

@@ -47,6 +47,8 @@ pub(crate) enum Delivery {
     EndOfPartition(i32),
     /// Partitions that are read from now on.
     Assigned(Vec<i32>),
+    /// The group has no partition for this member.
+    Idle,
     /// Partitions that another member will read; the answer says what may be committed for them.
     Revoked { partitions: Vec<i32>, answer: std::sync::mpsc::SyncSender<Vec<(i32, i64)>> },
     /// Where a partition is read from of which the group has no offset.
@@ -151,9 +153,23 @@ fn consumer_config(config: &KafkaConfig, end: EndOfPartition) -> rdkafka::Client
 }
 
 impl ConsumerHandle {
-    /// Commits without waiting for the answer.
-    pub(crate) fn commit(&self, offsets: &[(i32, i64)]) -> Result<()> {
-        self.commit_in(offsets, CommitMode::Async)
+    /// Commits in the background, one after the other.
+    ///
+    /// To a commit that nobody waits for librdkafka gives no answer, since the client sets no callback but asks for events
+    /// (`rd_kafka_cgrp_propagate_commit_result`, 2.12).
+    pub(crate) fn commit(&self, offsets: Vec<(i32, i64)>) {
+        let (consumer, topic) = (Arc::clone(&self.consumer), self.config.topic.clone());
+        consumer.group.context().commits().sent();
+        tokio::task::spawn_blocking(move || {
+            let list = partition_list(&topic, &offsets);
+            let answer = list.and_then(|list| consumer.group.commit(&list, CommitMode::Sync));
+            consumer.group.context().commits().answered(answer);
+        });
+    }
+
+    /// Whether the answer to a commit is still to come.
+    pub(crate) fn is_committing(&self) -> bool {
+        self.consumer.group.context().commits().are_open()
     }
 
     /// Commits and waits for the answer, off the runtime's threads.
@@ -167,12 +183,6 @@ impl ConsumerHandle {
             .await
             .map_err(|error| Error::with_source(ErrorKind::System, "committing panicked", error))?
             .map_err(failed)
-    }
-
-    fn commit_in(&self, offsets: &[(i32, i64)], mode: CommitMode) -> Result<()> {
-        partition_list(&self.config.topic, offsets)
-            .and_then(|list| self.consumer.group.commit(&list, mode))
-            .map_err(|error| Error::with_source(ErrorKind::Unavailable, "committing offsets", error))
     }
 
     /// Joins the group, as one that knows this of the topic.
@@ -199,7 +209,7 @@ impl ConsumerHandle {
 
     /// How many commits the broker has refused or not answered.
     pub(crate) fn failed_commits(&self) -> u64 {
-        self.consumer.group.context().failed_commits()
+        self.consumer.group.context().commits().failed()
     }
 
     /// Where the topic's partitions end and how far the group is, asked off the runtime's threads.

@@ -50,6 +50,10 @@ pub(crate) struct GroupContext {
     unreachable: AtomicBool,
     /// Whether a partition is known to have no leader.
     leaderless: AtomicBool,
+    /// Whether this member has no partition, and that was said.
+    idle: AtomicBool,
+    /// Whether the group's coordinator is known not to answer.
+    uncoordinated: AtomicBool,
     /// Since when the client has known no broker.
     lost_since: Mutex<Option<Instant>>,
     /// Since when Kafka answers with an error that evp does not know.
@@ -91,10 +95,6 @@ impl ConsumerContext for GroupContext {
             let _ = self.deliveries.send(Delivery::Failed(error));
         }
     }
-
-    fn commit_callback(&self, result: KafkaResult<()>, _offsets: &TopicPartitionList) {
-        self.commits.answered(result);
-    }
 }
 
 /// An outage for as long as it takes, an answer that evp does not know a few times, and as often one that does not know
@@ -126,6 +126,8 @@ impl GroupContext {
             assigned: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
             leaderless: AtomicBool::new(false),
+            idle: AtomicBool::new(false),
+            uncoordinated: AtomicBool::new(false),
             lost_since: Mutex::new(None),
             unknown_since: Mutex::new(None),
             has_unknown: AtomicBool::new(false),
@@ -185,9 +187,9 @@ impl GroupContext {
         self.unreachable.load(Ordering::Relaxed)
     }
 
-    /// How many commits the broker has refused or not answered.
-    pub(crate) fn failed_commits(&self) -> u64 {
-        self.commits.failed()
+    /// What becomes of commits.
+    pub(super) fn commits(&self) -> &Commits {
+        &self.commits
     }
 
     /// The partitions that were revoked since this was last asked.
@@ -224,6 +226,7 @@ impl GroupContext {
         let _ = self.deliveries.send(Delivery::Assigned(numbers));
         let assigned = if cooperative { consumer.incremental_assign(&start) } else { consumer.assign(&start) };
         self.assigned.store(true, Ordering::Relaxed);
+        self.idle.store(false, Ordering::Relaxed);
         assigned.map_err(|error| client_error("taking partitions", &self.config, error))
     }
 
@@ -310,6 +313,7 @@ impl GroupContext {
     fn revoke(&self, consumer: &GroupConsumer, partitions: &TopicPartitionList) {
         let numbers: Vec<i32> = partitions.elements().iter().map(|element| element.partition()).collect();
         self.revoked.lock().extend_from_slice(&numbers);
+        self.commits.forget_refusals();
         for partition in &numbers {
             self.lag(*partition).set(0.0);
         }

@@ -237,8 +237,8 @@ fn refusal(config: &KafkaConfig, what: &str) -> Error {
         format!(
             "{what}. Nothing was changed. If the topic is the right one: stop every process of group `{group}`, run \
              kafka-consumer-groups --group {group} --topic {topic} --reset-offsets --to-earliest --execute, and start one \
-             evp process, once, with --accept-new-topic. Events applied in the last 30 days are recognised by their event_id \
-             and have no second effect; counters count older ones again, so if the topic holds such, reset --to-datetime \
+             evp process, once, with --accept-new-topic. Events applied in the last 30 days (REMEMBER_DAYS) are recognised by \
+             their event_id and have no second effect; counters count older ones again, so if the topic holds such, reset --to-datetime \
              behind them"
         ),
     )

@@ -14,7 +14,8 @@ use super::path::Collection;
 use super::sources::SOURCES;
 use crate::error::Result;
 
-/// How long a claim on an event id is kept. A repetition that arrives later is no longer recognised.
+/// How long a claim on an event id is kept unless `evp process` is told otherwise. A repetition that arrives later is no
+/// longer recognised.
 const CLAIM_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How long a deleted document is remembered, so that nothing makes it again.
@@ -117,9 +118,28 @@ pub async fn ensure_collections(database: &Database, collections: &[CollectionSp
     Ok(missing.lines())
 }
 
-/// Creates only what evp's own bookkeeping needs.
-pub(crate) async fn ensure_bookkeeping(database: &Database) -> Result<()> {
-    Missing::find(database, bookkeeping()).await?.create(database).await
+/// Creates only what evp's own bookkeeping needs, and lets claims be kept for so long.
+pub(crate) async fn ensure_bookkeeping(database: &Database, claim_lifetime: Duration) -> Result<()> {
+    Missing::find(database, bookkeeping()).await?.create(database).await?;
+    let failed = |error| client_error("setting how long events are remembered", database.name(), error);
+    let listed = database.collection::<Document>(CLAIMS).list_indexes().await.map_err(failed)?;
+    let indexes: Vec<IndexModel> = listed.try_collect().await.map_err(failed)?;
+    let expiry = doc! { "at": 1 };
+    let is_other = |index: &IndexModel| {
+        let expires = index.options.as_ref().and_then(|options| options.expire_after);
+        same_keys(&index.keys, &expiry) && expires != Some(claim_lifetime)
+    };
+    if indexes.iter().any(is_other) {
+        let seconds = i64::try_from(claim_lifetime.as_secs()).unwrap_or(i64::MAX);
+        let change = doc! { "collMod": CLAIMS, "index": { "keyPattern": expiry, "expireAfterSeconds": seconds } };
+        database.run_command(change).await.map_err(failed)?;
+        tracing::info!(
+            event = "claim_lifetime_set",
+            days = seconds / 86_400,
+            "how long events are remembered was changed"
+        );
+    }
+    Ok(())
 }
 
 /// What [`ensure_collections`] would create.

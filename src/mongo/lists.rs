@@ -62,10 +62,7 @@ fn write_keys_are_new(list: &ListFold<'_>, writer: &mut Writer) {
     writer.begin_array("$eq");
     writer.begin_document("");
     writer.begin_document("$size");
-    writer.begin_array("$setIntersection");
-    keys(list, writer);
-    list_or_empty(list.add.list.as_str(), &format!(".{}", list.add.key), writer);
-    writer.end();
+    write_repeated(list, writer);
     writer.end();
     writer.end();
     writer.int32("", 0);
@@ -73,10 +70,27 @@ fn write_keys_are_new(list: &ListFold<'_>, writer: &mut Writer) {
     writer.end();
 }
 
+/// The keys that the list has already, in the document that is open.
+fn write_repeated(list: &ListFold<'_>, writer: &mut Writer) {
+    writer.begin_array("$setIntersection");
+    keys(list, writer);
+    list_or_empty(list.add.list.as_str(), &format!(".{}", list.add.key), writer);
+    writer.end();
+}
+
 /// Known entries, each replaced by the new one of its key if that is earlier; then the entries of new keys.
+///
+/// Only for repeated keys, which are few, both lists are gone through.
 fn write_merged(list: &ListFold<'_>, writer: &mut Writer) {
-    let (key, order) = (list.add.key.as_str(), list.add.order.as_str());
+    let key = list.add.key.as_str();
     writer.begin_document("");
+    writer.begin_document("$let");
+    writer.begin_document("vars");
+    writer.begin_document("repeated");
+    write_repeated(list, writer);
+    writer.end();
+    writer.end();
+    writer.begin_document("in");
     writer.begin_array("$concatArrays");
 
     writer.begin_document("");
@@ -86,6 +100,37 @@ fn write_merged(list: &ListFold<'_>, writer: &mut Writer) {
     writer.end();
     writer.string("as", "known");
     writer.begin_document("in");
+    writer.begin_array("$cond");
+    write_is_repeated("$$known.", key, writer);
+    write_replaced(list, writer);
+    writer.string("", "$$known");
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+
+    writer.begin_document("");
+    writer.begin_document("$filter");
+    entries(list, "input", writer);
+    writer.string("as", "new");
+    writer.begin_document("cond");
+    writer.begin_array("$not");
+    write_is_repeated("$$new.", key, writer);
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+
+    writer.end();
+    writer.end();
+    writer.end();
+    writer.end();
+}
+
+/// The new entry of a known one's key, if that is earlier, else the known one.
+fn write_replaced(list: &ListFold<'_>, writer: &mut Writer) {
+    let (key, order) = (list.add.key.as_str(), list.add.order.as_str());
+    writer.begin_document("");
     writer.begin_array("$ifNull");
     writer.begin_document("");
     writer.begin_array("$arrayElemAt");
@@ -107,26 +152,14 @@ fn write_merged(list: &ListFold<'_>, writer: &mut Writer) {
     writer.string("", "$$known");
     writer.end();
     writer.end();
-    writer.end();
-    writer.end();
+}
 
-    writer.begin_document("");
-    writer.begin_document("$filter");
-    entries(list, "input", writer);
-    writer.string("as", "new");
-    writer.begin_document("cond");
-    writer.begin_array("$not");
+/// `{"$in": [variable and key, "$$repeated"]}`.
+fn write_is_repeated(variable: &str, key: &str, writer: &mut Writer) {
     writer.begin_document("");
     writer.begin_array("$in");
-    writer.joined_string("", "$$new.", key);
-    list_or_empty(list.add.list.as_str(), &format!(".{key}"), writer);
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-
+    writer.joined_string("", variable, key);
+    writer.string("", "$$repeated");
     writer.end();
     writer.end();
 }

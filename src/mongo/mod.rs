@@ -14,6 +14,8 @@ mod memory;
 mod order;
 mod path;
 mod pipeline;
+mod reply;
+mod sizes;
 mod sources;
 mod store;
 mod usual;
@@ -43,8 +45,10 @@ pub(crate) use known_events::{KnownEvent, known_events};
 pub(crate) use memory::{Done, KeptDocument};
 pub(crate) use order::{CommitOrder, EventOrder};
 pub(crate) use pipeline::PartitionPaths;
+pub(crate) use reply::{Reply, WriteError, document_full};
 pub(crate) use sources::{Source, SourceKey, accept_topic, note_applied, source};
-pub(crate) use store::{Durability, Reply, Store, begin_command};
+pub(crate) use store::{Durability, Store, begin_command};
+pub(crate) use write_model::{Step, Written};
 pub(crate) use writer::Writer;
 
 /// Connections are shared by the commands of one batch, of which a handful run at once.

@@ -52,18 +52,22 @@ impl fmt::Display for Collection {
 
 /// A field of a document, those of nested documents separated by dots. Nothing of a payload becomes a part of it but by
 /// [`Path::key`].
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Path(Cow<'static, str>);
+#[derive(Debug, Clone)]
+pub struct Path {
+    text: Cow<'static, str>,
+    /// How much of it names the map whose keys stand behind it; 0 without a key.
+    map: usize,
+}
 
 impl Path {
     /// From a literal.
     pub const fn new(path: &'static str) -> Self {
-        Self(Cow::Borrowed(path))
+        Self { text: Cow::Borrowed(path), map: 0 }
     }
 
     /// From a text that is not known when the program is written, such as one of a file; refused if it cannot be used.
     pub fn parse(path: &str) -> Result<Self> {
-        let path = Self(Cow::Owned(path.to_owned()));
+        let path = Self { text: Cow::Owned(path.to_owned()), map: 0 };
         path.check()?;
         Ok(path)
     }
@@ -72,22 +76,28 @@ impl Path {
     /// [`key_of`] gives it back.
     #[must_use]
     pub fn key(&self, key: &str) -> Self {
-        Self(Cow::Owned(format!("{}.{}", self.0, escaped(key))))
+        let map = if self.map == 0 { self.text.len() } else { self.map };
+        Self { text: Cow::Owned(format!("{}.{}", self.text, escaped(key))), map }
     }
 
     /// The path as MongoDB writes it.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The map that it is a key of, if it is one.
+    pub(crate) fn map(&self) -> Option<&str> {
+        if self.map == 0 { None } else { self.text.get(..self.map) }
     }
 
     /// Whether it leads into a nested document.
     pub(crate) fn is_nested(&self) -> bool {
-        self.0.contains('.')
+        self.text.contains('.')
     }
 
     /// As one name, for bookkeeping.
     pub(crate) fn flat(&self) -> String {
-        self.0.replace('.', "/")
+        self.text.replace('.', "/")
     }
 
     pub(crate) fn check(&self) -> Result<()> {
@@ -99,6 +109,32 @@ impl Path {
             return Err(Error::data(format!("a handler writes the path `{path}`, which is reserved or malformed")));
         }
         Ok(())
+    }
+}
+
+impl PartialEq for Path {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Path {}
+
+impl std::hash::Hash for Path {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.text.hash(state);
+    }
+}
+
+impl PartialOrd for Path {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Path {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.text.cmp(&other.text)
     }
 }
 
@@ -116,7 +152,7 @@ impl From<&Path> for Path {
 
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 

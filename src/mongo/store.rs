@@ -10,7 +10,10 @@ use mongodb::Database;
 use parking_lot::Mutex;
 
 use super::claims::CLAIMS;
-use super::failure::{CodeClass, DUPLICATE_KEY, classify_code, client_error, error_class, refusal};
+use super::failure::{CodeClass, classify_code, client_error, error_class, refusal};
+use super::path::Collection;
+use super::reply::{Reply, WriteError, parse_reply};
+use super::sizes::Sizes;
 use super::sources::SOURCES;
 use super::writer::Writer;
 use crate::error::{Error, ErrorKind, Result};
@@ -40,56 +43,6 @@ pub(crate) enum Durability {
     Majority,
 }
 
-/// What a write command did.
-#[derive(Debug, Default)]
-pub(crate) struct Reply {
-    /// Documents matched or inserted.
-    pub(crate) n: usize,
-    /// Writes that were refused, the others being done.
-    pub(crate) write_errors: Vec<WriteError>,
-    /// The election term of the primary, on a replica set.
-    pub(crate) term: Option<i64>,
-}
-
-/// One refused write of a command.
-#[derive(Debug)]
-pub(crate) struct WriteError {
-    /// Its place in the command.
-    pub(crate) index: usize,
-    pub(crate) code: i32,
-    /// The fields of the unique index, if one refused.
-    pub(crate) key_fields: Vec<String>,
-}
-
-impl WriteError {
-    /// The document's id is taken.
-    pub(crate) fn is_taken_id(&self) -> bool {
-        self.code == DUPLICATE_KEY && self.key_fields == ["_id"]
-    }
-
-    /// The same as an [`Error`]; values of the document are not in it.
-    pub(crate) fn to_error(&self) -> Error {
-        let kind = match classify_code(self.code) {
-            CodeClass::Unknown | CodeClass::Transient => ErrorKind::Unavailable,
-            CodeClass::Denied | CodeClass::Forbidden => ErrorKind::Denied,
-            CodeClass::Unsupported => ErrorKind::Unsupported,
-            CodeClass::Refused => ErrorKind::Data,
-        };
-        let code = self.code;
-        match code {
-            DUPLICATE_KEY => {
-                let fields = self.key_fields.join(", ");
-                Error::new(kind, format!("a unique index on {fields} refuses the document (code {code})"))
-            }
-            121 => Error::new(kind, format!("the collection's validation rule refuses the document (code {code})")),
-            10_334 | 17_419 | 17_420 => {
-                Error::new(kind, format!("the document would be larger than 16 MB (code {code})"))
-            }
-            _ => Error::new(kind, format!("MongoDB refuses the write with code {code}")),
-        }
-    }
-}
-
 /// A command without an answer, or with none that says what became of its writes.
 struct FailedCommand {
     class: CodeClass,
@@ -105,11 +58,19 @@ pub(crate) struct Store {
     outage: Mutex<Option<Instant>>,
     /// Whether replies carry the election term, as those of a replica set's primary do.
     has_terms: AtomicBool,
+    pub(crate) sizes: Sizes,
 }
 
 impl Store {
     pub(crate) fn new(database: Database, address: String, health: Arc<Health>) -> Self {
-        Self { database, address, health, outage: Mutex::new(None), has_terms: AtomicBool::new(false) }
+        Self {
+            database,
+            address,
+            health,
+            outage: Mutex::new(None),
+            has_terms: AtomicBool::new(false),
+            sizes: Sizes::default(),
+        }
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -278,6 +239,16 @@ impl Store {
         }
     }
 
+    /// What a pipeline gives, asked once.
+    pub(super) async fn aggregate(&self, collection: &Collection, pipeline: Vec<Document>) -> Result<Vec<Document>> {
+        let collection = self.database.collection::<Document>(collection.as_str());
+        let query = async { collection.aggregate(pipeline).await?.try_collect::<Vec<Document>>().await };
+        match tokio::time::timeout(COMMAND_TIMEOUT, query).await {
+            Ok(found) => found.map_err(|error| client_error("looking at documents", &self.address, error)),
+            Err(_elapsed) => Err(Error::unavailable("MongoDB does not answer")),
+        }
+    }
+
     /// Whether the server answers, asked when there is nothing else to ask it.
     pub(crate) async fn ping(&self) {
         let ping = self.database.run_command(doc! { "ping": 1 });
@@ -340,56 +311,4 @@ fn one_statement(name: &str, collection: &str, field: &str, statement: Document)
     let mut writer = begin_command(name, collection, Durability::Primary, 256);
     writer.value(field, &Bson::Array(vec![Bson::Document(statement)]));
     writer.finish()
-}
-
-fn parse_reply(document: &Document) -> Result<Reply> {
-    if let Ok(failure) = document.get_document("writeConcernError") {
-        let code = failure.get_i32("code").unwrap_or_default();
-        let text = failure.get_str("errmsg").unwrap_or_default();
-        return Err(Error::unavailable(format!("MongoDB has not made a write durable in time: {text} (code {code})")));
-    }
-    let count = |field| document.get_i32(field).ok().and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
-    let mut reply = Reply {
-        n: count("n"),
-        write_errors: Vec::new(),
-        term: document.get_document("opTime").ok().and_then(|time| time.get_i64("t").ok()),
-    };
-    let empty = Vec::new();
-    for error in document.get_array("writeErrors").unwrap_or(&empty) {
-        let Some(error) = error.as_document() else { continue };
-        let index = error.get_i32("index").ok().and_then(|index| usize::try_from(index).ok());
-        let (Some(index), Ok(code)) = (index, error.get_i32("code")) else {
-            return Err(Error::protocol("MongoDB reports a write error without its place"));
-        };
-        let pattern = error.get_document("keyPattern");
-        let key_fields = pattern.map(|pattern| pattern.keys().cloned().collect()).unwrap_or_default();
-        reply.write_errors.push(WriteError { index, code, key_fields });
-    }
-    Ok(reply)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_reply_tells_which_write_was_refused_and_by_which_index() {
-        let reply = parse_reply(&doc! {
-            "n": 3, "ok": 1.0, "opTime": { "ts": bson::Timestamp { time: 1, increment: 1 }, "t": 7_i64 },
-            "writeErrors": [{ "index": 2, "code": 11_000, "keyPattern": { "_id": 1 }, "errmsg": "dup key: { _id: 'secret' }" },
-                            { "index": 4, "code": 11_000, "keyPattern": { "email": 1 }, "errmsg": "secret" }],
-        })
-        .unwrap();
-        assert_eq!((reply.n, reply.term), (3, Some(7)));
-        assert!(reply.write_errors[0].is_taken_id());
-        assert!(!reply.write_errors[1].is_taken_id());
-        let text = reply.write_errors[1].to_error().to_string();
-        assert!(text.contains("email") && !text.contains("secret"), "{text}");
-    }
-
-    #[test]
-    fn a_write_that_is_not_durable_yet_is_waited_for() {
-        let error = parse_reply(&doc! { "n": 1, "ok": 1.0, "writeConcernError": { "code": 64, "errmsg": "waiting" } });
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
-    }
 }

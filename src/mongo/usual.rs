@@ -9,12 +9,16 @@ use std::iter;
 
 use bson::Bson;
 
-use super::fold::{Fold, SetFold};
+use super::fold::{Fold, SetFold, ValuesFold};
 use super::order::EventOrder;
 use super::path::Path;
 use super::pipeline::{DELETED, PartitionPaths};
 use super::write_model::{Absent, joined_text};
 use super::writer::Writer;
+
+/// So many values of a list are each looked for by `$addToSet`, which takes the length of the list times their number.
+/// More are asked for by the query at once.
+const VALUES_FEW: usize = 8;
 
 /// Whether the fold has this form. A deletion has not, entries that are put into lists and taken out have not, a text
 /// that is joined from fields that the fold does not set has not, and a nested field that is removed has not: its parent
@@ -79,7 +83,18 @@ fn write_query(fold: &Fold<'_>, writer: &mut Writer, partition: &PartitionPaths)
         writer.end();
         writer.end();
     }
+    for values in many_values(fold) {
+        writer.begin_document(values.path.as_str());
+        writer.begin_array("$nin");
+        write_values(values, writer);
+        writer.end();
+        writer.end();
+    }
     writer.end();
+}
+
+fn many_values<'f, 'a>(fold: &'f Fold<'a>) -> impl Iterator<Item = &'f ValuesFold<'a>> {
+    fold.values.iter().filter(|values| values.values.len() > VALUES_FEW)
 }
 
 /// The field is less than the value that is written as `$gte`, or missing.
@@ -125,32 +140,41 @@ fn write_unset(fold: &Fold<'_>, writer: &mut Writer) {
 }
 
 fn write_lists(fold: &Fold<'_>, writer: &mut Writer) {
-    if !fold.lists.is_empty() {
+    if !fold.lists.is_empty() || many_values(fold).next().is_some() {
         writer.begin_document("$push");
         for list in &fold.lists {
-            writer.begin_document(list.add.list.as_str());
-            writer.begin_array("$each");
-            for entry in &list.entries {
-                writer.begin_document("");
-                writer.fields(entry);
-                writer.end();
-            }
-            writer.end();
-            writer.end();
+            write_each(list.add.list.as_str(), writer, |writer| {
+                for entry in &list.entries {
+                    writer.begin_document("");
+                    writer.fields(entry);
+                    writer.end();
+                }
+            });
+        }
+        for values in many_values(fold) {
+            write_each(values.path.as_str(), writer, |writer| write_values(values, writer));
         }
         writer.end();
     }
-    if !fold.values.is_empty() {
+    let mut few = fold.values.iter().filter(|values| values.values.len() <= VALUES_FEW).peekable();
+    if few.peek().is_some() {
         writer.begin_document("$addToSet");
-        for values in &fold.values {
-            writer.begin_document(values.path.as_str());
-            writer.begin_array("$each");
-            values.values.iter().for_each(|value| writer.value("", value));
-            writer.end();
-            writer.end();
-        }
+        few.for_each(|values| write_each(values.path.as_str(), writer, |writer| write_values(values, writer)));
         writer.end();
     }
+}
+
+fn write_values(values: &ValuesFold<'_>, writer: &mut Writer) {
+    values.values.iter().for_each(|value| writer.value("", value));
+}
+
+/// `path: {$each: [...]}`.
+fn write_each(path: &str, writer: &mut Writer, write_elements: impl FnOnce(&mut Writer)) {
+    writer.begin_document(path);
+    writer.begin_array("$each");
+    write_elements(writer);
+    writer.end();
+    writer.end();
 }
 
 fn write_numbers(fold: &Fold<'_>, writer: &mut Writer) {
@@ -221,6 +245,19 @@ mod tests {
             },
         };
         assert_eq!(statement(order, &change), expected);
+    }
+
+    #[test]
+    fn many_new_values_are_asked_for_by_the_query() {
+        let many =
+            (0..9).fold(WriteModel::update("activities", "1"), |change, number| change.add_value("allowed", number));
+        let written = statement(EventOrder::Sequence(9), &many);
+        let numbers: Vec<i32> = (0..9).collect();
+        assert_eq!(written.get_document("q").unwrap().get_document("allowed").unwrap(), &doc! { "$nin": &numbers });
+        assert_eq!(
+            written.get_document("u").unwrap().get_document("$push").unwrap(),
+            &doc! { "allowed": { "$each": &numbers } }
+        );
     }
 
     #[test]

@@ -66,6 +66,20 @@ pub(crate) enum Step {
     Delete,
 }
 
+/// As what a field is written. Several handlers may write it if it is the same for all of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Written<'a> {
+    /// One of the fields that are won or lost together.
+    Fields(&'a [(Path, Option<Bson>)]),
+    Join,
+    GrowingList,
+    GrowingValues,
+    List,
+    Length,
+    Counter,
+    Latest,
+}
+
 /// An entry that is put into a list, or taken out of it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Entry {
@@ -142,6 +156,29 @@ impl WriteModel {
             Self::Create(create) => &create.id,
             Self::Change(change) => &change.id,
         }
+    }
+
+    /// Whether it makes the document if it is not there, other than by creating it.
+    pub(crate) fn makes_document(&self) -> bool {
+        matches!(self, Self::Change(change) if change.absent == Absent::Create)
+    }
+
+    /// Whether it adds to a list.
+    pub(crate) fn grows(&self) -> bool {
+        matches!(self, Self::Change(change) if change.steps.iter().any(Step::grows))
+    }
+
+    /// About how much it adds to lists.
+    pub(crate) fn added_bytes(&self) -> usize {
+        let Self::Change(change) = self else { return 0 };
+        let added = |step: &Step| match step {
+            Step::AddOnce(add) => Bson::Document(add.entry.clone()),
+            Step::AddValue { value, .. } => value.clone(),
+            Step::Entry(entry) => entry.entry.clone().unwrap_or(Bson::Null),
+            _ => Bson::Null,
+        };
+        let size = |value: Bson| bson::doc! { "": value }.to_vec().map_or(0, |bytes| bytes.len());
+        change.steps.iter().filter(|step| step.grows()).map(|step| size(added(step))).sum()
     }
 
     /// Refuses what a handler must not write: ids, evp's bookkeeping, operators.
@@ -267,6 +304,34 @@ impl Step {
             return Err(Error::data(format!("an entry of the list `{list}` has no text as its key")));
         }
         self.paths().into_iter().try_for_each(Path::check)
+    }
+
+    fn grows(&self) -> bool {
+        match self {
+            Self::AddOnce(_) | Self::AddValue { .. } => true,
+            Self::Entry(entry) => entry.entry.is_some(),
+            _ => false,
+        }
+    }
+
+    /// The fields that it writes, and as what.
+    pub(crate) fn written(&self) -> impl Iterator<Item = (&Path, Written<'_>)> {
+        let (fields, count): (&[(Path, Option<Bson>)], _) = match self {
+            Self::Set { fields } => (fields, None),
+            Self::AddOnce(AddOnce { count, .. }) | Self::Entry(Entry { count, .. }) => (&[], count.as_ref()),
+            _ => (&[], None),
+        };
+        let one = match self {
+            Self::Join { target, .. } => Some((target, Written::Join)),
+            Self::AddOnce(add) => Some((&add.list, Written::GrowingList)),
+            Self::Entry(entry) => Some((&entry.list, Written::List)),
+            Self::AddValue { path, .. } => Some((path, Written::GrowingValues)),
+            Self::Increment { path, .. } => Some((path, Written::Counter)),
+            Self::Latest { path, .. } => Some((path, Written::Latest)),
+            Self::Set { .. } | Self::Delete => None,
+        };
+        let set = fields.iter().map(move |(path, _)| (path, Written::Fields(fields)));
+        set.chain(one).chain(count.map(|count| (count, Written::Length)))
     }
 
     fn paths(&self) -> Vec<&Path> {

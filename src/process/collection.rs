@@ -1,9 +1,12 @@
 //! Writing the effects of a batch on one collection: first what is created, then what is changed.
 //!
 //! The changes of one partition to one document are one statement, so that a command never holds two statements whose
-//! order would matter.
+//! order would matter. A document that a change makes before an event creates it is made by that change, as in two batches.
+
+mod refused;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use bson::{Bson, Document, RawDocumentBuf, doc};
 
@@ -12,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::mongo::{
     Collection, Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command,
 };
+use refused::Refusal;
 
 /// Bounds of one command; the server's own are 16 MB and 100 000 statements.
 const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -28,6 +32,8 @@ pub(crate) enum Outcome {
     Missing,
     /// It is refused, or fails for a reason that evp does not know.
     Failed(Error),
+    /// Its document takes no more.
+    Full(Error),
     /// It stands behind an effect that failed and was not tried.
     Deferred,
 }
@@ -63,6 +69,7 @@ impl<'a> CollectionWork<'a> {
     /// Writes the effects at `indexes`; `durability` is that of the first round of changes.
     pub(super) async fn run(mut self, indexes: Vec<usize>, durability: Durability) -> Result<Self> {
         let (mut creates, mut changes) = (Vec::new(), Vec::new());
+        let (indexes, late_creates) = self.split_late_creates(indexes);
         for index in indexes {
             match self.effects.get(index).map(|effect| (&effect.model, effect.created_term)) {
                 Some((WriteModel::Create(_), Some(term))) => {
@@ -75,9 +82,30 @@ impl<'a> CollectionWork<'a> {
             }
         }
         self.create(&creates).await?;
+        let changes = self.leave_full(changes);
         let statements = self.fold(&changes);
         self.change(statements, durability).await?;
+        self.create(&late_creates).await?;
         Ok(self)
+    }
+
+    /// Takes out what creates documents that a change of an event before it makes.
+    fn split_late_creates(&self, indexes: Vec<usize>) -> (Vec<usize>, Vec<usize>) {
+        if !indexes.iter().any(|index| matches!(self.model(*index), Some(WriteModel::Create(_)))) {
+            return (indexes, Vec::new());
+        }
+        let mut made: HashMap<&str, &Effect> = HashMap::new();
+        let is_late = |index: &usize| {
+            let Some(effect) = self.effects.get(*index) else { return false };
+            let id = effect.model.id();
+            if effect.model.makes_document() {
+                made.entry(id).or_insert(effect);
+            }
+            let is_create = matches!(effect.model, WriteModel::Create(_)) && effect.created_term.is_none();
+            is_create && made.get(id).is_some_and(|first| !Arc::ptr_eq(&first.event, &effect.event))
+        };
+        let (late, others) = indexes.into_iter().partition(is_late);
+        (others, late)
     }
 
     fn model(&self, index: usize) -> Option<&'a WriteModel> {
@@ -189,7 +217,9 @@ impl<'a> CollectionWork<'a> {
                         self.has_waited |= durability == Durability::Majority;
                         again.extend(self.changes_answered(rest, &reply).await?);
                     }
-                    Err(error) if error.kind() == ErrorKind::Data => self.one_by_one(rest, error).await?,
+                    Err(error) if error.kind() == ErrorKind::Data => {
+                        self.one_by_one(rest, &Refusal { error, is_full: false }).await?;
+                    }
                     Err(error) => return Err(error),
                 }
                 rest = later;
@@ -229,13 +259,15 @@ impl<'a> CollectionWork<'a> {
         let (mut again, mut unsure) = (Vec::new(), Vec::new());
         for (place, mut statement) in statements.into_iter().enumerate() {
             match refused.get(&place) {
+                // What the usual form adds is new, so that the exact form would add it as well.
+                Some(error) if error.is_too_large() => self.one_by_one(vec![statement], &Refusal::of(error)).await?,
                 Some(_) if statement.form == Form::Usual => {
                     statement.form = Form::Exact;
                     again.push(statement);
                 }
                 // Two processes created the document of an upsert at once; now it exists.
                 Some(error) if error.is_taken_id() => again.push(statement),
-                Some(error) => self.one_by_one(vec![statement], error.to_error()).await?,
+                Some(error) => self.one_by_one(vec![statement], &Refusal::of(error)).await?,
                 None if all_applied => self.settle(&statement, |_| Outcome::Applied),
                 None => unsure.push(statement),
             }
@@ -270,40 +302,9 @@ impl<'a> CollectionWork<'a> {
         Ok(again)
     }
 
-    /// A statement was refused: apply its effects one at a time up to the one that is to blame.
-    async fn one_by_one(&mut self, statements: Vec<Statement<'a>>, error: Error) -> Result<()> {
-        if let [statement] = statements.as_slice()
-            && let Some((indexes, [])) = self.split_event(&statement.indexes)
-        {
-            let kind = error.kind();
-            let failed = |index: &usize| (*index, Outcome::Failed(Error::new(kind, error.message())));
-            self.outcomes.extend(indexes.iter().map(failed));
-            return Ok(());
-        }
-        for statement in statements {
-            let mut rest = statement.indexes.as_slice();
-            while let Some((event, later)) = self.split_event(rest) {
-                Box::pin(self.change(self.fold(event), Durability::Majority)).await?;
-                rest = later;
-                if !matches!(self.outcomes.last(), Some((_, Outcome::Applied))) {
-                    break;
-                }
-            }
-            self.outcomes.extend(rest.iter().map(|index| (*index, Outcome::Deferred)));
-        }
-        Ok(())
-    }
-
-    /// The effects of the first event, and those of the later ones. The watermark counts events, so that the effects
-    /// of one event on one document can only be applied together.
-    fn split_event<'b>(&self, indexes: &'b [usize]) -> Option<(&'b [usize], &'b [usize])> {
-        let offset = |index: &usize| self.effects.get(*index).map(|effect| effect.event.position.offset);
-        let first = offset(indexes.first()?);
-        let count = indexes.iter().take_while(|index| offset(index) == first).count();
-        indexes.split_at_checked(count)
-    }
-
     fn settle(&mut self, statement: &Statement<'a>, outcome: impl Fn(usize) -> Outcome) {
+        let models = statement.indexes.iter().filter_map(|index| self.model(*index));
+        models.filter(|model| model.grows()).for_each(|model| self.store.sizes.grew(model));
         self.outcomes.extend(statement.indexes.iter().map(|index| (*index, outcome(*index))));
     }
 }
@@ -338,8 +339,6 @@ fn watermark(document: &Document, partition: &PartitionPaths) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::telemetry::Health;
 

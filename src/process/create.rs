@@ -29,17 +29,24 @@ struct Insert {
 pub(super) struct Created(HashMap<(Collection, String), i64>);
 
 impl EarlyCreates {
-    /// Writes one command for each collection.
-    pub(super) fn of(events: &[PreparedEvent]) -> Self {
+    /// Writes one command for each collection; what changes wait for is created among them.
+    pub(super) fn of(events: &[PreparedEvent], waits: impl Fn(&WriteModel) -> bool) -> Self {
         let mut by_collection: BTreeMap<&Collection, Vec<&Create>> = BTreeMap::new();
-        // Whether a replay has anything to create depends on its claim.
-        let events = events.iter().filter(|event| !event.event.position.is_replay);
-        // Whether one of a handler that parks comes behind a dead letter is known after the claim.
-        let parts = events.flat_map(|event| &event.parts).filter(|(handler, _)| !handler.parks());
-        for model in parts.flat_map(|(_, models)| models) {
-            if let WriteModel::Create(create) = model {
-                by_collection.entry(&create.collection).or_default().push(create);
+        let mut made: HashSet<(&Collection, &str)> = HashSet::new();
+        for PreparedEvent { event, parts, .. } in events {
+            // Whether a replay has anything to create depends on its claim, and whether one of a handler that parks comes
+            // behind a dead letter is known after the claim.
+            let early = parts.iter().filter(|(handler, _)| !event.position.is_replay && !handler.parks());
+            for model in early.flat_map(|(_, models)| models) {
+                if let WriteModel::Create(create) = model
+                    && !made.contains(&(&create.collection, create.id.as_str()))
+                    && !waits(model)
+                {
+                    by_collection.entry(&create.collection).or_default().push(create);
+                }
             }
+            let makers = parts.iter().flat_map(|(_, models)| models).filter(|model| model.makes_document());
+            made.extend(makers.map(|model| (model.collection(), model.id())));
         }
         Self(by_collection.into_iter().filter_map(|(collection, creates)| Insert::new(collection, &creates)).collect())
     }

@@ -4,8 +4,10 @@
 //! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
 //! time, which keeps the order of each document.
 
+mod claiming;
 mod dead_letters;
 mod deliveries;
+mod held;
 mod room;
 
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::apply::Applied;
-use super::claim::{Claimed, Postponed, claim};
-use super::create::EarlyCreates;
+use super::breaker::Breaker;
+use super::claim::{Claimed, Postponed};
 use super::dead_letter::DeadLetters;
 use super::first_records::FirstRecords;
 use super::frontier::Frontier;
@@ -26,13 +28,14 @@ use super::given_up::GivenUp;
 use super::in_flight::{Effect, InFlight};
 use super::open_events::OpenEvents;
 use super::parking::Parking;
-use super::prepare::{Preparation, Prepared};
+use super::prepare::Preparation;
 use super::progress::Progress;
 use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
 use super::tally::{End, Tally};
 use super::tasks::{DeadLettered, Pulse, join, write_effects};
-use super::waiting::Waiting;
+use super::waiting::{Held, Waiting};
+use super::withheld::Withheld;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::consumer::{ConsumerHandle, Delivery};
@@ -41,8 +44,6 @@ use crate::shutdown::Until;
 use crate::telemetry::Health;
 use room::Looking;
 
-/// From so many records on the next batch is claimed while the one before is being written.
-const CLAIM_AHEAD_RECORDS: usize = 450;
 /// What a client gets to say good-bye whose brokers it cannot reach.
 const REPLACED_WITHIN: Duration = Duration::from_secs(2);
 /// What a drain leaves of its time for the last commit, at the most.
@@ -75,6 +76,8 @@ pub(super) struct Dispatcher {
     gathered: Gathered,
     /// What is to be claimed before anything else.
     postponed: Option<Postponed>,
+    breaker: Breaker,
+    withheld: Withheld,
     open: Arc<OpenEvents>,
     claiming: Option<JoinHandle<Result<Claimed>>>,
     /// Claimed, not being written.
@@ -101,6 +104,8 @@ enum Next {
 impl Dispatcher {
     pub(super) fn new(parts: Parts, consumer: ConsumerHandle, tally: Tally) -> Self {
         let gathered = Gathered::new(Arc::clone(&consumer.backlog));
+        let ProcessConfig { refusals_max, retry_delay, .. } = parts.process;
+        let breaker = Breaker::new(refusals_max, retry_delay, Arc::clone(&parts.health));
         let first_records = FirstRecords::new(parts.accept_shape || parts.source.has_events());
         Self {
             parts,
@@ -112,6 +117,8 @@ impl Dispatcher {
             looking: None,
             gathered,
             postponed: None,
+            breaker,
+            withheld: Withheld::default(),
             open: Arc::default(),
             claiming: None,
             claimed: None,
@@ -226,6 +233,7 @@ impl Dispatcher {
     }
 
     fn tick(&mut self) -> Result<()> {
+        self.check_hopeless()?;
         let committed = self.progress.commit(&self.consumer);
         self.parts.source.committed(&committed);
         self.parts.source.check(&self.consumer)?;
@@ -233,11 +241,12 @@ impl Dispatcher {
         self.given_up.extend(self.first_records.take_due(Instant::now())?);
         let is_idle = self.claiming.is_none() && self.applying.is_none();
         self.pulse.beat(&self.parts.store, is_idle);
+        self.pulse.look_at_sizes(&self.parts.store);
         Ok(())
     }
 
     async fn next(&mut self, commit_tick: &mut tokio::time::Interval, shutdown: &CancellationToken) -> Next {
-        let due = if self.applying.is_none() { self.waiting.next_due() } else { None };
+        let due = if self.applying.is_none() { self.next_due() } else { None };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Next::Stop,
@@ -250,57 +259,23 @@ impl Dispatcher {
         }
     }
 
-    /// Starts claiming the next batch, unless too much is waiting already.
-    ///
-    /// Few records are not claimed while a batch is being written, because they could not be written before it ends,
-    /// and until then more of them can share the commands.
-    fn start_claiming(&mut self) -> Result<()> {
-        let has_room = self.makes_room();
-        let is_worth_it = self.applying.is_none()
-            || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
-        let is_busy = self.claiming.is_some() || self.claimed.is_some();
-        if let Some(postponed) = self.postponed.take_if(|postponed| !is_busy && !self.open.contains(postponed.until)) {
-            self.claim(Prepared { events: postponed.events, ..Prepared::default() }, EarlyCreates::default());
-            return Ok(());
-        }
-        if is_busy || self.postponed.is_some() || self.gathered.is_empty() || !is_worth_it || !has_room {
-            return Ok(());
-        }
-        let chunks = self.gathered.take(self.parts.process.batch_records_max);
-        self.parts.source.received(&chunks);
-        self.frontier.taken(&chunks);
-        let mut prepared = self.parts.preparation.prepare(chunks, &mut self.progress.tracker);
-        if self.first_records.judge(&mut prepared, Instant::now())? {
-            self.parts.source.found_event();
-        }
-        #[allow(clippy::cast_precision_loss)]
-        metrics::histogram!("evp_process_batch_records").record(prepared.records as f64);
-        // Behind a batch that is not durable yet, a document could be created that an election then lets come first.
-        let is_alone = self.applying.is_none() && prepared.records < CLAIM_AHEAD_RECORDS && !self.waiting.is_holding();
-        let creates = match is_alone && self.parts.store.tells_terms() {
-            true => EarlyCreates::of(&prepared.events),
-            false => EarlyCreates::default(),
-        };
-        self.claim(prepared, creates);
-        Ok(())
-    }
-
-    fn claim(&mut self, prepared: Prepared, creates: EarlyCreates) {
-        let (claims, store) = (Arc::clone(&self.parts.claims), Arc::clone(&self.parts.store));
-        let letters = self.parking.next_batch();
-        self.claiming = Some(tokio::spawn(claim(claims, store, Arc::clone(&self.open), prepared, creates, letters)));
-    }
-
     fn start_writing(&mut self) {
+        if self.applying.is_some() {
+            return;
+        }
         let now = Instant::now();
-        let due = self.waiting.next_due().is_some_and(|due| due <= now);
-        if self.applying.is_some() || (self.claimed.is_none() && !due && !self.parking.has_released()) {
+        let probes = self.probe(now);
+        let is_due = self.next_document_due().is_some_and(|due| due <= now);
+        if self.claimed.is_none() && !is_due && probes.is_empty() && !self.parking.has_released() {
             return;
         }
         let effects = self.claimed.take().unwrap_or_default();
         let (effects, given_up) = self.parking.enter(effects, |event| self.progress.waits(event));
         self.give_up(given_up);
-        let effects = self.waiting.admit(effects, now, |event| self.progress.waits(event));
+        let (breaker, progress) = (&self.breaker, &mut self.progress);
+        let holds = |effect: &Effect| breaker.holds(effect);
+        let held: Held<'_> = if breaker.is_holding() { Some(&holds) } else { None };
+        let effects = self.waiting.admit(effects, now, probes, held, |event| progress.waits(event));
         let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
         self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
     }
@@ -308,6 +283,7 @@ impl Dispatcher {
     fn has_caught_up(&self) -> bool {
         let idle = self.gathered.is_empty()
             && self.postponed.is_none()
+            && self.withheld.is_empty()
             && self.claiming.is_none()
             && self.claimed.is_none()
             && self.applying.is_none()
@@ -318,42 +294,17 @@ impl Dispatcher {
         idle && self.progress.is_at_end() && self.waiting.is_empty()
     }
 
-    fn claims_answered(&mut self, mut claimed: Claimed) {
-        claimed.effects.retain(|effect| self.progress.is_current(&effect.event));
-        claimed.failed.retain(|event| self.progress.is_current(event));
-        for event in &claimed.skipped {
-            self.end(event, End::Skipped);
-        }
-        for event in &claimed.duplicates {
-            self.end(event, End::Duplicate);
-        }
-        for event in &claimed.without_effect {
-            self.end(event, End::Applied);
-        }
-        self.parking.batch_claimed();
-        self.parking.taken_over(&claimed.taken_over);
-        claimed
-            .refused
-            .iter()
-            .filter(|event| self.progress.is_current(event))
-            .for_each(|event| self.parking.failed(event));
-        self.claimed = Some(claimed.effects);
-        self.postponed = claimed.postponed;
-        self.keep_current_postponed();
-        self.give_up(claimed.failed);
-    }
-
     /// Notes what became of a batch.
     fn settle(&mut self, applied: Applied) -> Result<()> {
         let is_current = |event: &InFlight| self.progress.is_current(event);
         let process = &self.parts.process;
-        let is_suspended = self.parts.health.is_kafka_away();
+        let is_suspended = self.parts.health.is_kafka_away() || self.breaker.is_holding();
         let policy = RetryPolicy { retries_max: process.retries_max, delay: process.retry_delay, is_suspended };
         let now = Instant::now();
         // What is read no further cannot bring what is missing.
         let is_stuck = self.postponed.is_some() || self.is_full();
         let has_passed = |missing| is_stuck || self.frontier.has_passed(missing);
-        let settled = settle(applied, is_current, policy, has_passed, now)?;
+        let settled = settle(applied, is_current, policy, has_passed, &mut self.breaker, now)?;
         for event in settled.applied {
             self.tally.in_mongodb(&event);
             self.end(&event, End::Applied);
@@ -369,14 +320,6 @@ impl Dispatcher {
         metrics::gauge!("evp_process_waiting_events").set(self.waiting.len() as f64);
         self.give_up(settled.given_up);
         Ok(())
-    }
-
-    /// Leaves out what somebody else reads now.
-    fn keep_current_postponed(&mut self) {
-        if let Some(postponed) = &mut self.postponed {
-            postponed.events.retain(|event| self.progress.is_current(&event.event));
-        }
-        self.postponed.take_if(|postponed| postponed.events.is_empty());
     }
 
     fn end(&mut self, event: &InFlight, end: End) {

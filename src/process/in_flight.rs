@@ -61,21 +61,22 @@ pub(crate) struct Failure {
     pub(crate) stage: Stage,
     pub(crate) attempts: u32,
     pub(crate) error: Error,
-    /// The document that it waited for in vain.
-    pub(crate) missing: Option<Missing>,
+    /// The document that it waited for in vain, or that takes no more.
+    pub(crate) document: Option<Blamed>,
     /// Whether later events of the aggregate follow.
     pub(crate) parks: bool,
 }
 
-/// A document that does not exist. Its dead letter names it; a log does not.
+/// A document on which an event failed. Its dead letter names it; a log does not.
 #[derive(Debug)]
-pub(crate) struct Missing {
+pub(crate) struct Blamed {
     pub(crate) id: String,
+    pub(crate) is_missing: bool,
     /// The dead letter that may hold its creation.
     pub(crate) creation: Option<FailedAt>,
 }
 
-impl std::fmt::Display for Missing {
+impl std::fmt::Display for Blamed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "; its id is {}", self.id)?;
         let Some(FailedAt { event_id, partition, offset }) = self.creation else { return Ok(()) };
@@ -86,13 +87,13 @@ impl std::fmt::Display for Missing {
 impl Failure {
     /// Of the event as a whole, at the first attempt.
     pub(crate) fn of_all(stage: Stage, error: Error) -> Self {
-        Self { handler: None, stage, attempts: 1, error, missing: None, parks: false }
+        Self { handler: None, stage, attempts: 1, error, document: None, parks: false }
     }
 
     /// The reason as a dead letter gives it.
     pub(crate) fn message(&self) -> String {
-        let missing = self.missing.as_ref().map(ToString::to_string).unwrap_or_default();
-        format!("{}{missing}", self.error)
+        let document = self.document.as_ref().map(ToString::to_string).unwrap_or_default();
+        format!("{}{document}", self.error)
     }
 }
 
@@ -128,6 +129,8 @@ pub(crate) struct Effect {
     pub(crate) model: WriteModel,
     /// How often it was tried, as far as that counts.
     pub(crate) attempts: u32,
+    /// It was refused among many in a row, and held back.
+    pub(crate) was_held: bool,
     /// Since when its document has been missing.
     pub(crate) missing_since: Option<Instant>,
     /// The election term in which its document was created, if that was done while its event was claimed.
@@ -170,6 +173,7 @@ impl Effect {
             handler,
             model,
             attempts: 0,
+            was_held: false,
             missing_since: None,
             created_term: None,
         }
@@ -242,6 +246,13 @@ impl InFlight {
 
     pub(crate) fn has_failures(&self) -> bool {
         !self.progress.lock().failures.is_empty()
+    }
+
+    /// Why a handler has refused it, if it has.
+    pub(crate) fn refusal_of(&self, handler: &str) -> Option<String> {
+        let progress = self.progress.lock();
+        let mut refusals = progress.failures.iter().filter(|failure| failure.stage == Stage::Handle);
+        refusals.find(|failure| failure.handler.as_deref() == Some(handler)).map(|failure| failure.error.to_string())
     }
 
     /// Whether it could not be read as an event.

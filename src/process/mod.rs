@@ -3,6 +3,7 @@
 //! [`run`] connects the parts; the loop is in `dispatcher`, what is pure in `prepare`, `waiting` and `event`.
 
 mod apply;
+mod breaker;
 mod claim;
 mod collection;
 mod context;
@@ -31,12 +32,15 @@ mod tasks;
 mod told;
 mod topics;
 mod waiting;
+mod withheld;
+mod write_paths;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::{Client, Database};
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
@@ -205,6 +209,7 @@ async fn work_once(
             unknown_events: options.unknown_events,
             topic: options.kafka.topic.as_str().into(),
             columns: Arc::new(options.columns.clone()),
+            paths: Mutex::default(),
         },
         claims: Arc::new(Claims::new(Arc::clone(&store), source.number())),
         dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka, Arc::clone(health))),
@@ -225,7 +230,7 @@ async fn connect(
     address: String,
 ) -> Result<(Arc<Store>, ConsumerHandle, SourceTopic)> {
     let database = client.database(&options.mongo.database);
-    prepare_database(&database, health, &address).await?;
+    prepare_database(&database, health, &address, options.process.claim_lifetime).await?;
     tracing::info!(event = "mongodb_connected", database = options.mongo.database, address, "connected to MongoDB");
 
     let end = if options.until == Until::CaughtUp { EndOfPartition::Report } else { EndOfPartition::Ignore };
@@ -260,13 +265,13 @@ async fn connect(
 }
 
 /// Waits for MongoDB, and makes what evp keeps its own bookkeeping in.
-async fn prepare_database(database: &Database, health: &Health, address: &str) -> Result<()> {
+async fn prepare_database(database: &Database, health: &Health, address: &str, claim_lifetime: Duration) -> Result<()> {
     wait_for("MongoDB", health, async || {
         let pinged = database.run_command(bson::doc! { "ping": 1 }).await;
         pinged.map_err(|error| mongo::client_error("connecting", address, error))
     })
     .await?;
-    wait_for("MongoDB", health, async || mongo::ensure_bookkeeping(database).await).await
+    wait_for("MongoDB", health, async || mongo::ensure_bookkeeping(database, claim_lifetime).await).await
 }
 
 /// Tries until a server answers; says once that it does not.

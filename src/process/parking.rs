@@ -55,7 +55,7 @@ pub(crate) fn parked_behind(handler: &str, failed: FailedAt) -> Failure {
         "parked behind event {event_id} of its aggregate, the dead letter of partition {partition}, offset {offset}; it can be \
          applied once that one is"
     ));
-    Failure { handler: Some(handler.to_owned()), stage: Stage::Park, attempts: 0, error, missing: None, parks: true }
+    Failure { handler: Some(handler.to_owned()), stage: Stage::Park, attempts: 0, error, document: None, parks: true }
 }
 
 impl Parking {

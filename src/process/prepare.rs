@@ -4,11 +4,14 @@ use std::collections::HashSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::context::EventContext;
 use super::handler::{AfterFailure, Handler, HandlerRegistry};
 use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage};
 use super::parking::parked_behind;
 use super::told::{self, Told, ToldEvent};
+use super::write_paths::{Wanted, WritePaths};
 use super::{Event, UnknownEvents};
 use crate::envelope::decode::OutboxColumns;
 use crate::error::{Error, Result};
@@ -26,6 +29,8 @@ pub(crate) struct Preparation {
     pub(crate) unknown_events: UnknownEvents,
     pub(crate) topic: Arc<str>,
     pub(crate) columns: Arc<OutboxColumns>,
+    /// What handlers have written so far.
+    pub(super) paths: Mutex<WritePaths>,
 }
 
 /// A batch of records, sorted by what is to happen to them.
@@ -38,6 +43,8 @@ pub(crate) struct Prepared {
     /// Records that tell of no event and can only be set aside.
     pub(crate) failed: Vec<Arc<InFlight>>,
     pub(crate) records: usize,
+    /// Two handlers that must not be registered together.
+    pub(crate) conflict: Option<Error>,
 }
 
 /// An event and what its handlers want.
@@ -48,7 +55,7 @@ pub(crate) struct PreparedEvent {
     pub(crate) system: Option<u64>,
     pub(crate) parts: Vec<(HandlerName, Vec<WriteModel>)>,
     /// The handlers that were asked.
-    handlers: Arc<Vec<Arc<dyn Handler>>>,
+    pub(super) handlers: Arc<Vec<Arc<dyn Handler>>>,
 }
 
 impl std::fmt::Debug for PreparedEvent {
@@ -108,6 +115,7 @@ impl PreparedEvent {
                 created_term: created_term(&model),
                 model,
                 attempts: 0,
+                was_held: false,
                 missing_since: None,
             }));
         }
@@ -131,6 +139,17 @@ impl Preparation {
             }
         }
         prepared
+    }
+
+    /// Asks the handlers of an event once more.
+    pub(super) fn ask_again(&self, asked: PreparedEvent) -> PreparedEvent {
+        let (kept, mut prepared) = (asked.event.record(), Prepared::default());
+        let InFlight { partition, assignment, position, .. } = asked.event;
+        let flight = InFlight::new(partition, assignment, position, kept.clone());
+        if let Some(record) = kept.chunk.record(kept.index) {
+            self.prepare_record(&record, flight, &mut prepared);
+        }
+        prepared.events.pop().unwrap_or(asked)
     }
 
     fn prepare_record(&self, record: &Record<'_>, mut flight: InFlight, prepared: &mut Prepared) {
@@ -168,7 +187,13 @@ impl Preparation {
                 event.context = EventContext::new(Arc::clone(&self.topic), told.operation, chunk, index);
                 handlers = self.registry.serving(&event.event_type);
                 flight.ordered_aggregate = handlers.iter().any(parks).then(|| Arc::from(event.aggregate_id.as_str()));
-                self.ask_handlers(&event, &flight)
+                let parts = self.ask_handlers(&event, &flight);
+                let wanted: Vec<Wanted<'_>> =
+                    parts.iter().map(|(handler, models)| (handler.0.name(), models.as_slice())).collect();
+                if let Err(conflict) = self.paths.lock().check(&event.event_type, &wanted) {
+                    prepared.conflict.get_or_insert(conflict);
+                }
+                parts
             }
             Err(error) => {
                 let parks = told.event_type.is_some_and(|kind| self.registry.handlers(&kind).iter().any(parks));

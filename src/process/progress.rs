@@ -75,10 +75,11 @@ impl Progress {
 
     /// Commits what has advanced, without waiting for the answer; returns what that is.
     ///
-    /// Nothing while Kafka is away: librdkafka gives partitions back, and joins the group again, only once it has an answer
-    /// to every commit. One made while Kafka was away was once without an answer a minute after Kafka was back.
+    /// Nothing while Kafka is away, or owes the answer to a commit: librdkafka gives partitions back, and joins the group again,
+    /// only once it has an answer to every commit. One made while Kafka was away was once without an answer a minute after
+    /// Kafka was back.
     pub(super) fn commit(&mut self, consumer: &ConsumerHandle) -> Vec<(i32, i64)> {
-        if consumer.is_unreachable() {
+        if consumer.is_unreachable() || consumer.is_committing() {
             return Vec::new();
         }
         let failed = consumer.failed_commits();
@@ -88,12 +89,8 @@ impl Progress {
             self.tracker.commit_failed();
         }
         let offsets = self.tracker.take_committable();
-        if !offsets.is_empty()
-            && let Err(error) = consumer.commit(&offsets)
-        {
-            metrics::counter!("evp_process_commits_failed_total").increment(1);
-            tracing::debug!(event = "kafka_commit_failed", %error, "offsets will be committed again");
-            self.tracker.commit_failed();
+        if !offsets.is_empty() {
+            consumer.commit(offsets.clone());
         }
         offsets
     }

@@ -7,6 +7,7 @@ use bson::Document;
 use super::Event;
 use super::handler::HandlerRegistry;
 use super::prepare::asked;
+use super::write_paths::{Wanted, WritePaths};
 use crate::error::{Error, Result};
 use crate::mongo::{Change, Collection, CommitOrder, Done, EventOrder, KeptDocument, Position, WriteModel};
 
@@ -38,18 +39,20 @@ pub struct ReadModels {
     registry: HandlerRegistry,
     documents: BTreeMap<(Collection, String), Option<KeptDocument>>,
     journal: Vec<(Event, Place)>,
+    paths: WritePaths,
 }
 
 impl ReadModels {
     /// No documents.
     pub fn new(registry: HandlerRegistry) -> Self {
-        Self { registry, documents: BTreeMap::new(), journal: Vec::new() }
+        Self { registry, documents: BTreeMap::new(), journal: Vec::new(), paths: WritePaths::default() }
     }
 
     /// Applies an event as the next record of the topic.
     ///
     /// Fails as the event would become a dead letter: no handler serves it, one refuses it, or a document that it changes
-    /// is not there. What other handlers want of it is applied.
+    /// is not there. What other handlers want of it is applied. Fails as well where evp would stop, because two handlers
+    /// write one field in different ways.
     pub fn apply(&mut self, event: &Event) -> Result<()> {
         let next = i64::try_from(self.journal.len()).unwrap_or(i64::MAX);
         self.apply_at(event, Place { partition: 0, offset: next, commit: next.unsigned_abs() })
@@ -87,13 +90,16 @@ impl ReadModels {
             return Err(Error::data(format!("no handler serves `{}`", event.event_type)));
         }
         let mut failed = None;
-        let mut models = Vec::new();
+        let mut parts = Vec::new();
         for handler in handlers.iter() {
             match asked(handler.as_ref(), event) {
-                Ok(wanted) => models.extend(wanted),
+                Ok(models) => parts.push((handler.name(), models)),
                 Err(error) => failed = failed.or(Some(error)),
             }
         }
+        let wanted: Vec<Wanted<'_>> = parts.iter().map(|(handler, models)| (*handler, models.as_slice())).collect();
+        self.paths.check(&event.event_type, &wanted)?;
+        let models: Vec<WriteModel> = parts.into_iter().flat_map(|(_, models)| models).collect();
         let written = self.write(&models, place);
         failed.map_or(written, Err)
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::apply::Applied;
+use super::breaker::{Breaker, Refused, aggregate_of};
 use super::collection::Outcome;
 use super::frontier::MissingSince;
-use super::in_flight::{Effect, Failure, InFlight, Missing, Stage};
+use super::in_flight::{Blamed, Effect, Failure, InFlight, Stage};
 use super::waiting::{DocumentKey, after, key};
 use crate::dead_letters::PREDECESSOR_MISSING;
 use crate::error::{Error, Reaction, Result};
@@ -63,6 +64,7 @@ fn next(effect: &Effect, outcome: Outcome) -> Result<Next> {
                 "{PREDECESSOR_MISSING}: the document in `{what}` that the event changes does not exist"
             )))
         }
+        Outcome::Full(error) => Next::GiveUp(error),
         Outcome::Failed(error) => match error.kind().reaction() {
             Reaction::Halt => return Err(error),
             Reaction::Retry | Reaction::RetryBriefly => Next::MayHeal(error),
@@ -71,56 +73,131 @@ fn next(effect: &Effect, outcome: Outcome) -> Result<Next> {
     })
 }
 
+/// What is to become of an effect.
+enum Verdict {
+    Done,
+    Again(Instant),
+    GiveUp(Error),
+}
+
+/// What is the matter with an effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Its one document is not there.
+    Missing,
+    /// Its one document takes no more.
+    Full,
+    Other,
+}
+
+impl Cause {
+    fn of(outcome: &Outcome) -> Self {
+        match outcome {
+            Outcome::Missing => Self::Missing,
+            Outcome::Full(_) => Self::Full,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// An effect with its verdict.
+type Judged = (Effect, Verdict, Cause);
+
 /// Sorts a batch; effects of partitions that are read by somebody else now are left out.
 pub(super) fn settle(
     applied: Applied,
     is_current: impl Fn(&InFlight) -> bool,
     policy: RetryPolicy,
     has_passed: impl Fn(MissingSince) -> bool,
+    breaker: &mut Breaker,
     now: Instant,
 ) -> Result<Settled> {
-    let mut settled = Settled::default();
+    let mut judged: Vec<Judged> = Vec::with_capacity(applied.effects.len());
     for (mut effect, outcome) in applied.effects.into_iter().zip(applied.outcomes) {
         if !is_current(&effect.event) {
             continue;
         }
-        let is_missing = matches!(outcome, Outcome::Missing);
-        let error = match next(&effect, outcome)? {
-            Next::Done => {
-                if effect.event.effect_applied() {
-                    let has_failures = effect.event.has_failures();
-                    let list = if has_failures { &mut settled.given_up } else { &mut settled.applied };
-                    list.push(effect.event);
-                }
-                continue;
+        let cause = Cause::of(&outcome);
+        let verdict = judge(&mut effect, outcome, policy, &has_passed, now)?;
+        match &verdict {
+            Verdict::Done => breaker.succeeded(Refused::of(&effect)),
+            // What was held back before, and what is published again, has been judged by itself.
+            Verdict::GiveUp(error) if cause == Cause::Other && !effect.was_held && !effect.event.position.is_replay => {
+                breaker.refused(Refused::of(&effect), || aggregate_of(&effect), error, now);
             }
-            Next::TryAtOnce => {
-                settled.parked.push((effect, now));
-                continue;
+            Verdict::GiveUp(_) | Verdict::Again(_) => {}
+        }
+        judged.push((effect, verdict, cause));
+    }
+    if breaker.is_holding() {
+        hold_back(&mut judged, breaker, now);
+    }
+    let mut settled = Settled::default();
+    for (effect, verdict, cause) in judged {
+        match verdict {
+            Verdict::Done if effect.event.effect_applied() => {
+                let has_failures = effect.event.has_failures();
+                let list = if has_failures { &mut settled.given_up } else { &mut settled.applied };
+                list.push(effect.event);
             }
-            Next::MayHeal(error) => {
-                let counts = policy.counts(&effect, is_missing, &has_passed);
-                if !counts || effect.attempts < policy.retries_max {
-                    effect.attempts = effect.attempts.saturating_add(u32::from(counts));
-                    if is_missing {
-                        effect.missing_since.get_or_insert(now);
-                    }
-                    let delay = if counts { policy.delay } else { policy.delay.max(RETRY_MIN) };
-                    settled.parked.push((effect, after(now, delay)));
-                    continue;
-                }
-                error
-            }
-            Next::GiveUp(error) => error,
-        };
-        settled.held.push((key(&effect.model), Arc::clone(&effect.event)));
-        let handler = Some(effect.handler.0.name().to_owned());
-        let parks = effect.handler.parks();
-        let attempts = effect.attempts.saturating_add(1);
-        let missing = is_missing.then(|| Missing { id: effect.model.id().to_owned(), creation: None });
-        if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error, missing, parks }) {
-            settled.given_up.push(effect.event);
+            Verdict::Done => {}
+            Verdict::Again(due) => settled.parked.push((effect, due)),
+            Verdict::GiveUp(error) => settled.give_up(effect, error, cause),
         }
     }
     Ok(settled)
+}
+
+fn judge(
+    effect: &mut Effect,
+    outcome: Outcome,
+    policy: RetryPolicy,
+    has_passed: impl Fn(MissingSince) -> bool,
+    now: Instant,
+) -> Result<Verdict> {
+    let is_missing = matches!(outcome, Outcome::Missing);
+    Ok(match next(effect, outcome)? {
+        Next::Done => Verdict::Done,
+        Next::TryAtOnce => Verdict::Again(now),
+        Next::GiveUp(error) => Verdict::GiveUp(error),
+        Next::MayHeal(error) => {
+            let counts = policy.counts(effect, is_missing, has_passed);
+            if counts && effect.attempts >= policy.retries_max {
+                return Ok(Verdict::GiveUp(error));
+            }
+            effect.attempts = effect.attempts.saturating_add(u32::from(counts));
+            if is_missing {
+                effect.missing_since.get_or_insert(now);
+            }
+            Verdict::Again(after(now, if counts { policy.delay } else { policy.delay.max(RETRY_MIN) }))
+        }
+    })
+}
+
+/// Holds back what is refused one after the other.
+fn hold_back(judged: &mut [Judged], breaker: &Breaker, now: Instant) {
+    for (effect, verdict, cause) in judged {
+        if matches!(verdict, Verdict::GiveUp(_)) && *cause == Cause::Other && breaker.holds(effect) {
+            effect.was_held = true;
+            effect.attempts = effect.attempts.saturating_add(1);
+            *verdict = Verdict::Again(now);
+        }
+    }
+}
+
+impl Settled {
+    fn give_up(&mut self, effect: Effect, error: Error, cause: Cause) {
+        self.held.push((key(&effect.model), Arc::clone(&effect.event)));
+        let handler = Some(effect.handler.0.name().to_owned());
+        let parks = effect.handler.parks();
+        let attempts = effect.attempts.saturating_add(1);
+        let document = (cause != Cause::Other).then(|| Blamed {
+            id: effect.model.id().to_owned(),
+            is_missing: cause == Cause::Missing,
+            creation: None,
+        });
+        if effect.event.effect_failed(Failure { handler, stage: Stage::Apply, attempts, error, document, parks }) {
+            self.given_up.push(effect.event);
+        }
+    }
 }

@@ -8,12 +8,14 @@ use tokio::task::JoinHandle;
 
 use super::apply::{Applied, apply};
 use super::dead_letter::DeadLetters;
-use super::in_flight::{Effect, Failure, InFlight, Missing};
+use super::in_flight::{Blamed, Effect, Failure, InFlight};
 use super::told::Facts;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mongo::{Claim, Claims, EVERY_HANDLER, FailedEvent, Store};
 
 const PULSE_INTERVAL: Duration = Duration::from_secs(5);
+/// Between two looks at the documents that grow most.
+const SIZE_INTERVAL: Duration = Duration::from_secs(10);
 
 /// What became of events that needed dead letters.
 #[derive(Debug, Default)]
@@ -51,8 +53,12 @@ pub(super) async fn write_dead_letters(
 
 /// Says of events that waited for a document in vain in which dead letter its creation may be.
 async fn name_creations(claims: &Claims, letters: &mut [(&InFlight, Vec<Failure>)]) -> Result<()> {
-    let mut missing: Vec<&mut Missing> =
-        letters.iter_mut().flat_map(|(_, failures)| failures).filter_map(|failure| failure.missing.as_mut()).collect();
+    let mut missing: Vec<&mut Blamed> = letters
+        .iter_mut()
+        .flat_map(|(_, failures)| failures)
+        .filter_map(|failure| failure.document.as_mut())
+        .filter(|document| document.is_missing)
+        .collect();
     let ids: HashSet<&str> = missing.iter().map(|missing| missing.id.as_str()).collect();
     let creations = claims.first_failed(&ids.into_iter().collect::<Vec<_>>()).await?;
     missing.iter_mut().for_each(|missing| missing.creation = creations.get(&missing.id).copied());
@@ -63,7 +69,7 @@ async fn name_creations(claims: &Claims, letters: &mut [(&InFlight, Vec<Failure>
 fn failed_event(event: &InFlight, claim: Claim, failures: Vec<Failure>) -> FailedEvent {
     let facts = Facts::of(event);
     let parks = event.ordered_aggregate.as_deref().filter(|_| event.parks()).map(ToOwned::to_owned);
-    let aggregate_id = facts.aggregate_id.filter(|_| failures.iter().all(|failure| failure.missing.is_none()));
+    let aggregate_id = facts.aggregate_id.filter(|_| failures.iter().all(|failure| failure.document.is_none()));
     let mut handlers = Vec::new();
     for failure in failures {
         match failure.handler {
@@ -104,6 +110,8 @@ pub(super) async fn write_effects(
 pub(super) struct Pulse {
     asked: Option<Instant>,
     asking: Option<JoinHandle<()>>,
+    looked: Option<Instant>,
+    looking: Option<JoinHandle<()>>,
 }
 
 impl Pulse {
@@ -114,6 +122,16 @@ impl Pulse {
             let store = Arc::clone(store);
             self.asked = Some(Instant::now());
             self.asking = Some(tokio::spawn(async move { store.ping().await }));
+        }
+    }
+
+    /// Looks now and then, beside all else, how large the documents are that grow most.
+    pub(super) fn look_at_sizes(&mut self, store: &Arc<Store>) {
+        let is_looking = self.looking.as_ref().is_some_and(|looking| !looking.is_finished());
+        if self.looked.is_none_or(|looked| looked.elapsed() >= SIZE_INTERVAL) && !is_looking {
+            let store = Arc::clone(store);
+            self.looked = Some(Instant::now());
+            self.looking = Some(tokio::spawn(async move { store.look_at_sizes().await }));
         }
     }
 }

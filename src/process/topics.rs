@@ -29,7 +29,8 @@ pub(super) async fn work(
         return super::work(options, registry, health, shutdown, started, (client, address)).await;
     }
     let database = client.database(&options.mongo.database);
-    let prepared = shutdown.run_until_cancelled(prepare_database(&database, &health, &address)).await;
+    let prepare = prepare_database(&database, &health, &address, options.process.claim_lifetime);
+    let prepared = shutdown.run_until_cancelled(prepare).await;
     prepared.transpose()?;
     let stop = shutdown.child_token();
     let works = topics.iter().zip(health.parts(&topics)).map(|(topic, health)| {

@@ -18,6 +18,9 @@ pub(crate) struct Waiting {
     bytes: usize,
 }
 
+/// Which effects are held back, if any are.
+pub(crate) type Held<'a> = Option<&'a dyn Fn(&Effect) -> bool>;
+
 /// Collection and id.
 pub(crate) type DocumentKey = (Collection, String);
 
@@ -36,6 +39,10 @@ impl WaitingDocument {
 
     fn is_free(&self) -> bool {
         self.held_by.is_empty()
+    }
+
+    fn is_ready(&self, held: Held<'_>) -> bool {
+        self.is_free() && held.is_none_or(|held| !self.effects.iter().any(held))
     }
 }
 
@@ -65,6 +72,11 @@ impl Waiting {
     /// How many bytes the waiting effects keep in memory, about.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// Whether something waits for the document.
+    pub(crate) fn has(&self, model: &WriteModel) -> bool {
+        !self.documents.is_empty() && self.documents.contains_key(&key(model))
     }
 
     /// Whether a document is held back.
@@ -98,26 +110,29 @@ impl Waiting {
 
     /// Takes what is to be tried now, and lets the new effects of waiting documents wait behind the others.
     ///
-    /// A document is tried once it is due, or once one of the `effects` creates it. `waits` hears of what is not tried.
+    /// A document is tried once it is due, or once one of the `effects` creates it, unless one of its effects is `held`
+    /// back; of these only the `probes` are tried. `waits` hears of what is not tried.
     pub(crate) fn admit(
         &mut self,
         effects: Vec<Effect>,
         now: Instant,
+        probes: Vec<DocumentKey>,
+        held: Held<'_>,
         mut waits: impl FnMut(&InFlight),
     ) -> Vec<Effect> {
-        if self.documents.is_empty() {
+        if self.documents.is_empty() && held.is_none() {
             return effects;
         }
-        let mut ready: Vec<DocumentKey> = self
-            .documents
-            .iter()
-            .filter(|(_, document)| document.due <= now && document.is_free())
-            .map(|(key, _)| key.clone())
-            .collect();
-        for effect in effects.iter().filter(|effect| matches!(effect.model, WriteModel::Create(_))) {
+        let is_held = |effect: &Effect| held.is_some_and(|held| held(effect));
+        let is_ready = |document: &WaitingDocument| document.is_ready(held);
+        let mut ready: HashSet<DocumentKey> = probes.into_iter().collect();
+        let due = self.documents.iter().filter(|(_, document)| document.due <= now && is_ready(document));
+        ready.extend(due.map(|(key, _)| key.clone()));
+        for effect in effects.iter().filter(|effect| matches!(effect.model, WriteModel::Create(_)) && !is_held(effect))
+        {
             let key = key(&effect.model);
-            if self.documents.get(&key).is_some_and(WaitingDocument::is_free) && !ready.contains(&key) {
-                ready.push(key);
+            if self.documents.get(&key).is_some_and(is_ready) {
+                ready.insert(key);
             }
         }
         let mut admitted = Vec::with_capacity(effects.len());
@@ -131,6 +146,10 @@ impl Waiting {
         }
         for effect in effects {
             match self.documents.get_mut(&key(&effect.model)) {
+                None if is_held(&effect) => {
+                    waits(&effect.event);
+                    self.park(effect, now);
+                }
                 Some(document) => {
                     waits(&effect.event);
                     effect.event.detach_record();
@@ -156,9 +175,20 @@ impl Waiting {
         extracted
     }
 
-    /// When the next document is due.
-    pub(crate) fn next_due(&self) -> Option<Instant> {
-        self.documents.values().filter(|document| document.is_free()).map(|document| document.due).min()
+    /// When the next document is due that has no effect which is `held` back.
+    pub(crate) fn next_due(&self, held: Held<'_>) -> Option<Instant> {
+        self.documents.values().filter(|document| document.is_ready(held)).map(|document| document.due).min()
+    }
+
+    /// The document to be tried of those with an effect that is held back: one that was tried least.
+    pub(crate) fn probe(&self, held: impl Fn(&Effect) -> bool) -> Option<DocumentKey> {
+        let tried = |document: &WaitingDocument| {
+            let effects = document.effects.iter().filter(|effect| held(effect));
+            effects.map(|effect| (effect.attempts, effect.event.position.offset)).min()
+        };
+        let free = self.documents.iter().filter(|(_, document)| document.is_free());
+        let tried = free.filter_map(|(key, document)| Some((tried(document)?, key)));
+        tried.min_by_key(|(tried, _)| *tried).map(|(_, key)| key.clone())
     }
 
     /// Forgets events, such as those of a partition that somebody else reads now.
@@ -204,9 +234,9 @@ mod tests {
         let due = after(now, Duration::from_secs(5));
         waiting.park(update(1), due);
         waiting.park(update(2), now);
-        assert_eq!((waiting.next_due(), waiting.len()), (Some(due), 2));
-        assert!(waiting.admit(vec![update(3)], now, |_| {}).is_empty());
-        assert_eq!(offsets(&waiting.admit(vec![update(4)], due, |_| {})), [1, 2, 3, 4]);
+        assert_eq!((waiting.next_due(None), waiting.len()), (Some(due), 2));
+        assert!(waiting.admit(vec![update(3)], now, Vec::new(), None, |_| {}).is_empty());
+        assert_eq!(offsets(&waiting.admit(vec![update(4)], due, Vec::new(), None, |_| {})), [1, 2, 3, 4]);
         assert!(waiting.is_empty());
     }
 
@@ -219,13 +249,13 @@ mod tests {
         }
         waiting.park(update(3), now);
         let created = || Effect::of(4, WriteModel::create("users", "1", bson::doc! {}));
-        assert!(waiting.admit(vec![created()], now, |_| {}).is_empty());
-        assert_eq!((waiting.next_due(), waiting.is_holding(), waiting.bytes() > 0), (None, true, true));
+        assert!(waiting.admit(vec![created()], now, Vec::new(), None, |_| {}).is_empty());
+        assert_eq!((waiting.next_due(None), waiting.is_holding(), waiting.bytes() > 0), (None, true, true));
         waiting.release(&given_up[..1]);
-        assert!(waiting.admit(Vec::new(), now, |_| {}).is_empty());
+        assert!(waiting.admit(Vec::new(), now, Vec::new(), None, |_| {}).is_empty());
         waiting.release(&given_up[1..]);
-        assert_eq!(waiting.next_due(), Some(now));
-        assert_eq!(offsets(&waiting.admit(Vec::new(), now, |_| {})), [3, 4]);
+        assert_eq!(waiting.next_due(None), Some(now));
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| {})), [3, 4]);
         assert_eq!((waiting.is_empty(), waiting.bytes()), (true, 0));
     }
 
@@ -235,7 +265,7 @@ mod tests {
         waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
         waiting.park(update(2), now);
         waiting.retain(|event| event.position.offset != 1);
-        assert_eq!(offsets(&waiting.admit(Vec::new(), now, |_| {})), [2]);
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| {})), [2]);
         waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
         waiting.retain(|_| false);
         assert!(waiting.is_empty());
@@ -246,6 +276,21 @@ mod tests {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         waiting.park(update(2), after(now, Duration::from_secs(5)));
         let created = Effect::of(9, WriteModel::create("users", "1", bson::doc! {}));
-        assert_eq!(offsets(&waiting.admit(vec![created], now, |_| {})), [2, 9]);
+        assert_eq!(offsets(&waiting.admit(vec![created], now, Vec::new(), None, |_| {})), [2, 9]);
+    }
+
+    #[test]
+    fn what_is_held_back_waits_without_being_tried_but_for_the_one_that_was_tried_least() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let about = |offset, id: &str| Effect::of(offset, WriteModel::update("users", id).set("email", "x").into());
+        let tried = Effect { attempts: 2, ..about(1, "1") };
+        waiting.park(tried, now);
+        assert!(waiting.admit(vec![about(2, "2"), about(3, "1")], now, Vec::new(), Some(&|_| true), |_| {}).is_empty());
+        assert_eq!((waiting.len(), waiting.next_due(Some(&|_| true))), (3, None));
+        let probe = waiting.probe(|_| true);
+        assert_eq!(probe, Some(key(&about(2, "2").model)));
+        let admitted = waiting.admit(Vec::new(), now, probe.into_iter().collect(), Some(&|_| true), |_| {});
+        assert_eq!((offsets(&admitted), waiting.len()), (vec![2], 2));
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| {})), [1, 3]);
     }
 }

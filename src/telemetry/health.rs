@@ -43,8 +43,10 @@ enum Needed {
     Kafka,
     Leaders,
     Commits,
+    Coordinator,
     Delivery,
     DeadLetters,
+    Refusals,
     MongoDb,
 }
 
@@ -91,11 +93,16 @@ impl Health {
         self.set(Needed::Commits, reason);
     }
 
+    /// The group's coordinator does not answer, or it does again.
+    pub(crate) fn set_coordinator_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Coordinator, reason);
+    }
+
     /// A client of Kafka is replaced: what kept the former one waiting says nothing of the next.
     pub(crate) fn forget_kafka(&self) {
         let mut obstacles = self.obstacles.lock();
         let of_client =
-            |needed: &Needed| matches!(needed, Needed::Kafka | Needed::Leaders | Needed::Commits | Needed::DeadLetters);
+            |needed: &Needed| !matches!(needed, Needed::Start | Needed::Catalog | Needed::Delivery | Needed::MongoDb);
         obstacles.retain(|(part, needed), _| *part != self.part || !of_client(needed));
     }
 
@@ -118,6 +125,11 @@ impl Health {
     /// Nothing is streamed until the tables are read, or now it is.
     pub(crate) fn set_snapshot_obstacle(&self, reason: Option<String>) {
         self.set(Needed::Snapshot, reason);
+    }
+
+    /// Events are held back because each of them is refused, or no longer.
+    pub(crate) fn set_refusal_obstacle(&self, reason: Option<String>) {
+        self.set(Needed::Refusals, reason);
     }
 
     /// PostgreSQL streams, but does not answer questions about its catalog, or it does again.

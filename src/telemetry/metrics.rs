@@ -109,6 +109,24 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         "Commits of offsets that Kafka refused or did not answer; they are repeated",
     ),
+    metric(
+        "evp_process_commit_wait_seconds",
+        Gauge,
+        Unit::Seconds,
+        "How long the group's coordinator has owed the answer to a commit",
+    ),
+    metric(
+        "evp_process_largest_document_bytes",
+        Gauge,
+        Unit::Bytes,
+        "The largest of the documents whose lists have grown most lately; MongoDB's limit is 16 MB",
+    ),
+    metric(
+        "evp_process_refused_handlers",
+        Gauge,
+        Unit::Count,
+        "Handlers whose events are refused one after the other and held back; above 0 evp is not ready",
+    ),
     metric("evp_process_dead_letters_total", Counter, Unit::Count, "Dead letters written, by error kind"),
     metric(
         "evp_process_dead_letters_refused_total",

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use evp::config::{KafkaConfig, MongoConfig, ProcessConfig, Variables};
+use evp::error::Result;
 use evp::process::{HandlerRegistry, OutboxColumns, ProcessOptions, ProcessSummary, UnknownEvents, run};
 use evp::shutdown::Until;
 use evp::telemetry::Health;
@@ -12,6 +13,15 @@ use super::World;
 
 /// Applies the topic up to its end, with these variables beside those of the world's servers.
 pub(crate) async fn apply_topic(world: &World, registry: HandlerRegistry, settings: &[(&str, &str)]) -> ProcessSummary {
+    try_apply_topic(world, registry, settings).await.unwrap()
+}
+
+/// The same, where it may fail.
+pub(crate) async fn try_apply_topic(
+    world: &World,
+    registry: HandlerRegistry,
+    settings: &[(&str, &str)],
+) -> Result<ProcessSummary> {
     let names = ["KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "MONGODB_URI", "MONGODB_DATABASE"];
     let mut pairs: Vec<(&str, &str)> = names.iter().map(|name| (*name, world.variable(name))).collect();
     pairs.extend(settings);
@@ -28,5 +38,5 @@ pub(crate) async fn apply_topic(world: &World, registry: HandlerRegistry, settin
         accept_shape: false,
     };
     variables.finish().unwrap();
-    run(options, registry, Arc::new(Health::default()), CancellationToken::new()).await.unwrap()
+    run(options, registry, Arc::new(Health::default()), CancellationToken::new()).await
 }

@@ -27,7 +27,7 @@ pub(crate) use {
     read_models::{claim_count, document, read_models},
     replica_set::ReplicaSet,
     running::{Finished, Running},
-    stack::{OwnStack, first_broker, sasl_broker, second_broker},
+    stack::{OwnStack, authorizing_broker, first_broker, sasl_broker, second_broker},
     world::{World, slot_as_it_was},
 };
 

@@ -62,6 +62,13 @@ impl OwnStack {
         self.call("resume", services);
     }
 
+    /// Changes what may be done on the broker.
+    pub(crate) fn acl(&self, arguments: &[&str]) {
+        let server = &self.variables["KAFKA_BOOTSTRAP_SERVERS"];
+        let tool = ["org.apache.kafka.tools.AclCommand", "--bootstrap-server", server, "--force"];
+        self.call("java", &[&tool[..], arguments].concat());
+    }
+
     /// Keeps a copy of the stopped PostgreSQL.
     pub(crate) fn copy_postgres(&self) {
         self.replace("data/postgres", "copy");
@@ -111,6 +118,18 @@ impl Drop for OwnStack {
 
 /// A broker that wants a password on its second listener; its address, and where anybody may enter.
 pub(crate) fn sasl_broker() -> (OwnStack, String) {
+    sasl_broker_with("")
+}
+
+/// The same, and what `evp` may do there can be denied to it.
+pub(crate) fn authorizing_broker() -> (OwnStack, String) {
+    sasl_broker_with(
+        "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
+         allow.everyone.if.no.acl.found=true\nsuper.users=User:ANONYMOUS",
+    )
+}
+
+fn sasl_broker_with(more: &str) -> (OwnStack, String) {
     let [plain, sasl, controller] = [(); 3].map(|()| free_address());
     let settings = format!(
         "listeners=PLAINTEXT://{plain},SASL://{sasl},CONTROLLER://{controller}\n\
@@ -118,7 +137,7 @@ pub(crate) fn sasl_broker() -> (OwnStack, String) {
          listener.security.protocol.map=PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT\n\
          sasl.enabled.mechanisms=PLAIN\n\
          listener.name.sasl.plain.sasl.jaas.config=\
-         org.apache.kafka.common.security.plain.PlainLoginModule required user_evp=\"right\";"
+         org.apache.kafka.common.security.plain.PlainLoginModule required user_evp=\"right\";\n{more}"
     );
     let ports = [("EVP_KAFKA_PORT", port_of(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", port_of(&controller))];
     (OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]), sasl)

@@ -12,6 +12,8 @@ use crate::kafka::consumer::Delivery;
 
 /// How long a client may know no broker; it is told of every two seconds.
 const LOST_MAX: Duration = Duration::from_millis(1_500);
+/// Milliseconds beside a coordinator after which a member of the newer protocol would have partitions if it got any.
+const IDLE_MS: i64 = 3_000;
 /// Microseconds after which a broker that has not answered is told of.
 const SILENCE_US: i64 = 5_000_000;
 
@@ -30,6 +32,8 @@ impl GroupContext {
             self.silent();
         }
         self.lead(statistics);
+        self.commits.look();
+        self.coordinate(statistics);
         self.find_lost(statistics);
         for (partition, state) in
             statistics.topics.get(&self.config.topic).into_iter().flat_map(|topic| &topic.partitions)
@@ -77,6 +81,34 @@ impl GroupContext {
                 tracing::warn!(event = "kafka_leader_missing", partitions = ?missing, "waiting for their broker; the others are read");
             }
             self.health.set_leader_obstacle(Some(reason));
+        }
+    }
+
+    /// Tells of a coordinator that does not answer, whoever else does, and of a member for which there is no partition.
+    fn coordinate(&self, statistics: &Statistics) {
+        let Some(group) = &statistics.cgrp else { return };
+        let is_silent =
+            |broker: &Broker| broker.source == "logical" && broker.waitresp_cnt > 0 && broker.rxidle >= SILENCE_US;
+        let is_away =
+            statistics.brokers.values().any(is_silent) || (group.state != "up" && group.stateage >= SILENCE_US / 1_000);
+        let was_away = self.uncoordinated.swap(is_away, Ordering::Relaxed);
+        if is_away && !was_away {
+            let (name, seconds) = (&self.config.group_id, SILENCE_US / 1_000_000);
+            let reason = format!("the coordinator of group `{name}` has not answered for {seconds} s");
+            tracing::warn!(event = "kafka_coordinator_silent", "{reason}; partitions may be taken away until it does");
+            self.health.set_coordinator_obstacle(Some(reason));
+        } else if !is_away && was_away {
+            tracing::info!(event = "kafka_coordinator_answers", "the group's coordinator answers again");
+            self.health.set_coordinator_obstacle(None);
+        }
+        // An assignment of nothing is not told by a member that keeps what it has, nor by the newer protocol.
+        let is_newer =
+            self.config.property(&["group.protocol"]).is_some_and(|protocol| protocol.expose() == "consumer");
+        // That one stays in its first state until it is given something.
+        let has_joined = group.join_state == "steady" || (is_newer && group.stateage >= IDLE_MS);
+        let is_idle = group.state == "up" && has_joined && group.assignment_size == 0;
+        if is_idle && !self.idle.swap(true, Ordering::Relaxed) {
+            let _ = self.deliveries.send(Delivery::Idle);
         }
     }
 

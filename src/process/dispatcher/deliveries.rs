@@ -30,6 +30,10 @@ impl Dispatcher {
                 self.parts.health.set_ready();
                 tracing::info!(event = "partitions_assigned", ?partitions, "reading");
             }
+            Delivery::Idle => {
+                self.parts.health.set_ready();
+                tracing::info!(event = "no_partitions", "the group has more members than partitions; standing by");
+            }
             Delivery::Revoked { partitions, answer } => {
                 let offsets = self.fence(&partitions).await?;
                 // The consumer thread has stopped waiting; what is not committed is applied again, without effect.
@@ -69,7 +73,9 @@ impl Dispatcher {
         if let Some(claimed) = &mut self.claimed {
             claimed.retain(|effect| is_ours(&effect.event));
         }
+        self.withheld.retain(is_ours);
         self.keep_current_postponed();
+        self.forget_refusals();
         self.open.forget_abandoned();
         Ok(offsets)
     }

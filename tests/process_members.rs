@@ -1,0 +1,88 @@
+//! `evp process` and its group: commits without an answer, and members without partitions.
+
+use serde_json::json;
+
+use crate::support::envelopes::{NewRecord, Topics, committed, event, produce, world_with};
+use crate::support::{Running, World, claim_count, eventually, first_broker, http_get, second_broker};
+
+fn users(numbers: std::ops::Range<u128>) -> Vec<NewRecord> {
+    numbers.map(|number| event(0, number, number, "UserCreated", &json!({}))).collect()
+}
+
+async fn address_of(process: &mut Running) -> String {
+    process.event("http_listening").await["address"].as_str().unwrap().to_owned()
+}
+
+async fn applied(world: &World, all: u64) {
+    let database = world.mongo().await;
+    eventually(&format!("{all} events are applied"), async || claim_count(&database).await == all).await;
+}
+
+async fn is_ready(address: &str) -> bool {
+    matches!(http_get(address, "/readyz").await, Some((200, _)))
+}
+
+/// The first broker keeps the groups' offsets, the second one the topic.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_without_an_answer_are_told_while_events_are_applied() {
+    let (first, controller) = first_broker();
+    let mut world = World::on_stack("members_commits", &first).await;
+    assert_eq!(committed(&world, 1).len(), 0);
+    let second = second_broker(&controller);
+    Topics::new(&world).create_at(world.topic(), &[2]).await;
+    let mut process = world.start(&["process", "--http", "127.0.0.1:0"]);
+    let address = address_of(&mut process).await;
+    let is_told = async |what: &str| {
+        let told = async || matches!(http_get(&address, "/readyz").await, Some((503, why)) if why.contains(what));
+        eventually(&format!("readiness tells of {what}"), told).await;
+    };
+    produce(&world, world.topic(), &users(0..20)).await;
+    eventually("offsets are committed", async || committed(&world, 1) == [(0, 20)].into()).await;
+
+    world.set("KAFKA_BOOTSTRAP_SERVERS", second.variables()["KAFKA_BOOTSTRAP_SERVERS"].clone());
+    first.pause(&["kafka"]);
+    produce(&world, world.topic(), &users(20..40)).await;
+    applied(&world, 40).await;
+    is_told("coordinator").await;
+    let metrics = http_get(&address, "/metrics").await.unwrap().1;
+    let waited = metrics.lines().find_map(|line| line.strip_prefix("evp_process_commit_wait_seconds ")).unwrap();
+    assert!(waited.parse::<f64>().unwrap() > 1.0, "{waited}");
+    first.resume(&["kafka"]);
+    eventually("it is ready", async || is_ready(&address).await).await;
+    produce(&world, world.topic(), &users(40..60)).await;
+    applied(&world, 60).await;
+    eventually("offsets are committed", async || committed(&world, 1) == [(0, 60)].into()).await;
+    assert_eq!(process.stop().code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_without_partitions_is_ready_and_takes_over() {
+    let mut world = world_with("members_idle", 1, &[]).await;
+    let settings = [
+        "partition.assignment.strategy=range",
+        "partition.assignment.strategy=cooperative-sticky",
+        "group.protocol=consumer",
+    ];
+    for (round, setting) in (0_u64..).zip(settings) {
+        world.set("KAFKA_GROUP_ID", format!("{}-{round}", world.name()));
+        let start = || world.start(&["process", "--http", "127.0.0.1:0", "--kafka", setting]);
+        let first = 100 * u128::from(round);
+        let mut members = [start(), start()];
+        for member in &mut members {
+            let address = address_of(member).await;
+            eventually(&format!("each is ready with {setting}"), async || is_ready(&address).await).await;
+        }
+        produce(&world, world.topic(), &users(first..first + 20)).await;
+        applied(&world, 20 * (2 * round + 1)).await;
+        let has_partition = |member: &Running| {
+            member.events("partitions_assigned").iter().any(|line| line["partitions"].to_string().contains('0'))
+        };
+        let [one, other] = members;
+        let (active, idle) = if has_partition(&one) { (one, other) } else { (other, one) };
+        assert!(!has_partition(&idle), "both have read the partition with {setting}");
+        assert_eq!(active.stop().code, Some(0));
+        produce(&world, world.topic(), &users(first + 20..first + 40)).await;
+        applied(&world, 20 * (2 * round + 2)).await;
+        assert_eq!(idle.stop().code, Some(0));
+    }
+}
