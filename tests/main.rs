@@ -39,12 +39,20 @@ mod dlq;
 mod doctor;
 /// `evp generate` and `evp verify`.
 mod generate;
+/// `evp generate --to kafka`.
+mod generate_kafka;
 /// Byte for byte what Debezium writes.
 mod golden;
 /// `evp init`: twice, dry, and without privileges.
 mod init;
 /// `evp init` and the tables that it publishes.
 mod init_tables;
+/// Alerts and the dashboard.
+mod observability;
+/// Completions, man pages, notifications and `evp top`.
+mod operators;
+/// Units, manifests and images, and the commands of the pages.
+mod packaging;
 /// `evp capture`: every type beside live Debezium.
 mod parity_types;
 /// Both halves together, and Debezium in the place of one.
@@ -65,6 +73,8 @@ mod process_lagging;
 mod process_order;
 /// `evp process` while a server stands still.
 mod process_paused;
+/// `evp process --plan`.
+mod process_plan;
 /// `evp process` while MongoDB refuses whatever is written.
 mod process_server_refusals;
 /// `evp process` on records of another shape.

@@ -9,7 +9,7 @@ const LINES_MAX: usize = 600;
 const TABLES: [&str; 0] = [];
 
 /// Modules without input or output, without a clock and without a runtime: a path, or the beginning of one.
-const PURE: [&str; 49] = [
+const PURE: [&str; 56] = [
     "src/capture/gap.rs",
     "src/capture/lane.rs",
     "src/capture/lineage.rs",
@@ -17,8 +17,10 @@ const PURE: [&str; 49] = [
     "src/capture/published.rs",
     "src/capture/tails.rs",
     "src/capture/transaction.rs",
+    "src/config/table.rs",
     "src/connect/",
     "src/connector/lists.rs",
+    "src/connector/plan.rs",
     "src/pattern.rs",
     "src/connector/properties.rs",
     "src/connector/route.rs",
@@ -32,6 +34,8 @@ const PURE: [&str; 49] = [
     "src/envelope/",
     "src/error.rs",
     "src/generate/event.rs",
+    "src/generate/mix.rs",
+    "src/generate/record.rs",
     "src/kafka/known.rs",
     "src/kafka/offsets.rs",
     "src/kafka/partition.rs",
@@ -51,6 +55,9 @@ const PURE: [&str; 49] = [
     "src/process/order.rs",
     "src/process/shape.rs",
     "src/row/",
+    "src/top/exposition.rs",
+    "src/top/screen.rs",
+    "src/top/view.rs",
     "src/trace/story.rs",
     "src/transform/",
     "src/typemap/",
@@ -189,9 +196,10 @@ fn metrics_are_used_as_the_table_has_them() {
             continue;
         }
         for line in source.statements() {
-            for quoted in line.split('"').skip(1).step_by(2).filter(|text| is_metric_name(text)) {
+            for quoted in line.split('"').skip(1).step_by(2) {
                 match uses.get_mut(quoted) {
                     Some(count) => *count += 1,
+                    None if !is_metric_name(quoted) => {}
                     None => faults.push(format!("{}: metric {quoted} is not in the table", source.path)),
                 }
             }

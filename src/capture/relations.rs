@@ -3,8 +3,8 @@
 use tokio_postgres::Client;
 
 use crate::config::PostgresConfig;
-use crate::connector::{ConnectorSettings, topic_name};
-use crate::envelope::{PlanOptions, TablePlan};
+use crate::connector::ConnectorSettings;
+use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::Relation;
 use crate::postgres::{self, published_columns, table_shape};
@@ -50,21 +50,7 @@ impl Relations<'_> {
                 format!("table {table} has no primary key; name its key in message.key.columns"),
             ));
         }
-        let names = shape.columns.iter().map(|column| &column.name);
-        let left_out = names.filter(|name| !settings.tables.accepts_column(&shape.schema, &shape.table, name));
-        let options = PlanOptions {
-            left_out: left_out.cloned().collect(),
-            profile: settings.profile,
-            topic_prefix: settings.topic_prefix.clone(),
-            database: self.postgres.database.clone(),
-            transforms: settings.transforms.clone(),
-            schema_name: topic_name(&settings.topic_prefix, &shape.schema, &shape.table),
-            key_columns,
-            with_key_schema: settings.with_key_schema,
-            with_value_schema: settings.with_value_schema,
-            unavailable_placeholder: settings.unavailable_placeholder.clone(),
-            handling: settings.handling,
-        };
+        let options = settings.plan_options(&shape, &self.postgres.database, key_columns);
         // The stream's types: the catalog may have others by now.
         let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
         let types = postgres::types(self.catalog, self.postgres, &oids).await?;

@@ -7,6 +7,7 @@ mod keys;
 mod lists;
 #[cfg(test)]
 mod page;
+mod plan;
 #[cfg(test)]
 mod posted;
 mod properties;
