@@ -40,6 +40,7 @@
 //! | a property of librdkafka | a line in the table of `config/kafka_properties.rs` |
 //! | a variable | a line in the table of `config/table.rs`, from which its page is written |
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
+//! | an alert or a panel | `compose/observability`; a test holds the names against that table |
 //! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 

@@ -202,3 +202,16 @@ async fn a_topic_that_is_not_there_is_asked_for_and_not_made() {
     assert!(failure.contains(world.topic()) && failure.contains("evp init"), "{failure}");
     assert_eq!(topic_end(&world, world.topic()), None);
 }
+
+#[tokio::test]
+async fn capture_refuses_a_topic_that_holds_them() {
+    let world = World::new("straight_capture").await;
+    world.init(1);
+    generate(&world, &["--count", "10", "--rate", "0"]);
+    let rows = world.run(&["generate", "--count", "10", "--rate", "0"]);
+    assert_eq!(rows.code, Some(0), "{rows:?}");
+    let finished = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(2), "{finished:?}");
+    assert!(finished.failure().contains("cluster 1,"), "{finished:?}");
+    assert_eq!(topic_end(&world, world.topic()), Some(10), "nothing is written behind them");
+}

@@ -52,6 +52,7 @@ async fn each_record_is_told_with_its_commands_and_nothing_is_written() {
         last.starts_with("2 events, 3 commands") && last.contains("2 records would be skipped, 2 would be"),
         "{text}"
     );
+    assert_eq!(text.lines().filter(|line| line.contains(world.topic())).count(), 6, "{text}");
     assert!(read_models(&database, true).await.iter().all(|(_, documents)| documents.is_empty()));
     assert!(committed(&world, 1).is_empty());
     world.set("MONGODB_URI", uri);

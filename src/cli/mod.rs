@@ -28,7 +28,7 @@ pub use operate::{
                   Settings come from flags, else environment variables, else .env in the working directory, else the \
                   connector file, else defaults. Each password variable also has a …_FILE form.\n\n\
                   Exit codes: 0 done · 1 failed · 2 refused, because data would be lost or skipped · \
-                  3 findings (doctor, verify, dlq replay, trace) · 64 wrong usage or configuration",
+                  3 findings (doctor, verify, dlq replay, trace, process --plan) · 64 wrong usage or configuration",
     propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true

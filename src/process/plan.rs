@@ -4,7 +4,7 @@
 //! the documents that are there is not known: whether an event was applied before, and whether its document exists.
 
 use std::collections::HashSet;
-use std::io::Write as _;
+use std::io::{BufWriter, Stdout, Write as _};
 use std::sync::Arc;
 
 use bson::{Bson, Document};
@@ -16,12 +16,14 @@ use super::handler::HandlerRegistry;
 use super::prepare::asked;
 use super::told::{self, Told, ToldEvent};
 use super::{OutboxColumns, ProcessOptions, UnknownEvents};
+use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::chunk::Chunk;
 use crate::kafka::look::blocking;
 use crate::kafka::whole::{Reach, read_to_end};
 use crate::mongo::{PartitionPaths, Position, commands_of_event};
 use crate::row::Operation;
+use crate::terminal;
 
 /// What the records of the topics would do.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -52,31 +54,18 @@ pub async fn plan(
             unknown_events: options.unknown_events,
             topic: Arc::from(topic),
             is_json,
+            out: BufWriter::new(std::io::stdout()),
+            reader_left: token.child_token(),
         };
-        let (config, token) = (options.kafka.of_topic(topic), token.clone());
-        let part = blocking("reading the topic", move || {
-            let mut part = summary;
-            let reach = read_to_end(&config, &config.topic, &token, |message| {
-                let mut chunk = Chunk::default();
-                chunk.push(message);
-                planner.tell(Arc::new(chunk), &mut part)
-            })?;
-            match reach {
-                Reach::Nothing => {
-                    let message = format!("topic {} (KAFKA_TOPIC) does not exist: run `evp init`", config.topic);
-                    Err(Error::new(ErrorKind::Missing, message))
-                }
-                Reach::Shortened | Reach::Whole => Ok(part),
-            }
-        });
-        summary = part.await?;
+        let config = options.kafka.of_topic(topic);
+        summary = blocking("reading the topic", move || planner.read(&config, summary)).await?;
     }
     if !is_json {
         let PlanSummary { events, commands, skipped, dead_letters } = summary;
-        print(&format!(
+        terminal::print(format_args!(
             "{events} events, {commands} commands to MongoDB; {skipped} records would be skipped, {dead_letters} would be \
-             dead letters\n"
-        ))?;
+             dead letters"
+        ));
     }
     Ok(summary)
 }
@@ -88,6 +77,9 @@ struct Planner {
     unknown_events: UnknownEvents,
     topic: Arc<str>,
     is_json: bool,
+    out: BufWriter<Stdout>,
+    /// Nobody reads stdout any more, or a signal has come.
+    reader_left: CancellationToken,
 }
 
 /// What one record would do.
@@ -106,7 +98,33 @@ enum Outcome {
 }
 
 impl Planner {
-    fn tell(&self, chunk: Arc<Chunk>, summary: &mut PlanSummary) -> Result<()> {
+    /// Reads the topic to its end, or until nobody wants more of it.
+    fn read(mut self, config: &KafkaConfig, mut summary: PlanSummary) -> Result<PlanSummary> {
+        let stop = self.reader_left.clone();
+        let mut is_unread = false;
+        let outcome = read_to_end(config, &config.topic, &stop, |message| {
+            let mut chunk = Chunk::default();
+            chunk.push(message);
+            if self.tell(Arc::new(chunk), &mut summary).is_err() {
+                is_unread = true;
+                stop.cancel();
+            }
+            Ok(())
+        });
+        // A reader that went away has no use for the rest.
+        let is_unread = self.out.flush().is_err() || is_unread;
+        match outcome {
+            Err(_) if is_unread => Ok(summary),
+            Ok(Reach::Nothing) => {
+                let message = format!("topic {} (KAFKA_TOPIC) does not exist: run `evp init`", config.topic);
+                Err(Error::new(ErrorKind::Missing, message))
+            }
+            Ok(Reach::Shortened | Reach::Whole) => Ok(summary),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn tell(&mut self, chunk: Arc<Chunk>, summary: &mut PlanSummary) -> std::io::Result<()> {
         let Some(record) = chunk.record(0) else { return Ok(()) };
         let (partition, offset) = (record.partition(), record.offset());
         let planned = match told::read(&record, &self.operations, &self.columns) {
@@ -123,7 +141,8 @@ impl Planner {
         };
         *count = count.saturating_add(1);
         let place = (&*self.topic, partition, offset);
-        print(&if self.is_json { planned.json(place) } else { planned.text(place) })
+        let text = if self.is_json { planned.json(place) } else { planned.text(place) };
+        self.out.write_all(text.as_bytes())
     }
 
     fn event(&self, told: ToldEvent, chunk: Arc<Chunk>, partition: i32, offset: i64) -> PlannedRecord {
@@ -213,11 +232,4 @@ impl PlannedRecord {
 /// A command as MongoDB's tools write it.
 fn extended(command: &Document) -> Value {
     serde_json::to_value(Bson::Document(command.clone())).unwrap_or_default()
-}
-
-/// A reader that went away wants no more.
-fn print(text: &str) -> Result<()> {
-    std::io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|error| Error::with_source(ErrorKind::System, "stdout takes no more", error))
 }
