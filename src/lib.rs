@@ -38,7 +38,9 @@
 //! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`] |
 //! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
 //! | a property of librdkafka | a line in the table of `config/kafka_properties.rs` |
+//! | a variable | a line in the table of `config/table.rs`, from which its page is written |
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
+//! | an alert or a panel | `compose/observability`; a test holds the names against that table |
 //! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 
@@ -77,6 +79,7 @@ pub mod doctor;
 pub mod generate;
 pub mod init;
 pub mod status;
+pub mod top;
 pub mod trace;
 pub mod verify;
 

@@ -1,6 +1,6 @@
 //! From the command line to an exit code: everything is read and checked before the runtime starts.
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,19 +10,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::capture::{self, CaptureChoices, CaptureOptions, RefusedRows};
 use crate::cli::{
-    Arguments, ChosenLetters, Command, ConnectorArguments, DlqArguments, DlqCommand, GenerateArguments,
-    LetterArguments, RefusedRowsArgument, UnknownEventsArgument, UntilArgument,
+    AnyCommand, Arguments, ChosenLetters, Command, ConnectorArguments, DlqArguments, DlqCommand, GenerateArguments,
+    LetterArguments, ManualCommand, ProcessArguments, RefusedRowsArgument, TargetArgument, UnknownEventsArgument,
+    UntilArgument, manual,
 };
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables, outbox_columns};
 use crate::dead_letters::{self, DlqAction, DlqOptions, LetterFilter, ReplayChoices, ReplayOptions};
 use crate::doctor::{self, DoctorOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::generate::{self, GenerateOptions, Length};
+use crate::generate::{self, GenerateOptions, KafkaTarget, Length, Target};
 use crate::init::{self, InitPlan};
 use crate::process::{self, HandlerRegistry, Operation, ProcessOptions, UnknownEvents};
 use crate::shutdown::{self, Until};
 use crate::status::{self, StatusOptions};
 use crate::telemetry::{self, Health, LogFormat};
+use crate::top::{self, TopOptions};
 use crate::trace::{self, TraceOptions};
 use crate::verify::{self, VerifyOptions};
 
@@ -38,12 +40,14 @@ const FINDINGS: u8 = 3;
 enum Task {
     Capture(Box<CaptureOptions>),
     Process(Box<ProcessOptions>),
+    Plan(Box<ProcessOptions>, Output),
     Init(Box<InitPlan>),
     Generate(Box<GenerateOptions>, Output),
     Verify(Box<VerifyOptions>, Output),
     Dlq(Box<DlqTask>, Output),
     Doctor(Box<DoctorOptions>),
     Status(Box<InitPlan>, StatusOptions),
+    Top(Box<TopOptions>),
     Trace(Box<TraceOptions>),
 }
 
@@ -71,6 +75,12 @@ pub fn run(registry: HandlerRegistry) -> ExitCode {
             return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
         }
     };
+    let command = match arguments.command {
+        AnyCommand::Chain(command) => command,
+        AnyCommand::Manual(command) => {
+            return write_manual(&command).map_or_else(|error| fail(&error, LogFormat::Text), |()| ExitCode::SUCCESS);
+        }
+    };
     let mut variables = Variables::load();
     let format = arguments.common.log_format.unwrap_or_else(LogFormat::detect);
     let level_text = arguments.common.log_level.clone().unwrap_or_else(|| variables.text("LOG_LEVEL", "info"));
@@ -78,13 +88,30 @@ pub fn run(registry: HandlerRegistry) -> ExitCode {
         variables.mistake(format!("LOG_LEVEL (--log-level): {reason}"));
         "info".to_owned()
     });
+    // Lines of a log would stand in the middle of what is drawn.
+    let is_drawn_over = matches!(command, Command::Top(_)) && std::io::stderr().is_terminal();
+    let level = if is_drawn_over { "off".to_owned() } else { level };
     let outcome = telemetry::init_logs(format, &level)
-        .and_then(|()| checked(arguments.command, variables, &registry))
+        .and_then(|()| checked(command, variables, &registry))
         .and_then(|task| execute(task, registry, arguments.common.http.as_deref()));
-    outcome.unwrap_or_else(|error| {
-        report(&error, format);
-        ExitCode::from(error.kind().exit_code())
-    })
+    outcome.unwrap_or_else(|error| fail(&error, format))
+}
+
+/// Says why the command failed; the exit code says the same to programs.
+fn fail(error: &Error, format: LogFormat) -> ExitCode {
+    report(error, format);
+    ExitCode::from(error.kind().exit_code())
+}
+
+/// Carries out a command that needs neither settings nor servers.
+fn write_manual(command: &ManualCommand) -> Result<()> {
+    let failed = |what: String| |error| Error::with_source(ErrorKind::System, what, error);
+    match command {
+        ManualCommand::Completions(flags) => manual::write_completions(flags.shell, &mut std::io::stdout())
+            .map_err(failed("the script cannot be written to stdout".to_owned())),
+        ManualCommand::Man(flags) => manual::write_man_pages(&flags.out)
+            .map_err(failed(format!("the pages cannot be written to {}", flags.out.display()))),
+    }
 }
 
 /// Reads the command's settings; all mistakes are in the one error.
@@ -116,20 +143,11 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             let options = CaptureOptions::load(variables, choices)?;
             Ok(Task::Capture(Box::new(options)))
         }
-        Command::Process(flags) => Ok(Task::Process(Box::new(ProcessOptions {
-            kafka: KafkaConfig::from_variables(variables, &flags.kafka),
-            mongo: MongoConfig::from_variables(variables),
-            process: ProcessConfig::from_variables(variables).with_flags(flags.remember_days),
-            operations: flags.ops.iter().filter_map(|letter| Operation::from_letter(letter)).collect(),
-            unknown_events: match flags.unknown_events {
-                UnknownEventsArgument::DeadLetter => UnknownEvents::DeadLetter,
-                UnknownEventsArgument::Skip => UnknownEvents::Skip,
-            },
-            columns: outbox_columns(variables, flags.columns.as_deref(), flags.ids.as_deref()),
-            until: until(flags.until),
-            accept_new_topic: flags.accept_new_topic,
-            accept_shape: flags.accept_shape,
-        }))),
+        Command::Process(flags) => {
+            let (is_plan, output) = (flags.plan, output(flags.json));
+            let options = Box::new(process_options(&flags, variables));
+            Ok(if is_plan { Task::Plan(options, output) } else { Task::Process(options) })
+        }
         Command::Init(flags) => {
             let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
             Ok(Task::Init(Box::new(InitPlan {
@@ -141,7 +159,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             })))
         }
         Command::Generate(flags) => {
-            Ok(Task::Generate(Box::new(generate_options(&flags, variables)), output(flags.json)))
+            Ok(Task::Generate(Box::new(generate_options(&flags, variables)?), output(flags.json)))
         }
         Command::Verify(flags) => {
             let options = VerifyOptions {
@@ -168,6 +186,16 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             let options = StatusOptions { watch: flags.watch.map(Duration::from_secs), is_json: flags.json };
             Ok(Task::Status(Box::new(plan), options))
         }
+        Command::Top(flags) => {
+            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
+            check_one_topic(&plan.kafka, "top", variables);
+            Ok(Task::Top(Box::new(TopOptions {
+                plan,
+                capture: flags.capture_http,
+                processes: flags.process_http,
+                every: Duration::from_secs(flags.every),
+            })))
+        }
         Command::Trace(flags) => Ok(Task::Trace(Box::new(TraceOptions {
             plan: plan_of(&flags.connector, &flags.kafka, variables)?,
             event_id: flags.event_id,
@@ -180,9 +208,34 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
     }
 }
 
-fn generate_options(flags: &GenerateArguments, variables: &mut Variables) -> GenerateOptions {
-    GenerateOptions {
-        postgres: PostgresConfig::from_variables(variables, |_| None),
+fn process_options(flags: &ProcessArguments, variables: &mut Variables) -> ProcessOptions {
+    ProcessOptions {
+        kafka: KafkaConfig::from_variables(variables, &flags.kafka),
+        mongo: MongoConfig::from_variables(variables),
+        process: ProcessConfig::from_variables(variables).with_flags(flags.remember_days),
+        operations: flags.ops.iter().filter_map(|letter| Operation::from_letter(letter)).collect(),
+        unknown_events: match flags.unknown_events {
+            UnknownEventsArgument::DeadLetter => UnknownEvents::DeadLetter,
+            UnknownEventsArgument::Skip => UnknownEvents::Skip,
+        },
+        columns: outbox_columns(variables, flags.columns.as_deref(), flags.ids.as_deref()),
+        until: until(flags.until),
+        accept_new_topic: flags.accept_new_topic,
+        accept_shape: flags.accept_shape,
+    }
+}
+
+fn generate_options(flags: &GenerateArguments, variables: &mut Variables) -> Result<GenerateOptions> {
+    let target = match flags.to {
+        TargetArgument::Postgres => Target::Postgres(PostgresConfig::from_variables(variables, |_| None)),
+        TargetArgument::Kafka => {
+            let target = KafkaTarget::load(variables, &flags.kafka)?;
+            check_one_topic(target.kafka(), "generate --to kafka", variables);
+            Target::Kafka(Box::new(target))
+        }
+    };
+    Ok(GenerateOptions {
+        target,
         watch: flags.watch.then(|| MongoConfig::from_variables(variables)),
         rate: flags.rate,
         length: match (flags.count, flags.duration) {
@@ -192,8 +245,9 @@ fn generate_options(flags: &GenerateArguments, variables: &mut Variables) -> Gen
         connections: flags.connections,
         batch_rows: flags.batch,
         seed: flags.seed.unwrap_or_else(rand::random),
+        mix: flags.mix,
         observer: None,
-    }
+    })
 }
 
 fn plan_of(connector: &ConnectorArguments, kafka: &[String], variables: &mut Variables) -> Result<InitPlan> {
@@ -270,11 +324,13 @@ fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<
         // threads of their own.
         Task::Capture(_) | Task::Process(_) => tokio::runtime::Builder::new_current_thread(),
         Task::Init(_)
+        | Task::Plan(..)
         | Task::Generate(..)
         | Task::Verify(..)
         | Task::Dlq(..)
         | Task::Doctor(_)
         | Task::Status(..)
+        | Task::Top(_)
         | Task::Trace(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
@@ -295,11 +351,18 @@ async fn supervised(task: Task, registry: HandlerRegistry, http: Option<&str>) -
     let health = Arc::new(Health::default());
     // Health is served while the command drains, and ends with it.
     let serving = CancellationToken::new();
+    let telling = token.child_token();
+    let is_service = matches!(task, Task::Capture(_) | Task::Process(_));
+    let told = is_service.then(|| telemetry::keep_told(Arc::clone(&health), telling.clone())).flatten();
     if let Some(address) = http {
         telemetry::serve(address, Arc::clone(&health), serving.clone()).await?;
     }
     let outcome = perform(task, registry, health, token).await;
     serving.cancel();
+    telling.cancel();
+    if let Some(told) = told {
+        let _ = told.await;
+    }
     outcome
 }
 
@@ -315,6 +378,11 @@ async fn perform(
         }
         Task::Process(options) => {
             process::run(*options, registry, health, token).await?;
+        }
+        Task::Plan(options, output) => {
+            let is_json = matches!(output, Output::Json);
+            let summary = process::plan(&options, registry, is_json, &token).await?;
+            return Ok(if summary.dead_letters == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
         }
         Task::Init(plan) => match token.run_until_cancelled(init::run(&plan)).await {
             Some(outcome) => outcome?,
@@ -347,6 +415,7 @@ async fn perform(
             return Ok(if is_known { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
         }
         Task::Status(plan, options) => status::run(&plan, options, &token).await?,
+        Task::Top(options) => top::run(&options, &token).await?,
         Task::Dlq(task, output) => {
             let is_json = matches!(output, Output::Json);
             let is_clean = dead_letters::run(&task.options, &task.filter, &task.action, is_json, &token).await?;

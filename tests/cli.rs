@@ -7,7 +7,20 @@ use crate::support::{OwnStack, Running, World, free_address, http_get};
 #[tokio::test]
 async fn help_and_version_are_not_errors() {
     let world = World::new("help").await;
-    for command in ["capture", "process", "init", "generate", "verify", "dlq", "doctor", "status", "trace"] {
+    for command in [
+        "capture",
+        "process",
+        "init",
+        "generate",
+        "verify",
+        "dlq",
+        "doctor",
+        "status",
+        "top",
+        "trace",
+        "completions",
+        "man",
+    ] {
         let help = world.run(&[command, "--help"]);
         assert_eq!(help.code, Some(0), "{help:?}");
         assert!(help.stdout.contains("Variables: "), "{help:?}");
@@ -34,6 +47,9 @@ async fn wrong_usage_exits_with_64() {
         vec!["dlq", "replay"],
         vec!["status", "--watch", "0"],
         vec!["doctor", "--connect"],
+        vec!["generate", "--count", "1", "--mix", "people=1"],
+        vec!["generate", "--count", "1", "--to", "mongodb"],
+        vec!["man"],
     ] {
         let finished = Running::spawn(world.command(&arguments)).wait(crate::support::DEADLINE);
         assert_eq!(finished.code, Some(64), "{arguments:?}: {finished:?}");

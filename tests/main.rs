@@ -45,12 +45,20 @@ mod dlq;
 mod doctor;
 /// `evp generate` and `evp verify`.
 mod generate;
+/// `evp generate --to kafka`.
+mod generate_kafka;
 /// Byte for byte what Debezium writes.
 mod golden;
 /// `evp init`: twice, dry, and without privileges.
 mod init;
 /// `evp init` and the tables that it publishes.
 mod init_tables;
+/// Alerts and the dashboard.
+mod observability;
+/// Completions, man pages, notifications and `evp top`.
+mod operators;
+/// Units, manifests and images, and the commands of the pages.
+mod packaging;
 /// `evp capture`: every type beside live Debezium.
 mod parity_types;
 /// Both halves together, and Debezium in the place of one.
@@ -81,6 +89,8 @@ mod process_members;
 mod process_order;
 /// `evp process` while a server stands still.
 mod process_paused;
+/// `evp process --plan`.
+mod process_plan;
 /// `evp process` where one event after the other is refused.
 mod process_refusals;
 /// `evp process` while MongoDB refuses whatever is written.

@@ -9,7 +9,7 @@ const LINES_MAX: usize = 600;
 const TABLES: [&str; 0] = [];
 
 /// Modules without input or output, without a clock and without a runtime: a path, or the beginning of one.
-const PURE: [&str; 58] = [
+const PURE: [&str; 65] = [
     "src/capture/gap.rs",
     "src/capture/lane.rs",
     "src/capture/lineage.rs",
@@ -21,11 +21,13 @@ const PURE: [&str; 58] = [
     "src/capture/snapshot/visibility.rs",
     "src/capture/tails.rs",
     "src/capture/transaction.rs",
+    "src/config/table.rs",
     "src/connect/",
     "src/connector/event_router.rs",
     "src/connector/filter.rs",
     "src/connector/lists.rs",
     "src/connector/masks.rs",
+    "src/connector/plan.rs",
     "src/pattern.rs",
     "src/connector/properties.rs",
     "src/connector/records.rs",
@@ -40,6 +42,8 @@ const PURE: [&str; 58] = [
     "src/envelope/",
     "src/error.rs",
     "src/generate/event.rs",
+    "src/generate/mix.rs",
+    "src/generate/record.rs",
     "src/kafka/known.rs",
     "src/kafka/offsets.rs",
     "src/kafka/partition.rs",
@@ -60,6 +64,9 @@ const PURE: [&str; 58] = [
     "src/process/shape.rs",
     "src/process/write_paths.rs",
     "src/row/",
+    "src/top/exposition.rs",
+    "src/top/screen.rs",
+    "src/top/view.rs",
     "src/trace/story.rs",
     "src/transform/",
     "src/typemap/",
@@ -198,9 +205,10 @@ fn metrics_are_used_as_the_table_has_them() {
             continue;
         }
         for line in source.statements() {
-            for quoted in line.split('"').skip(1).step_by(2).filter(|text| is_metric_name(text)) {
+            for quoted in line.split('"').skip(1).step_by(2) {
                 match uses.get_mut(quoted) {
                     Some(count) => *count += 1,
+                    None if !is_metric_name(quoted) => {}
                     None => faults.push(format!("{}: metric {quoted} is not in the table", source.path)),
                 }
             }

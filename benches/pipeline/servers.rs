@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evp::config::{PostgresConfig, Variables};
-use evp::generate::{GenerateOptions, GenerateSummary, Length, Observer};
+use evp::generate::{GenerateOptions, GenerateSummary, Length, Mix, Observer, Target};
 use tokio_postgres::Client;
 use tokio_util::sync::CancellationToken;
 
@@ -160,13 +160,14 @@ impl World {
     /// Writes events of the application's shape, as `evp generate` does; a rate of 0 is as fast as possible.
     pub(crate) async fn generate(&self, load: Load) -> Result<GenerateSummary> {
         let options = GenerateOptions {
-            postgres: self.servers.postgres(&self.name)?,
+            target: Target::Postgres(self.servers.postgres(&self.name)?),
             watch: None,
             rate: load.rate,
             length: load.length,
             connections: load.connections,
             batch_rows: load.transaction_rows,
             seed: load.seed,
+            mix: Mix::default(),
             observer: load.observer,
         };
         let planned = match load.length {

@@ -6,6 +6,9 @@ use crate::lsn::Lsn;
 use crate::postgres::SlotLook;
 use crate::row::Operation;
 
+/// The words of `pg_replication_slots.wal_status`.
+const WAL_STATUSES: [&str; 4] = ["reserved", "extended", "unreserved", "lost"];
+
 /// The handles.
 pub(super) struct Meter {
     reads: Counter,
@@ -64,6 +67,13 @@ impl Meter {
     pub(super) fn slot_log(&self, slot: &SlotLook) {
         self.lag.set(slot.unconfirmed_bytes as f64);
         self.retained.set(slot.retained_bytes as f64);
+        if let Some(bytes) = slot.safe_bytes {
+            metrics::gauge!("evp_capture_safe_bytes").set(bytes as f64);
+        }
+        for status in WAL_STATUSES {
+            let is_it = slot.wal_status.as_deref() == Some(status);
+            metrics::gauge!("evp_capture_wal_status", "status" => status).set(if is_it { 1.0 } else { 0.0 });
+        }
     }
 
     #[allow(clippy::cast_precision_loss)]

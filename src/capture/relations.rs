@@ -3,8 +3,8 @@
 use tokio_postgres::Client;
 
 use crate::config::PostgresConfig;
-use crate::connector::{ConnectorSettings, topic_name};
-use crate::envelope::{PlanOptions, TablePlan};
+use crate::connector::ConnectorSettings;
+use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::Relation;
 use crate::postgres::{self, published_columns, table_shape};
@@ -53,25 +53,7 @@ impl Relations<'_> {
                 format!("table {table} has unique indexes but no primary key; name its key in message.key.columns"),
             ));
         }
-        let names = shape.columns.iter().map(|column| &column.name);
-        let left_out = names.filter(|name| !settings.tables.accepts_column(&shape.schema, &shape.table, name));
-        let options = PlanOptions {
-            left_out: left_out.cloned().collect(),
-            profile: settings.profile,
-            topic_prefix: settings.topic_prefix.clone(),
-            database: self.postgres.database.clone(),
-            transforms: settings.transforms.clone(),
-            schema_name: topic_name(&settings.topic_delimiter, &settings.topic_prefix, &shape.schema, &shape.table),
-            key_columns,
-            key_converter: settings.key_converter,
-            value_converter: settings.value_converter,
-            with_text_headers: settings.with_text_headers,
-            unavailable_placeholder: settings.unavailable_placeholder.clone(),
-            handling: settings.handling,
-            masks: settings.masks_of(&shape),
-            schema_names: settings.schema_names,
-            field_names: settings.field_names,
-        };
+        let options = settings.plan_options(&shape, &self.postgres.database, key_columns);
         // The stream's types: the catalog may have others by now.
         let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
         let types = postgres::types(self.catalog, self.postgres, &oids).await?;

@@ -1,15 +1,19 @@
 //! What the user may type; nothing is resolved or looked up here.
 
+pub mod manual;
 mod operate;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::generate::Mix;
 use crate::telemetry::LogFormat;
 
+pub use manual::{CompletionsArguments, ManArguments, ManualCommand};
 pub use operate::{
-    ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, LetterArguments, StatusArguments, TraceArguments,
+    ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, LetterArguments, StatusArguments, TopArguments,
+    TraceArguments,
 };
 
 /// The whole command line.
@@ -24,7 +28,7 @@ pub use operate::{
                   Settings come from flags, else environment variables, else .env in the working directory, else the \
                   connector file, else defaults. Each password variable also has a …_FILE form.\n\n\
                   Exit codes: 0 done · 1 failed · 2 refused, because data would be lost or skipped · \
-                  3 findings (doctor, verify, dlq replay, trace) · 64 wrong usage or configuration",
+                  3 findings (doctor, verify, dlq replay, trace, process --plan) · 64 wrong usage or configuration",
     propagate_version = true,
     subcommand_required = true,
     arg_required_else_help = true
@@ -35,7 +39,18 @@ pub struct Arguments {
     pub common: CommonArguments,
     /// What to do.
     #[command(subcommand)]
-    pub command: Command,
+    pub command: AnyCommand,
+}
+
+/// The subcommands, by what they need.
+#[derive(Debug, Subcommand)]
+pub enum AnyCommand {
+    /// Those that work on the chain, with settings and servers.
+    #[command(flatten)]
+    Chain(Command),
+    /// Those that describe evp, and need neither.
+    #[command(flatten)]
+    Manual(ManualCommand),
 }
 
 /// Flags of every command.
@@ -54,7 +69,7 @@ pub struct CommonArguments {
     pub http: Option<String>,
 }
 
-/// The subcommands.
+/// The subcommands that work on the chain.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Stream the replication slot to Kafka until told to stop
@@ -68,7 +83,8 @@ pub enum Command {
     #[command(after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS and its security, KAFKA_TOPIC, KAFKA_GROUP_ID, \
         KAFKA_AUTO_OFFSET_RESET, OUTBOX_COLUMNS, OUTBOX_IDS, MONGODB_URI, MONGODB_DATABASE, PROCESSING_BATCH_SIZE, MAX_RETRIES, RETRY_DELAY_SECONDS, \
         MAX_REFUSALS_IN_A_ROW, REMEMBER_DAYS, \
-        SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL; all are in .env.example")]
+        SHUTDOWN_TIMEOUT_SECONDS, LOG_LEVEL; all are in .env.example\n\n\
+        Exit codes with --plan: 0 all events would be applied · 3 some would be dead letters")]
     Process(ProcessArguments),
 
     /// Set up tables, publication, slot, topics and collections; what exists is kept
@@ -79,10 +95,11 @@ pub enum Command {
     Init(InitArguments),
 
     /// Write realistic outbox events at an exact rate
-    #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, with --watch also MONGODB_URI and \
-        MONGODB_DATABASE\n\n\
-        40 % of the events concern users, 30 % activities, 30 % participants. Event i is due at start + i/rate, \
-        however late an earlier one was, and every latency is counted from that moment.")]
+    #[command(after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, with --to kafka instead \
+        KAFKA_BOOTSTRAP_SERVERS and its security and KAFKA_TOPIC, with --watch also MONGODB_URI and MONGODB_DATABASE\n\n\
+        Event i is due at start + i/rate, however late an earlier one was, and every latency is counted from that \
+        moment. With --to kafka evp capture is left out: its records come from a cluster that does not exist, so \
+        capture refuses a topic that has them.")]
     Generate(GenerateArguments),
 
     /// Compare the read models with what the outbox rows say they must be
@@ -106,6 +123,14 @@ pub enum Command {
         The servers are looked at side by side, each for 15 seconds at most; one that does not answer is one line."
     )]
     Status(StatusArguments),
+
+    /// Watch the chain live: rates, latencies, slot, lag, handlers, dead letters
+    #[command(
+        after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS and its security, \
+        KAFKA_TOPIC, KAFKA_GROUP_ID, MONGODB_URI, MONGODB_DATABASE, NO_COLOR\n\n\
+        Rates and latencies are those of running halves whose --http address is given. Keys: q, Esc or Ctrl-C leaves."
+    )]
+    Top(TopArguments),
 
     /// Follow one event from the outbox to the documents, or to where it waits
     #[command(
@@ -213,6 +238,14 @@ pub struct ProcessArguments {
     /// Go on although the first records are no events of the outbox; each becomes a dead letter
     #[arg(long)]
     pub accept_shape: bool,
+
+    /// Only print what the events of the whole topic would do in MongoDB: nothing is written, no group is joined
+    #[arg(long, conflicts_with_all = ["until", "accept_new_topic", "accept_shape"])]
+    pub plan: bool,
+
+    /// With --plan, print one JSON object a record
+    #[arg(long, requires = "plan")]
+    pub json: bool,
 }
 
 /// Flags of `evp init`.
@@ -243,7 +276,11 @@ pub struct InitArguments {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("length").required(true).args(["count", "duration"]))]
 pub struct GenerateArguments {
-    /// Events a second; 0 is as fast as the database takes them
+    /// Where the events go
+    #[arg(long, value_enum, value_name = "WHERE", default_value = "postgres")]
+    pub to: TargetArgument,
+
+    /// Events a second; 0 is as fast as they are taken
     #[arg(long, value_name = "RATE", default_value_t = 100.0, value_parser = rate)]
     pub rate: f64,
 
@@ -255,7 +292,11 @@ pub struct GenerateArguments {
     #[arg(long, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=604_800))]
     pub duration: Option<u64>,
 
-    /// Database connections that insert
+    /// Shares of the events that concern users, activities and participants
+    #[arg(long, value_name = "SHARES", default_value = "users=40,activities=30,participants=30")]
+    pub mix: Mix,
+
+    /// Database connections that insert; with --to kafka as many streams of events, by one producer
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=512))]
     pub connections: u16,
 
@@ -274,6 +315,19 @@ pub struct GenerateArguments {
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
+/// Values of `--to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TargetArgument {
+    /// Rows of the outbox.
+    Postgres,
+    /// Records of the topic, as evp capture writes those rows.
+    Kafka,
 }
 
 /// Flags of `evp verify`.
@@ -352,12 +406,15 @@ mod tests {
         assert!(Arguments::try_parse_from(["evp", "generate", "--count", "1", "--duration", "1"]).is_err());
         assert!(Arguments::try_parse_from(["evp", "generate", "--count", "1", "--rate", "-1"]).is_err());
         assert!(Arguments::try_parse_from(["evp", "generate", "--count", "1", "--rate", "0"]).is_ok());
+        let kafka = ["evp", "generate", "--to", "kafka", "--mix", "users=1,participants=3", "--count", "1"];
+        assert!(Arguments::try_parse_from(kafka).is_ok());
+        assert!(Arguments::try_parse_from(["evp", "generate", "--count", "1", "--mix", "users"]).is_err());
     }
 
     #[test]
     fn operations_are_a_list_of_letters() {
         let parsed = Arguments::try_parse_from(["evp", "process", "--ops", "c,r"]).unwrap();
-        let Command::Process(process) = parsed.command else { panic!("not process") };
+        let AnyCommand::Chain(Command::Process(process)) = parsed.command else { panic!("not process") };
         assert_eq!(process.ops, ["c", "r"]);
         assert!(Arguments::try_parse_from(["evp", "process", "--ops", "c,x"]).is_err());
     }

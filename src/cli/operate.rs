@@ -51,6 +51,30 @@ pub struct StatusArguments {
     pub kafka: Vec<String>,
 }
 
+/// Flags of `evp top`.
+#[derive(Debug, Args)]
+pub struct TopArguments {
+    /// The connector's properties.
+    #[command(flatten)]
+    pub connector: ConnectorArguments,
+
+    /// Also read /metrics and /readyz of the evp capture that serves them at HOST:PORT
+    #[arg(long, value_name = "ADDR")]
+    pub capture_http: Option<String>,
+
+    /// Also read /metrics and /readyz of the evp process that serves them at HOST:PORT; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub process_http: Vec<String>,
+
+    /// Seconds between two looks
+    #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub every: u64,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
 /// Flags of `evp trace`.
 #[derive(Debug, Args)]
 pub struct TraceArguments {

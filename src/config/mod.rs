@@ -4,8 +4,11 @@ mod kafka;
 mod kafka_properties;
 mod kafka_security;
 mod outbox;
+#[cfg(test)]
+mod page;
 mod secret;
 mod servers;
+pub mod table;
 mod variables;
 
 pub use kafka::{KafkaConfig, OffsetReset};

@@ -99,15 +99,18 @@ pub struct PostgresConfig {
 impl PostgresConfig {
     /// From `POSTGRES_*` and what the connector says of `database.*`.
     pub fn from_variables(variables: &mut Variables, given: impl Fn(&str) -> Option<GivenProperty>) -> Self {
-        let optional = |variables: &Variables, name: &str| {
+        let given_for = |name: &str| {
             let (property, _) = POSTGRES_VARIABLES.iter().find(|(_, variable)| *variable == name)?;
-            match given(property) {
-                Some(property) if property.is_override => Some(property.value),
-                property => variables.optional(name).or_else(|| property.map(|property| property.value)),
-            }
+            given(property)
         };
-        let text = |variables: &Variables, name: &str, default: &str| {
-            optional(variables, name).unwrap_or_else(|| default.to_owned())
+        let optional = |variables: &Variables, name: &str| match given_for(name) {
+            Some(property) if property.is_override => Some(property.value),
+            property => variables.optional(name).or_else(|| property.map(|property| property.value)),
+        };
+        let text = |variables: &Variables, name: &str, default: &str| match given_for(name) {
+            Some(property) if property.is_override => property.value,
+            Some(property) => variables.text(name, &property.value),
+            None => variables.text(name, default),
         };
         let file = |variables: &Variables, name: &str| optional(variables, name).map(PathBuf::from);
         let port_text = text(variables, "POSTGRES_PORT", "5432");

@@ -17,6 +17,18 @@ pub struct Variables {
     environment: HashMap<String, String>,
     dotenv: HashMap<String, String>,
     mistakes: Vec<String>,
+    /// What was asked for, with defaults and bounds where these were said.
+    #[cfg(test)]
+    pub(super) asked: std::cell::RefCell<std::collections::BTreeMap<String, Asked>>,
+}
+
+/// How a variable was asked for.
+#[cfg(test)]
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) default: Option<String>,
+    pub(super) values: Option<String>,
+    pub(super) is_secret: bool,
 }
 
 impl Variables {
@@ -69,6 +81,8 @@ impl Variables {
 
     /// The text of `name`; an empty value counts as unset.
     pub fn optional(&self, name: &str) -> Option<String> {
+        #[cfg(test)]
+        self.note(name, |_| {});
         self.environment.get(name).or_else(|| self.dotenv.get(name)).filter(|value| !value.is_empty()).cloned()
     }
 
@@ -79,6 +93,8 @@ impl Variables {
 
     /// The text of `name` or the default.
     pub fn text(&self, name: &str, default: &str) -> String {
+        #[cfg(test)]
+        self.note(name, |asked| asked.default = Some(default.to_owned()));
         self.optional(name).unwrap_or_else(|| default.to_owned())
     }
 
@@ -87,6 +103,11 @@ impl Variables {
     where
         N: FromStr + PartialOrd + Display + Copy,
     {
+        #[cfg(test)]
+        self.note(name, |asked| {
+            asked.default = Some(default.to_string());
+            asked.values = Some(format!("{} to {}", bounds.start(), bounds.end()));
+        });
         let Some(text) = self.optional(name) else { return default };
         match text.trim().parse::<N>() {
             Ok(number) if bounds.contains(&number) => number,
@@ -100,6 +121,8 @@ impl Variables {
 
     /// One of the `allowed` words.
     pub fn choice(&mut self, name: &str, default: &str, allowed: &[&str]) -> String {
+        #[cfg(test)]
+        self.note(name, |asked| asked.values = Some(allowed.join(", ")));
         let value = self.text(name, default);
         if !allowed.contains(&value.as_str()) {
             self.mistake(format!("{name} is `{value}`: give one of {}", allowed.join(", ")));
@@ -111,6 +134,8 @@ impl Variables {
     /// A secret: `name`, or the contents of the file that `name_FILE` names.
     pub fn secret(&mut self, name: &str) -> Option<Secret> {
         let file_variable = format!("{name}_FILE");
+        #[cfg(test)]
+        self.note(name, |asked| asked.is_secret = true);
         // The environment wins in either form over `.env` in either form, and an empty value unsets.
         let source = [&self.environment, &self.dotenv]
             .into_iter()
@@ -132,6 +157,11 @@ impl Variables {
                 None
             }
         }
+    }
+
+    #[cfg(test)]
+    fn note(&self, name: &str, how: impl FnOnce(&mut Asked)) {
+        how(self.asked.borrow_mut().entry(name.to_owned()).or_default());
     }
 
     /// Fails with every mistake noted, each on a line of its own.

@@ -10,6 +10,7 @@ mod lists;
 mod masks;
 #[cfg(test)]
 mod page;
+mod plan;
 #[cfg(test)]
 mod posted;
 mod properties;

@@ -30,6 +30,8 @@ pub use letter::LetterName;
 pub use plan::ReplayChoices;
 pub use replay::ReplayOptions;
 
+use std::collections::BTreeMap;
+
 use crate::config::{KafkaConfig, MongoConfig};
 use crate::error::Result;
 
@@ -38,6 +40,9 @@ pub(crate) use format::{Cause, DEAD_LETTER_OF, LETTER, PREDECESSOR_MISSING};
 #[cfg(test)]
 pub(crate) use letter::RawRecord;
 pub(crate) use read::read_book;
+
+/// Stands for the handler of a letter that none has failed on, such as one that is no event.
+const NO_HANDLER: &str = "-";
 
 /// Where letters are, and what remembers their events.
 #[derive(Debug, Clone)]
@@ -64,11 +69,25 @@ pub enum DlqAction {
     },
 }
 
-/// How many letters wait, and how many are settled.
-pub(crate) async fn count(options: &DlqOptions, token: &CancellationToken) -> Result<(usize, usize)> {
+/// How many letters there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LetterCounts {
+    /// Of those that wait, by the handler that failed.
+    pub(crate) waiting: BTreeMap<String, usize>,
+    pub(crate) settled: usize,
+}
+
+/// Counts the letters.
+pub(crate) async fn count(options: &DlqOptions, token: &CancellationToken) -> Result<LetterCounts> {
     let (book, _) = read::read_as_far_as_possible(options, token).await?;
-    let waiting = book.waiting().count();
-    Ok((waiting, book.entries().count().saturating_sub(waiting)))
+    let mut counts = LetterCounts::default();
+    for entry in book.waiting() {
+        let handler = entry.letter.cause.handler.as_deref().unwrap_or(NO_HANDLER);
+        let count = counts.waiting.entry(handler.to_owned()).or_default();
+        *count = count.saturating_add(1);
+    }
+    counts.settled = book.entries().count().saturating_sub(book.waiting().count());
+    Ok(counts)
 }
 
 /// Carries an action out and prints what it did; says whether all went well.

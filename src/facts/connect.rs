@@ -4,14 +4,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::http;
 use crate::error::{Error, ErrorKind, Result};
 
 const TIMEOUT: Duration = Duration::from_secs(5);
-/// More than the list of a large worker.
-const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// A connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -68,22 +65,12 @@ fn parse(answer: &[u8]) -> serde_json::Result<Vec<ConnectorFacts>> {
     Ok(facts.collect())
 }
 
-/// The body of an answer; the older protocol sends it in one piece.
 async fn get(url: &str, path: &str) -> Result<Vec<u8>> {
-    let unreachable = |error: std::io::Error| {
-        Error::with_source(ErrorKind::Unavailable, format!("Kafka Connect at {url} does not answer"), error)
-    };
     let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-    let mut stream = TcpStream::connect(authority).await.map_err(unreachable)?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(unreachable)?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.map_err(unreachable)?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(answer.len());
-    let body = answer.split_off(end.saturating_add(4).min(answer.len()));
-    let status = answer.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    if status != b"200" {
-        let status = String::from_utf8_lossy(status).into_owned();
+    let (status, body) = http::get(authority, path).await.map_err(|error| {
+        Error::with_source(ErrorKind::Unavailable, format!("Kafka Connect at {url} does not answer"), error)
+    })?;
+    if status != "200" {
         return Err(Error::new(ErrorKind::Protocol, format!("Kafka Connect at {url} answers with status {status}")));
     }
     Ok(body)

@@ -1,10 +1,12 @@
 //! What the servers say of the chain: looked at side by side, each in bounded time, for `evp status` and `evp doctor`.
 
 mod connect;
+pub(crate) mod http;
 mod kafka;
 mod mongo;
 mod postgres;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -59,9 +61,11 @@ pub(crate) enum Depth {
 }
 
 /// How many dead letters wait, and why.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct DeadLetterFacts {
     pub(crate) waiting: usize,
+    /// Those by the handler that failed; `-` where none did.
+    pub(crate) waiting_by_handler: BTreeMap<String, usize>,
     pub(crate) settled: usize,
 }
 
@@ -114,8 +118,12 @@ async fn bounded<T>(server: &str, look: impl Future<Output = Result<T>>) -> Look
 
 async fn dead_letters(plan: &InitPlan, token: &CancellationToken) -> Result<DeadLetterFacts> {
     let options = DlqOptions { kafka: plan.kafka.clone(), mongo: plan.mongo.clone() };
-    let (waiting, settled) = dead_letters::count(&options, token).await?;
-    Ok(DeadLetterFacts { waiting, settled })
+    let counts = dead_letters::count(&options, token).await?;
+    Ok(DeadLetterFacts {
+        waiting: counts.waiting.values().sum(),
+        waiting_by_handler: counts.waiting,
+        settled: counts.settled,
+    })
 }
 
 /// How far another machine's clock is ahead of the middle of the question and its answer.

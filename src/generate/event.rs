@@ -11,10 +11,8 @@ use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use uuid::{Builder, Uuid};
 
-/// Of 100 events, so many concern users, …
-const USER_PERCENT: u32 = 40;
-/// … so many concern activities, and the rest participants.
-const ACTIVITY_PERCENT: u32 = 30;
+use super::Mix;
+
 /// Of 100 events that concern a user or an activity, so many change one that exists.
 const UPDATE_PERCENT: u32 = 15;
 
@@ -40,14 +38,20 @@ impl OutboxEvent {
 #[derive(Debug)]
 pub struct EventSource {
     random: SmallRng,
+    mix: Mix,
     users: Vec<Uuid>,
     activities: Vec<Uuid>,
 }
 
 impl EventSource {
-    /// The stream of `seed`.
+    /// The stream of `seed` in the usual mixture.
     pub fn new(seed: u64) -> Self {
-        Self { random: SmallRng::seed_from_u64(seed), users: Vec::new(), activities: Vec::new() }
+        Self::with_mix(seed, Mix::default())
+    }
+
+    /// The stream of `seed` in that mixture; what events refer to is created first, whatever the mixture.
+    pub fn with_mix(seed: u64, mix: Mix) -> Self {
+        Self { random: SmallRng::seed_from_u64(seed), mix, users: Vec::new(), activities: Vec::new() }
     }
 
     fn id(&mut self) -> Uuid {
@@ -65,17 +69,18 @@ impl EventSource {
 
     /// The next event.
     pub fn next_event(&mut self) -> OutboxEvent {
-        let subject = self.random.random_range(0..100);
+        let Mix { users, activities, .. } = self.mix;
+        let subject = self.random.random_range(0..self.mix.total());
         let is_update = self.random.random_range(0..100) < UPDATE_PERCENT;
         let user = Self::any_of(&mut self.random, &self.users);
         let activity = Self::any_of(&mut self.random, &self.activities);
         match (user, activity) {
-            (Some(user), _) if subject < USER_PERCENT && is_update => self.user_updated(user),
-            (Some(user), Some(activity)) if subject >= USER_PERCENT + ACTIVITY_PERCENT => {
+            (Some(user), _) if subject < users && is_update => self.user_updated(user),
+            (Some(user), Some(activity)) if subject >= users.saturating_add(activities) => {
                 self.participant_joined(activity, user)
             }
-            (Some(_), Some(activity)) if subject >= USER_PERCENT && is_update => self.activity_updated(activity),
-            (Some(user), _) if subject >= USER_PERCENT => self.activity_created(user),
+            (Some(_), Some(activity)) if subject >= users && is_update => self.activity_updated(activity),
+            (Some(user), _) if subject >= users => self.activity_created(user),
             _ => self.user_created(),
         }
     }
@@ -202,6 +207,14 @@ mod tests {
         assert!((5_700..6_300).contains(&activities), "{counts:?}");
         assert!((5_700..6_300).contains(&counts["ParticipantJoined"]), "{counts:?}");
         assert!(counts["UserUpdated"] * 4 < counts["UserCreated"], "{counts:?}");
+    }
+
+    #[test]
+    fn another_mixture_has_what_it_needs_first() {
+        let mut source = EventSource::with_mix(3, "participants=1".parse().unwrap());
+        let types: Vec<_> = (0..100).map(|_| source.next_event().event_type).collect();
+        assert_eq!(types[..2], ["UserCreated", "ActivityCreated"]);
+        assert!(types[2..].iter().all(|event_type| *event_type == "ParticipantJoined"), "{types:?}");
     }
 
     #[test]

@@ -1,16 +1,14 @@
 //! One connection that inserts what it is given, without waiting for one transaction to send the next.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
-use parking_lot::Mutex;
 use tokio::sync::mpsc::Receiver;
 use tokio_postgres::{Client, Statement};
 
-use super::{Latencies, OutboxEvent};
+use super::OutboxEvent;
+use super::counters::{Counters, Transaction};
 use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql;
@@ -38,40 +36,6 @@ impl Depth {
 const INSERT: &str = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
                       SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::jsonb[])";
 
-/// Events that are committed together.
-#[derive(Debug)]
-pub(super) struct Transaction {
-    pub(super) events: Vec<OutboxEvent>,
-    pub(super) due: Instant,
-}
-
-/// What the connections have done, together.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    events: Mutex<BTreeMap<&'static str, u64>>,
-    pub(super) lateness: Latencies,
-    pub(super) committed: Latencies,
-}
-
-impl Counters {
-    pub(super) fn event_count(&self) -> u64 {
-        self.events.lock().values().sum()
-    }
-
-    pub(super) fn events(&self) -> BTreeMap<&'static str, u64> {
-        self.events.lock().clone()
-    }
-
-    fn commit(&self, transaction: &Transaction) {
-        self.committed.record_since(transaction.due);
-        let mut events = self.events.lock();
-        for event in &transaction.events {
-            let count = events.entry(event.event_type).or_default();
-            *count = count.saturating_add(1);
-        }
-    }
-}
-
 /// A connection with its prepared statement.
 pub(super) struct Inserter {
     client: Client,
@@ -97,7 +61,9 @@ impl Inserter {
                 // First, so that each statement is on the wire before the next one is taken.
                 biased;
                 Some(outcome) = in_flight.next(), if !in_flight.is_empty() => {
-                    self.counters.commit(&outcome?);
+                    let done: Transaction = outcome?;
+                    let types: Vec<_> = done.events.iter().map(|event| event.event_type).collect();
+                    self.counters.commit(&types, done.due);
                 }
                 next = queue.recv(), if is_open && in_flight.len() < self.in_flight_max => match next {
                     Some(transaction) => {

@@ -6,11 +6,17 @@
 //! Each connection has a random source of its own, and an aggregate's later events come from the source that
 //! created it. Its connection commits in order, so references are always valid and an aggregate's
 //! order is the order of its commits.
+//!
+//! Instead of the outbox the topic can be written, by the encoder of capture: to load `evp process` alone.
 
+mod counters;
 mod event;
 mod insert;
 mod latencies;
+mod mix;
 mod pace;
+mod publish;
+mod record;
 mod report;
 mod watch;
 
@@ -24,14 +30,18 @@ use tokio_util::sync::CancellationToken;
 
 pub use event::{EventSource, OutboxEvent};
 pub use latencies::Latencies;
+pub use mix::Mix;
+pub use publish::KafkaTarget;
 pub use report::{print_json, print_text};
 pub use watch::Watch;
 
 use crate::config::{MongoConfig, PostgresConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::LatencySummary;
-use insert::{Counters, Depth, Inserter};
+use counters::Counters;
+use insert::{Depth, Inserter};
 use pace::Schedule;
+use publish::Publisher;
 
 /// How long new documents are waited for after the last insert.
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -46,7 +56,16 @@ pub enum Length {
     Time(Duration),
 }
 
-/// Is told of every event before it is inserted.
+/// Where events go.
+#[derive(Debug, Clone)]
+pub enum Target {
+    /// Into the outbox.
+    Postgres(PostgresConfig),
+    /// Onto the topic, as capture writes them.
+    Kafka(Box<KafkaTarget>),
+}
+
+/// Is told of every event before it is written.
 pub trait Observer: Send + Sync {
     /// `event` is due `at`.
     fn scheduled(&self, event: &OutboxEvent, at: Instant);
@@ -54,20 +73,22 @@ pub trait Observer: Send + Sync {
 
 /// What to generate, and where.
 pub struct GenerateOptions {
-    /// The database.
-    pub postgres: PostgresConfig,
+    /// The database, or the topic.
+    pub target: Target,
     /// Where new documents are waited for, if they are.
     pub watch: Option<MongoConfig>,
     /// Events a second; 0 is as fast as possible.
     pub rate: f64,
     /// When to stop.
     pub length: Length,
-    /// Connections that insert.
+    /// Connections that insert, or streams of events for the topic.
     pub connections: u16,
     /// Rows of one transaction.
     pub batch_rows: u32,
     /// Start of the random sources.
     pub seed: u64,
+    /// What share of the events concerns what.
+    pub mix: Mix,
     /// Further listener, used by benches.
     pub observer: Option<Arc<dyn Observer>>,
 }
@@ -85,6 +106,8 @@ pub struct GenerateSummary {
     pub committed: LatencySummary,
     /// From due to visible in MongoDB, if that was watched.
     pub visible: Option<VisibleSummary>,
+    /// Events that Kafka did not take, and why it did not take the first.
+    pub failures: Option<(u64, String)>,
 }
 
 /// Which of the new documents were seen.
@@ -109,8 +132,12 @@ impl GenerateSummary {
         count / self.elapsed.as_secs_f64().max(1e-6)
     }
 
-    /// Fails if documents that were watched for did not appear.
+    /// Fails if an event was not written, or documents that were watched for did not appear.
     pub fn check(&self) -> Result<()> {
+        if let Some((count, reason)) = &self.failures {
+            let message = format!("{count} events were sent and are not on the topic; the first: {reason}");
+            return Err(Error::new(ErrorKind::Unknown, message));
+        }
         match self.visible {
             Some(visible) if visible.latency.count < visible.expected => {
                 let missing = visible.expected.saturating_sub(visible.latency.count);
@@ -140,6 +167,14 @@ pub async fn run(options: GenerateOptions, token: CancellationToken) -> Result<G
     summary
 }
 
+/// Who takes the events.
+enum Writer<'a> {
+    /// Each a connection of its own.
+    Inserters(&'a PostgresConfig),
+    /// All of them share it.
+    Publisher(Publisher),
+}
+
 async fn run_watched(
     options: &GenerateOptions,
     watch: Option<Arc<Watch>>,
@@ -147,12 +182,26 @@ async fn run_watched(
 ) -> Result<GenerateSummary> {
     let counters = Arc::new(Counters::default());
     let depth = Depth::at(options.rate);
+    let stop = token.child_token();
     let mut senders = Vec::new();
-    let mut inserters = JoinSet::new();
+    let mut writers = JoinSet::new();
+    let writer = match &options.target {
+        Target::Postgres(config) => Writer::Inserters(config),
+        Target::Kafka(target) => {
+            Writer::Publisher(Publisher::open(target, options.rate, Arc::clone(&counters), stop.clone()).await?)
+        }
+    };
     for _ in 0..options.connections.max(1) {
         let (sender, receiver) = tokio::sync::mpsc::channel(depth.queued);
-        let inserter = Inserter::open(&options.postgres, depth, Arc::clone(&counters)).await?;
-        inserters.spawn(inserter.run(receiver));
+        match &writer {
+            Writer::Inserters(config) => {
+                let inserter = Inserter::open(config, depth, Arc::clone(&counters)).await?;
+                writers.spawn(inserter.run(receiver));
+            }
+            Writer::Publisher(publisher) => {
+                writers.spawn(publisher.clone().run(receiver));
+            }
+        }
         senders.push(sender);
     }
     let schedule = Schedule {
@@ -160,33 +209,39 @@ async fn run_watched(
         length: options.length,
         batch_rows: options.batch_rows.max(1),
         seed: options.seed,
+        mix: options.mix,
         observer: options.observer.clone(),
         watch: watch.clone(),
     };
     let progress = tokio::spawn(show_progress(progress_bar(options), Arc::clone(&counters)));
-    let stop = token.child_token();
     let pace_stop = stop.clone();
     let pacer = tokio::task::spawn_blocking(move || pace::run(&schedule, &senders, &pace_stop));
-    let inserted = all_inserted(inserters, &stop).await;
+    let written = all_written(writers, &stop).await;
     let started =
         pacer.await.map_err(|error| Error::with_source(ErrorKind::System, "the pacing thread ended", error))?;
     let elapsed = started.elapsed();
     progress.abort();
-    inserted?;
+    written?;
+    if let Writer::Publisher(publisher) = writer {
+        publisher.close().await;
+    }
+    let failures = counters.failures();
     let visible = match watch {
+        // What is not written does not become visible.
+        Some(watch) if failures.is_some() => Some(watch.finish(Duration::ZERO, token).await?),
         Some(watch) => Some(watch.finish(VISIBLE_TIMEOUT, token).await?),
         None => None,
     };
     let (lateness, committed) = (counters.lateness.summary(), counters.committed.summary());
-    Ok(GenerateSummary { events: counters.events(), elapsed, lateness, committed, visible })
+    Ok(GenerateSummary { events: counters.events(), elapsed, lateness, committed, visible, failures })
 }
 
 /// Waits for all connections; the first failure stops the schedule.
-async fn all_inserted(mut inserters: JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
+async fn all_written(mut writers: JoinSet<Result<()>>, stop: &CancellationToken) -> Result<()> {
     let mut outcome = Ok(());
-    while let Some(joined) = inserters.join_next().await {
+    while let Some(joined) = writers.join_next().await {
         let done = joined.unwrap_or_else(|error| {
-            Err(Error::with_source(ErrorKind::System, "an inserting task ended unexpectedly", error))
+            Err(Error::with_source(ErrorKind::System, "a writing task ended unexpectedly", error))
         });
         if done.is_err() {
             stop.cancel();

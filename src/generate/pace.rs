@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::CancellationToken;
 
-use super::insert::Transaction;
-use super::{EventSource, Length, Observer, Watch};
+use super::counters::Transaction;
+use super::{EventSource, Length, Mix, Observer, Watch};
 
 /// Time for the connections to be idle before the first event is due.
 const LEAD_TIME: Duration = Duration::from_millis(50);
@@ -24,6 +24,7 @@ pub(super) struct Schedule {
     pub(super) length: Length,
     pub(super) batch_rows: u32,
     pub(super) seed: u64,
+    pub(super) mix: Mix,
     pub(super) observer: Option<Arc<dyn Observer>>,
     pub(super) watch: Option<Arc<Watch>>,
 }
@@ -60,7 +61,9 @@ pub(super) fn run(schedule: &Schedule, senders: &[Sender<Transaction>], token: &
     let mut lanes: Vec<(&Sender<Transaction>, EventSource)> = senders
         .iter()
         .zip(0_u64..)
-        .map(|(sender, lane)| (sender, EventSource::new(schedule.seed ^ lane.wrapping_mul(SEED_STRIDE))))
+        .map(|(sender, lane)| {
+            (sender, EventSource::with_mix(schedule.seed ^ lane.wrapping_mul(SEED_STRIDE), schedule.mix))
+        })
         .collect();
     let mut index = 0_u64;
     loop {
@@ -103,7 +106,7 @@ mod tests {
     use super::*;
 
     fn schedule(rate: f64, length: Length, batch_rows: u32) -> Schedule {
-        Schedule { rate, length, batch_rows, seed: 1, observer: None, watch: None }
+        Schedule { rate, length, batch_rows, seed: 1, mix: Mix::default(), observer: None, watch: None }
     }
 
     #[test]

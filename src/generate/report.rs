@@ -45,6 +45,9 @@ fn text(summary: &GenerateSummary) -> String {
             text.push_str(&format!("{} of {} new documents were seen\n", visible.latency.count, visible.expected));
         }
     }
+    if let Some((count, _)) = &summary.failures {
+        text.push_str(&format!("{count} events were sent and are not on the topic\n"));
+    }
     if summary.lateness.p99_ms > LATENESS_P99_MS_MAX {
         text.push_str("the generator itself was late: this machine is too busy for exact latencies at this rate\n");
     }
@@ -62,6 +65,7 @@ fn json_of(summary: &GenerateSummary) -> Value {
         "events_by_type": summary.events,
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "rate": summary.rate(),
+        "failed": summary.failures.as_ref().map_or(0, |(count, _)| *count),
         "lateness": latency_json(summary.lateness),
         "committed": latency_json(summary.committed),
         "visible": summary.visible.map(|visible| json!({
@@ -99,11 +103,16 @@ mod tests {
             lateness: lateness.summary(),
             committed: lateness.summary(),
             visible: Some(VisibleSummary { expected: 3, latency: lateness.summary() }),
+            failures: None,
         };
         let text = text(&summary);
         assert!(text.starts_with("3 events in 2.0 s, 1.5 a second (3 UserCreated)\n"), "{text}");
         assert!(text.contains("1 of 3 new documents") && text.contains("too busy"), "{text}");
         assert!(summary.check().is_err());
         assert_eq!(json_of(&summary)["visible"]["latency"]["count"], 1);
+        let failures = Some((2, "the topic takes no records".to_owned()));
+        let failed = GenerateSummary { failures, ..summary };
+        assert!(failed.check().unwrap_err().message().contains("the topic takes no records"));
+        assert_eq!(json_of(&failed)["failed"], 2);
     }
 }

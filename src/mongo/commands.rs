@@ -25,15 +25,32 @@ struct Effects<'a> {
 ///
 /// Offsets are taken to count from 0; bounds on the size of a command are left to the caller.
 pub fn commands(models: &[WriteModel]) -> Result<Vec<RawDocumentBuf>> {
-    let partition = PartitionPaths::new(0, 0, 0);
+    let at = |offset: i64| {
+        let commit = CommitOrder { epoch: 0, commit: offset.unsigned_abs(), within: 0, sequence: offset };
+        Position { offset, order: EventOrder::Commit(commit), is_replay: false }
+    };
+    write(models.iter().zip((0_i64..).map(at)), &PartitionPaths::new(0, 0, 0))
+}
+
+/// The same for the effects of one event, which stands at `position` of a partition.
+pub(crate) fn commands_of_event(
+    models: &[WriteModel],
+    position: Position,
+    partition: &PartitionPaths,
+) -> Result<Vec<RawDocumentBuf>> {
+    write(models.iter().zip(std::iter::repeat(position)), partition)
+}
+
+fn write<'a>(
+    models: impl Iterator<Item = (&'a WriteModel, Position)>,
+    partition: &PartitionPaths,
+) -> Result<Vec<RawDocumentBuf>> {
     let mut by_collection: BTreeMap<&str, Effects<'_>> = BTreeMap::new();
-    for (model, offset) in models.iter().zip(0_i64..) {
+    for (model, position) in models {
         let Effects { creates, folds, places } = by_collection.entry(model.collection().as_str()).or_default();
         match model {
             WriteModel::Create(create) => creates.push(create),
             WriteModel::Change(change) => {
-                let commit = CommitOrder { epoch: 0, commit: offset.unsigned_abs(), within: 0, sequence: offset };
-                let position = Position { offset, order: EventOrder::Commit(commit), is_replay: false };
                 let place = *places.entry(model.id()).or_insert(folds.len());
                 match folds.get_mut(place) {
                     Some(fold) => fold.push(position, change),
@@ -56,7 +73,7 @@ pub fn commands(models: &[WriteModel]) -> Result<Vec<RawDocumentBuf>> {
             let mut writer = begin_command("update", collection, Durability::Primary, CAPACITY_BYTES);
             writer.begin_array("updates");
             for fold in &folds {
-                fold.write(fold.first_form(), &mut writer, &partition);
+                fold.write(fold.first_form(), &mut writer, partition);
             }
             commands.push(writer.finish()?);
         }

@@ -38,6 +38,7 @@ pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, EntryList, Wri
 
 pub(crate) use claims::{Claim, Claims, Digest, EVERY_HANDLER, FailedAt, FailedEvent, Share, TakesOver, Verdict};
 pub(crate) use collections::ensure_bookkeeping;
+pub(crate) use commands::commands_of_event;
 pub(crate) use failure::client_error;
 pub(crate) use fold::{Fold, Form, Position};
 pub(crate) use generations::{Generations, generations};

@@ -61,6 +61,10 @@ pub struct SlotLook {
     pub unconfirmed_bytes: i64,
     /// Log kept on the server's disk for the slot, which includes transactions that were open at that position.
     pub retained_bytes: i64,
+    /// What PostgreSQL says of that log: `reserved`, `extended`, `unreserved` or `lost`.
+    pub wal_status: Option<String>,
+    /// Log that may still be written before the slot is lost; none without a limit.
+    pub safe_bytes: Option<i64>,
 }
 
 /// The look.
@@ -166,7 +170,8 @@ fn statement(version_number: i32) -> String {
              'slot', (SELECT json_build_object( \
                   'active_pid', active_pid, \
                   'unconfirmed_bytes', coalesce(pg_current_wal_flush_lsn() - confirmed_flush_lsn, 0)::int8, \
-                  'retained_bytes', coalesce(pg_current_wal_flush_lsn() - restart_lsn, 0)::int8) \
+                  'retained_bytes', coalesce(pg_current_wal_flush_lsn() - restart_lsn, 0)::int8, \
+                  'wal_status', wal_status, 'safe_bytes', safe_wal_size) \
                   FROM pg_replication_slots WHERE slot_name = $2) \
          )::text"
     )

@@ -21,6 +21,7 @@ mod in_flight;
 mod open_events;
 pub(crate) mod order;
 mod parking;
+mod plan;
 mod prepare;
 mod progress;
 mod read_models;
@@ -58,6 +59,7 @@ pub use crate::row::Operation;
 pub use context::EventContext;
 pub use event::Event;
 pub use handler::{AfterFailure, Handler, HandlerRegistry};
+pub use plan::{PlanSummary, plan};
 pub use read_models::{Place, ReadModels};
 
 use dispatcher::{Dispatcher, Parts};

@@ -13,9 +13,10 @@ use axum::routing::get;
 use metrics_exporter_prometheus::PrometheusHandle;
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::metrics;
+use super::metrics::install;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Observations are kept one by one until they are counted into buckets, so this bounds memory when nobody scrapes.
@@ -27,6 +28,7 @@ pub struct Health {
     /// Which of several works this tells of; they share what is told.
     part: Arc<str>,
     obstacles: Arc<Mutex<Obstacles>>,
+    changes: Arc<Notify>,
 }
 
 /// Reasons why work is not being done, each of one part and of one thing that it needs.
@@ -50,11 +52,25 @@ enum Needed {
     MongoDb,
 }
 
+impl Needed {
+    /// All of them, each with its value of the label `needed`.
+    const NAMES: [(Self, &'static str); 8] = [
+        (Self::Start, "start"),
+        (Self::Catalog, "catalog"),
+        (Self::Kafka, "kafka"),
+        (Self::Leaders, "leaders"),
+        (Self::Commits, "commits"),
+        (Self::Delivery, "delivery"),
+        (Self::DeadLetters, "dead_letters"),
+        (Self::MongoDb, "mongodb"),
+    ];
+}
+
 impl Default for Health {
     fn default() -> Self {
         let part = Arc::<str>::default();
         let obstacles = Obstacles::from([((Arc::clone(&part), Needed::Start), STARTING.to_owned())]);
-        Self { part, obstacles: Arc::new(Mutex::new(obstacles)) }
+        Self { part, obstacles: Arc::new(Mutex::new(obstacles)), changes: Arc::default() }
     }
 }
 
@@ -62,7 +78,7 @@ impl Health {
     /// One for each of several works that are done side by side; all of them have to be started.
     pub(crate) fn parts(&self, names: &[&str]) -> Vec<Self> {
         self.set(Needed::Start, None);
-        let part = |name: &&str| Self { part: Arc::from(*name), obstacles: Arc::clone(&self.obstacles) };
+        let part = |name: &&str| Self { part: Arc::from(*name), ..self.clone() };
         let parts: Vec<Self> = names.iter().map(part).collect();
         parts.iter().for_each(|part| part.set_not_ready(STARTING));
         parts
@@ -104,6 +120,7 @@ impl Health {
         let of_client =
             |needed: &Needed| !matches!(needed, Needed::Start | Needed::Catalog | Needed::Delivery | Needed::MongoDb);
         obstacles.retain(|(part, needed), _| *part != self.part || !of_client(needed));
+        self.changes.notify_one();
     }
 
     /// Whether something of Kafka that was to be read is out of reach.
@@ -144,10 +161,19 @@ impl Health {
 
     fn set(&self, needed: Needed, reason: Option<String>) {
         let mut obstacles = self.obstacles.lock();
-        match reason {
-            Some(reason) => obstacles.insert((Arc::clone(&self.part), needed), reason),
-            None => obstacles.remove(&(Arc::clone(&self.part), needed)),
+        let key = (Arc::clone(&self.part), needed);
+        let before = match &reason {
+            Some(reason) => obstacles.insert(key, reason.clone()),
+            None => obstacles.remove(&key),
         };
+        if before != reason {
+            self.changes.notify_one();
+        }
+    }
+
+    /// Waits until an obstacle has come, changed or gone since the last call; for one caller.
+    pub(crate) async fn changed(&self) {
+        self.changes.notified().await;
     }
 
     /// The reasons why work is not being done, if there are any.
@@ -158,6 +184,16 @@ impl Health {
         reasons.dedup();
         (!reasons.is_empty()).then(|| reasons.join("; "))
     }
+
+    /// The same for Prometheus.
+    fn export(&self) {
+        let obstacles = self.obstacles.lock();
+        metrics::gauge!("evp_ready").set(if obstacles.is_empty() { 1.0 } else { 0.0 });
+        for (needed, name) in Needed::NAMES {
+            let is_missed = obstacles.keys().any(|(_, missed)| *missed == needed);
+            metrics::gauge!("evp_waits", "needed" => name).set(if is_missed { 1.0 } else { 0.0 });
+        }
+    }
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `token` is cancelled; returns the address that was bound.
@@ -166,11 +202,11 @@ pub async fn serve(address: &str, health: Arc<Health>, token: CancellationToken)
     let bound = listener
         .local_addr()
         .map_err(|error| Error::with_source(ErrorKind::System, format!("cannot listen on {address}"), error))?;
-    let handle = metrics::install()?;
+    let handle = install()?;
     let routes = Router::new()
         .route("/livez", get(|| async { "alive\n" }))
-        .route("/readyz", get(readiness).with_state(health))
-        .route("/metrics", get(exposition).with_state(handle.clone()));
+        .route("/readyz", get(readiness).with_state(Arc::clone(&health)))
+        .route("/metrics", get(exposition).with_state((health, handle.clone())));
     let stopped = token.clone();
     tokio::spawn(async move {
         let served = axum::serve(listener, routes).with_graceful_shutdown(stopped.cancelled_owned()).await;
@@ -218,7 +254,8 @@ async fn readiness(State(health): State<Arc<Health>>) -> impl IntoResponse {
     }
 }
 
-async fn exposition(State(handle): State<PrometheusHandle>) -> impl IntoResponse {
+async fn exposition(State((health, handle)): State<(Arc<Health>, PrometheusHandle)>) -> impl IntoResponse {
+    health.export();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], handle.render())
 }
 
@@ -248,7 +285,12 @@ mod tests {
         assert!(fetch(address, "/readyz").await.starts_with("HTTP/1.1 200"));
         health.set_not_ready("Kafka does not answer");
         assert!(fetch(address, "/readyz").await.contains("Kafka does not answer"));
-        assert!(fetch(address, "/metrics").await.contains("evp_build_info{version="));
+        let metrics = fetch(address, "/metrics").await;
+        for line in
+            ["evp_build_info{version=", "evp_ready 0", "evp_waits{needed=\"start\"} 1", "evp_waits{needed=\"kafka\"} 0"]
+        {
+            assert!(metrics.contains(line), "{line}: {metrics}");
+        }
         token.cancel();
     }
 

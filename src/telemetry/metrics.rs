@@ -21,7 +21,7 @@ pub enum MetricKind {
 /// One line of the table.
 #[derive(Debug, Clone, Copy)]
 pub struct Metric {
-    /// The Prometheus name; a label that it has stands in the help.
+    /// The Prometheus name.
     pub name: &'static str,
     /// Counter, gauge or histogram.
     pub kind: MetricKind,
@@ -29,6 +29,8 @@ pub struct Metric {
     pub unit: Unit,
     /// One line for people.
     pub help: &'static str,
+    /// Names of its labels.
+    pub labels: &'static [&'static str],
 }
 
 /// From half a millisecond, where a healthy pipeline is, to ten seconds, where it is broken.
@@ -40,21 +42,44 @@ const LATENCY: MetricKind = MetricKind::Histogram(LATENCY_SECONDS);
 const BATCH: MetricKind = MetricKind::Histogram(BATCH_RECORDS);
 
 const fn metric(name: &'static str, kind: MetricKind, unit: Unit, help: &'static str) -> Metric {
-    Metric { name, kind, unit, help }
+    Metric { name, kind, unit, help, labels: &[] }
+}
+
+impl Metric {
+    const fn by(mut self, labels: &'static [&'static str]) -> Self {
+        self.labels = labels;
+        self
+    }
 }
 
 use MetricKind::{Counter, Gauge};
 
 /// All metrics.
 pub const METRICS: &[Metric] = &[
-    metric("evp_build_info", Gauge, Unit::Count, "1; the version is the label"),
-    metric("evp_capture_events_total", Counter, Unit::Count, "Changes handed to the Kafka client, by op"),
+    metric("evp_build_info", Gauge, Unit::Count, "1; the version is the label").by(&["version"]),
+    metric("evp_ready", Gauge, Unit::Count, "1 while the work is done, 0 while anything of `evp_waits` is missing"),
+    metric("evp_waits", Gauge, Unit::Count, "1 while the work waits for this: a server, or something that it refuses")
+        .by(&["needed"]),
+    metric("evp_capture_events_total", Counter, Unit::Count, "Changes handed to the Kafka client, by op").by(&["op"]),
     metric("evp_capture_transactions_total", Counter, Unit::Count, "Transactions received whole, empty ones included"),
     metric("evp_capture_ack_latency_seconds", LATENCY, Unit::Seconds, "From commit to Kafka's acknowledgement"),
     metric("evp_capture_received_lsn", Gauge, Unit::Bytes, "Position received from the slot"),
     metric("evp_capture_flushed_lsn", Gauge, Unit::Bytes, "Position confirmed to the slot"),
     metric("evp_capture_lag_bytes", Gauge, Unit::Bytes, "Log written since the position that the slot has confirmed"),
     metric("evp_capture_retained_bytes", Gauge, Unit::Bytes, "Log that PostgreSQL keeps on its disk for the slot"),
+    metric(
+        "evp_capture_wal_status",
+        Gauge,
+        Unit::Count,
+        "1 for the slot's wal_status: reserved, extended, unreserved or lost",
+    )
+    .by(&["status"]),
+    metric(
+        "evp_capture_safe_bytes",
+        Gauge,
+        Unit::Bytes,
+        "Log that may still be written before the slot is lost; absent without max_slot_wal_keep_size",
+    ),
     metric("evp_capture_in_flight_records", Gauge, Unit::Count, "Records sent and not yet acknowledged"),
     metric(
         "evp_capture_reconnects_total",
@@ -96,11 +121,13 @@ pub const METRICS: &[Metric] = &[
         Counter,
         Unit::Count,
         "Events done with, by outcome: applied, duplicate, skipped, dead_lettered",
-    ),
+    )
+    .by(&["outcome"]),
     metric("evp_process_batch_records", BATCH, Unit::Count, "Records applied in one round"),
     metric("evp_process_claim_seconds", LATENCY, Unit::Seconds, "One round's claims on its events, with early creates"),
     metric("evp_process_write_seconds", LATENCY, Unit::Seconds, "One round's effects, until a majority has them"),
-    metric("evp_process_lag_records", Gauge, Unit::Count, "Records behind the topic's end, by topic and partition"),
+    metric("evp_process_lag_records", Gauge, Unit::Count, "Records behind the topic's end, by topic and partition")
+        .by(&["topic", "partition"]),
     metric("evp_process_applied_latency_seconds", LATENCY, Unit::Seconds, "From commit to applied in MongoDB"),
     metric("evp_process_waiting_events", Gauge, Unit::Count, "Events held until their predecessor arrives"),
     metric(
@@ -127,7 +154,7 @@ pub const METRICS: &[Metric] = &[
         Unit::Count,
         "Handlers whose events are refused one after the other and held back; above 0 evp is not ready",
     ),
-    metric("evp_process_dead_letters_total", Counter, Unit::Count, "Dead letters written, by error kind"),
+    metric("evp_process_dead_letters_total", Counter, Unit::Count, "Dead letters written, by error kind").by(&["kind"]),
     metric(
         "evp_process_dead_letters_refused_total",
         Counter,

@@ -156,7 +156,7 @@ pub(crate) fn all(facts: &Facts, plan: &InitPlan) -> Vec<Check> {
         ),
     }
     match &facts.dead_letters {
-        Look::Seen(letters) => group::check_letters(*letters, &mut kafka),
+        Look::Seen(letters) => group::check_letters(letters, &mut kafka),
         Look::Failed { .. } if facts.kafka.error().is_some() => {}
         Look::Failed { error } => kafka.warning("dead letters", error, "evp dlq list"),
     }
