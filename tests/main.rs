@@ -41,6 +41,8 @@ mod doctor;
 mod generate;
 /// Byte for byte what Debezium writes.
 mod golden;
+/// `evp handover` to Debezium and back.
+mod handover;
 /// `evp init`: twice, dry, and without privileges.
 mod init;
 /// `evp init` and the tables that it publishes.

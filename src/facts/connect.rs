@@ -1,17 +1,11 @@
 //! Which connectors a Kafka Connect runs, and on which slots.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
+use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
-
-const TIMEOUT: Duration = Duration::from_secs(5);
-/// More than the list of a large worker.
-const ANSWER_BYTES_MAX: u64 = 32 * 1024 * 1024;
 
 /// A connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,9 +41,7 @@ struct ConnectorState {
 
 /// Asks the worker at `url`, which is `http://host:port`.
 pub(super) async fn look(url: &str) -> Result<Vec<ConnectorFacts>> {
-    let late = |_| Error::unavailable(format!("Kafka Connect at {url} does not answer within {} s", TIMEOUT.as_secs()));
-    let answer =
-        tokio::time::timeout(TIMEOUT, get(url, "/connectors?expand=info&expand=status")).await.map_err(late)??;
+    let answer = Worker::at(url)?.read("/connectors?expand=info&expand=status").await?;
     parse(&answer).map_err(|error| {
         let message = format!("{url} does not answer as Kafka Connect does; give the worker's REST address");
         Error::with_source(ErrorKind::Protocol, message, error)
@@ -66,27 +58,6 @@ fn parse(answer: &[u8]) -> serde_json::Result<Vec<ConnectorFacts>> {
         ConnectorFacts { name, state: status.connector.state, class, slot, database: get("database.dbname") }
     });
     Ok(facts.collect())
-}
-
-/// The body of an answer; the older protocol sends it in one piece.
-async fn get(url: &str, path: &str) -> Result<Vec<u8>> {
-    let unreachable = |error: std::io::Error| {
-        Error::with_source(ErrorKind::Unavailable, format!("Kafka Connect at {url} does not answer"), error)
-    };
-    let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-    let mut stream = TcpStream::connect(authority).await.map_err(unreachable)?;
-    let request = format!("GET {path} HTTP/1.0\r\nHost: {authority}\r\nAccept: application/json\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.map_err(unreachable)?;
-    let mut answer = Vec::new();
-    stream.take(ANSWER_BYTES_MAX).read_to_end(&mut answer).await.map_err(unreachable)?;
-    let end = answer.windows(4).position(|window| window == b"\r\n\r\n").unwrap_or(answer.len());
-    let body = answer.split_off(end.saturating_add(4).min(answer.len()));
-    let status = answer.split(|byte| *byte == b' ').nth(1).unwrap_or_default();
-    if status != b"200" {
-        let status = String::from_utf8_lossy(status).into_owned();
-        return Err(Error::new(ErrorKind::Protocol, format!("Kafka Connect at {url} answers with status {status}")));
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

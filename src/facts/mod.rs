@@ -4,6 +4,7 @@ mod connect;
 mod kafka;
 mod mongo;
 mod postgres;
+mod worker;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ pub(crate) use connect::ConnectorFacts;
 pub(crate) use kafka::{KafkaFacts, TopicFacts};
 pub(crate) use mongo::MongoFacts;
 pub(crate) use postgres::{PostgresFacts, PublicationFacts, ServerSettings, SlotFacts, TableFacts};
+pub(crate) use worker::{Answer, Worker};
 
 use crate::dead_letters::{self, DlqOptions};
 use crate::error::{Error, Result};

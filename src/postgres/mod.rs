@@ -21,7 +21,7 @@ pub use server_error::NO_PUBLICATION;
 pub use session::Session;
 pub use slot::{ServerFacts, Slot, find_slot, publication_exists, server_facts, wal_sender_patience};
 pub use stream::{
-    ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication, timeline,
-    wal_sender_timeout,
+    ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, publication_names,
+    start_replication, timeline, wal_sender_timeout,
 };
 pub use timeline::Timeline;

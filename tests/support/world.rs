@@ -95,7 +95,7 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evp"));
         command.env_clear().envs(&self.variables).current_dir(self.directory.path()).args(arguments);
         // These read the connector's own names for slot and topics.
-        if matches!(arguments.first(), Some(&"capture" | &"init" | &"doctor" | &"status" | &"trace")) {
+        if matches!(arguments.first(), Some(&"capture" | &"init" | &"doctor" | &"handover" | &"status" | &"trace")) {
             command.arg("--set").arg(format!("topic.prefix={}", self.name));
             command.arg("--set").arg(format!("slot.name={}", self.name));
         }
