@@ -116,8 +116,8 @@ async fn a_handover_that_would_lose_or_repeat_is_refused_with_the_reason() {
 
     let said = refusal(&world, &["--from-debezium"]);
     assert!(said.contains("is not stopped"), "{said}");
-    let said = refusal(&world, &["--from-debezium", "--set", "slot.name=another"]);
-    assert!(said.contains("another pipeline") && said.contains("slot.name"), "{said}");
+    let said = refusal(&world, &["--from-debezium", "--set", "publication.name=another"]);
+    assert!(said.contains("another pipeline") && said.contains("publication.name"), "{said}");
     generate("20");
     eventually("Debezium writes", async || end(&world) == written + 20).await;
     // Its heartbeats alone move the slot from here on.
