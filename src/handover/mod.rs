@@ -28,6 +28,8 @@ use offset::DebeziumOffset;
 
 /// A reader that has just been stopped frees the slot within this.
 const SLOT_WAIT: Duration = Duration::from_secs(10);
+/// A worker writes an offset to a topic and reads it back from there.
+const OFFSET_WAIT: Duration = Duration::from_secs(10);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Who gives, and who goes on.
@@ -194,11 +196,7 @@ async fn to_debezium(options: &HandoverOptions) -> Result<Handover> {
     }
     let time_us = now_ms().saturating_mul(1_000);
     connector.set_offset(&settings.topic_prefix, &DebeziumOffset::behind(standing.slot_lsn, time_us)).await?;
-    let kept = connector.offset(&settings.topic_prefix).await?.map(|offset| offset.furthest());
-    if kept != Some(standing.slot_lsn) {
-        let message = format!("Kafka Connect keeps another offset than it was given for connector {}", options.name);
-        return Err(Error::new(ErrorKind::Unknown, message));
-    }
+    wait_for_offset(options, &connector, standing.slot_lsn).await?;
     let next = if options.starts {
         connector.resume().await?;
         format!("connector {} runs", options.name)
@@ -206,6 +204,24 @@ async fn to_debezium(options: &HandoverOptions) -> Result<Handover> {
         format!("curl -X PUT {}/connectors/{}/resume", worker.url().trim_end_matches('/'), options.name)
     };
     Ok(Handover { to: "Debezium", slot: settings.slot_name.clone(), continues_at: standing.slot_lsn, notes, next })
+}
+
+/// The offset as it was given, which a worker may show a moment later.
+async fn wait_for_offset(options: &HandoverOptions, connector: &Connector<'_>, given: Lsn) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let kept = connector.offset(&options.capture.settings().topic_prefix).await?.map(|offset| offset.furthest());
+        if kept == Some(given) {
+            return Ok(());
+        }
+        if started.elapsed() > OFFSET_WAIT {
+            let kept = kept.map_or_else(|| "none".to_owned(), |lsn| lsn.to_string());
+            let message =
+                format!("Kafka Connect was given the offset {given} for connector {} and keeps {kept}", options.name);
+            return Err(Error::new(ErrorKind::Unknown, message));
+        }
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
 }
 
 /// Modes that read the tables although an offset is kept.
