@@ -77,6 +77,7 @@ mod facts;
 
 pub mod doctor;
 pub mod generate;
+pub mod handover;
 pub mod init;
 pub mod status;
 pub mod top;

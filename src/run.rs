@@ -11,14 +11,16 @@ use tokio_util::sync::CancellationToken;
 use crate::capture::{self, CaptureChoices, CaptureOptions, RefusedRows};
 use crate::cli::{
     AnyCommand, Arguments, ChosenLetters, Command, ConnectorArguments, DlqArguments, DlqCommand, GenerateArguments,
-    LetterArguments, ManualCommand, ProcessArguments, RefusedRowsArgument, TargetArgument, UnknownEventsArgument,
-    UntilArgument, manual,
+    HandoverArguments, LetterArguments, ManualCommand, ProcessArguments, RefusedRowsArgument, TargetArgument,
+    UnknownEventsArgument, UntilArgument, manual,
 };
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables, outbox_columns};
+use crate::connector::Connector;
 use crate::dead_letters::{self, DlqAction, DlqOptions, LetterFilter, ReplayChoices, ReplayOptions};
 use crate::doctor::{self, DoctorOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, GenerateOptions, KafkaTarget, Length, Target};
+use crate::handover::{self, Direction, HandoverOptions};
 use crate::init::{self, InitPlan};
 use crate::process::{self, HandlerRegistry, Operation, ProcessOptions, UnknownEvents};
 use crate::shutdown::{self, Until};
@@ -49,6 +51,7 @@ enum Task {
     Status(Box<InitPlan>, StatusOptions),
     Top(Box<TopOptions>),
     Trace(Box<TraceOptions>),
+    Handover(Box<HandoverOptions>),
 }
 
 /// What is done with which dead letters.
@@ -201,6 +204,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             event_id: flags.event_id,
             is_json: flags.json,
         }))),
+        Command::Handover(flags) => Ok(Task::Handover(Box::new(handover_options(&flags, variables)?))),
         Command::Dlq(flags) => {
             let output = output(flags.json);
             Ok(Task::Dlq(Box::new(dlq_task(flags, variables)), output))
@@ -223,6 +227,37 @@ fn process_options(flags: &ProcessArguments, variables: &mut Variables) -> Proce
         accept_new_topic: flags.accept_new_topic,
         accept_shape: flags.accept_shape,
     }
+}
+
+fn handover_options(flags: &HandoverArguments, variables: &mut Variables) -> Result<HandoverOptions> {
+    let file = &flags.connector;
+    let choices = CaptureChoices {
+        connector: file.connector.as_deref(),
+        sets: &file.sets,
+        kafka: &flags.kafka,
+        compat: "3.6",
+        until: Until::Stopped,
+        accept_gap: false,
+        with_position_header: true,
+        refused_rows: RefusedRows::Stop,
+    };
+    let capture = CaptureOptions::load(variables, choices)?;
+    let connector = Connector::load(&mut Variables::default(), file.connector.as_deref(), &file.sets)?;
+    let name = flags.name.clone().or_else(|| connector.name().map(str::to_owned)).unwrap_or_else(|| {
+        variables.mistake("the connector file has no `name`: give the connector's with --name".to_owned());
+        String::new()
+    });
+    Ok(HandoverOptions {
+        properties: connector.posted(capture.postgres()),
+        capture,
+        direction: if flags.from_debezium { Direction::FromDebezium } else { Direction::ToDebezium },
+        connect: flags.connect.clone().unwrap_or_else(|| variables.text("CONNECT_URL", "http://localhost:8083")),
+        name,
+        stops: flags.stop,
+        starts: flags.start,
+        accepts_repeat: flags.accept_repeat,
+        is_json: flags.json,
+    })
 }
 
 fn generate_options(flags: &GenerateArguments, variables: &mut Variables) -> Result<GenerateOptions> {
@@ -331,7 +366,8 @@ fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<
         | Task::Doctor(_)
         | Task::Status(..)
         | Task::Top(_)
-        | Task::Trace(_) => tokio::runtime::Builder::new_multi_thread(),
+        | Task::Trace(_)
+        | Task::Handover(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
     let runtime = builder
@@ -414,6 +450,7 @@ async fn perform(
             let is_known = trace::run(&options, &registry, &token).await?;
             return Ok(if is_known { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
         }
+        Task::Handover(options) => handover::run(&options, &token).await?,
         Task::Status(plan, options) => status::run(&plan, options, &token).await?,
         Task::Top(options) => top::run(&options, &token).await?,
         Task::Dlq(task, output) => {

@@ -49,6 +49,8 @@ mod generate;
 mod generate_kafka;
 /// Byte for byte what Debezium writes.
 mod golden;
+/// `evp handover` to Debezium and back.
+mod handover;
 /// `evp init`: twice, dry, and without privileges.
 mod init;
 /// `evp init` and the tables that it publishes.

@@ -120,6 +120,25 @@ pub(super) fn read(reader: &TailReader, topic: &str, slot_name: &str) -> Result<
     Ok(found.confirmation())
 }
 
+/// Writes the record of a slot's position while no session does; everything before `lsn` is written.
+pub(super) async fn write_position(
+    config: &KafkaConfig,
+    topic: &str,
+    slot_name: &str,
+    (system_identifier, lsn, published_at): (u64, Lsn, Option<Lsn>),
+) -> Result<()> {
+    let value = PositionValue {
+        system_identifier: system_identifier.to_string(),
+        confirmed_lsn: lsn.to_string(),
+        last_commit_end: Some(lsn.to_string()),
+        published_at,
+        lineage: None,
+    };
+    let (key, payload) = (Keys::of(slot_name).position, serde_json::json!(value).to_string());
+    let record = Record { topic, key: Some(&key), value: Some(payload.as_bytes()), ..Record::default() };
+    send_one(config, &record, Some(0)).await
+}
+
 /// Writes confirmation records and says what may be confirmed.
 pub(super) struct Confirmer {
     pub(super) acknowledgements: Arc<Acknowledgements>,

@@ -7,6 +7,7 @@
 
 mod acknowledged_ends;
 mod acknowledgements;
+mod adoption;
 mod catalog_watch;
 mod confirmation;
 mod feedback;
@@ -32,6 +33,7 @@ mod tails;
 mod topic_ends;
 mod transaction;
 
+pub(crate) use adoption::Standing;
 pub use confirmation::position_topic;
 pub use options::{CaptureChoices, CaptureOptions, CaptureSummary};
 pub use refused_rows::RefusedRows;

@@ -37,6 +37,8 @@ pub(super) use sink::{Rest, Sink, Stop, Subject};
 const TICK: Duration = Duration::from_millis(250);
 /// How often the end of `--until caught-up` is looked for.
 const TARGET_TICK: Duration = Duration::from_millis(20);
+/// How long the rest of an open transaction is waited for when told to stop: Debezium could only repeat its first part.
+const COMMIT_WAIT: Duration = Duration::from_secs(2);
 
 /// Everything that one session works with.
 pub(super) struct Pipeline<'a> {
@@ -86,6 +88,8 @@ struct Stream {
     ticket: Ticket,
     lane: Lane,
     heard_at: Instant,
+    /// Told to stop, at the end of the open transaction or then.
+    stop_by: Option<Instant>,
 }
 
 impl Pipeline<'_> {
@@ -99,6 +103,7 @@ impl Pipeline<'_> {
             ticket: Ticket(0),
             lane: Lane::Prompt,
             heard_at: Instant::now(),
+            stop_by: None,
         };
         let mut heartbeats = self.heartbeats();
         let mut heartbeat = self.options.settings.heartbeat_interval.map(tokio::time::interval);
@@ -108,6 +113,9 @@ impl Pipeline<'_> {
         let mut tick = tokio::time::interval(if self.target.is_some() { TARGET_TICK } else { TICK });
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            if stream.stop_by.is_some_and(|stop_by| !self.transaction.is_open() || Instant::now() >= stop_by) {
+                return Ok(Ending::Stopped);
+            }
             // Not sending is what makes PostgreSQL wait, once the buffer is full; status updates have their own task.
             let (lane, waiting_bytes) = (stream.lane, reader.waiting_bytes());
             let is_careful = self.sink.careful_until.is_some();
@@ -121,7 +129,11 @@ impl Pipeline<'_> {
                         stream.lane = self.sink.producers.usable(next)?;
                     }
                     // It may have to ask the catalog, which may be slow to answer.
-                    match token.run_until_cancelled(self.send_burst(&mut stream, reader)).await {
+                    let burst = match stream.stop_by {
+                        None => token.run_until_cancelled(self.send_burst(&mut stream, reader)).await,
+                        Some(by) => tokio::time::timeout_at(by.into(), self.send_burst(&mut stream, reader)).await.ok(),
+                    };
+                    match burst {
                         Some(burst) => burst? == Burst::Full,
                         None => return Ok(Ending::Stopped),
                     }
@@ -140,7 +152,9 @@ impl Pipeline<'_> {
             };
             tokio::select! {
                 biased;
-                () = token.cancelled() => return Ok(Ending::Stopped),
+                () = token.cancelled(), if stream.stop_by.is_none() => {
+                    stream.stop_by = Instant::now().checked_add(COMMIT_WAIT);
+                }
                 // Before the stream, which is always ready where it brings more than is taken.
                 _ = next_heartbeat => self.send_heartbeat(&mut heartbeats)?,
                 _ = tick.tick() => {
@@ -163,6 +177,9 @@ impl Pipeline<'_> {
     /// Handles what has arrived, up to the size of a burst.
     async fn send_burst(&mut self, stream: &mut Stream, reader: &mut ReplicationReader) -> Result<Burst> {
         loop {
+            if stream.stop_by.is_some() && !self.transaction.is_open() {
+                return Ok(Burst::Ended);
+            }
             let in_flight = self.sink.acknowledgements.in_flight();
             let is_alone = self.sink.careful_until.is_none() || in_flight.records == 0;
             if !is_alone || !has_room(stream.lane, in_flight) {

@@ -12,8 +12,8 @@ use crate::telemetry::LogFormat;
 
 pub use manual::{CompletionsArguments, ManArguments, ManualCommand};
 pub use operate::{
-    ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, LetterArguments, StatusArguments, TopArguments,
-    TraceArguments,
+    ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, HandoverArguments, LetterArguments, StatusArguments,
+    TopArguments, TraceArguments,
 };
 
 /// The whole command line.
@@ -140,6 +140,17 @@ pub enum Command {
         Exit codes: 0 found · 3 nothing is known of it"
     )]
     Trace(TraceArguments),
+
+    /// Hand the slot over, from Debezium to evp or back, at the exact next row
+    #[command(
+        after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS and its security, \
+        CONNECT_URL\n\n\
+        Stop the one that writes, hand over, start the other:\n  \
+        evp handover --from-debezium --stop && evp capture\n  \
+        evp handover --to-debezium --start\n\n\
+        Exit codes: 0 done · 2 refused, because rows would be lost or repeated · 1 could not be done"
+    )]
+    Handover(HandoverArguments),
 
     /// Work with dead letters: list, show, replay, discard
     #[command(

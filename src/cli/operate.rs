@@ -30,6 +30,51 @@ pub struct DoctorArguments {
     pub kafka: Vec<String>,
 }
 
+/// Flags of `evp handover`.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("direction").required(true).args(["from_debezium", "to_debezium"]))]
+pub struct HandoverArguments {
+    /// Let `evp capture` go on where the connector stopped
+    #[arg(long)]
+    pub from_debezium: bool,
+
+    /// Let the connector go on where `evp capture` stopped; it is created if it does not exist
+    #[arg(long)]
+    pub to_debezium: bool,
+
+    /// REST address of Kafka Connect [env: CONNECT_URL] [default: http://localhost:8083]
+    #[arg(long, value_name = "URL")]
+    pub connect: Option<String>,
+
+    /// Name of the connector in Kafka Connect [default: the name in the connector file]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// The connector's properties.
+    #[command(flatten)]
+    pub connector: ConnectorArguments,
+
+    /// Stop the connector first, if it runs
+    #[arg(long)]
+    pub stop: bool,
+
+    /// Let the connector run afterwards
+    #[arg(long, conflicts_with = "from_debezium")]
+    pub start: bool,
+
+    /// Go on although rows that are on the topics already will be written once more
+    #[arg(long)]
+    pub accept_repeat: bool,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
 /// Flags of `evp status`.
 #[derive(Debug, Args)]
 pub struct StatusArguments {

@@ -49,7 +49,11 @@ const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connect
 /// The connector's properties, checked one by one.
 #[derive(Clone)]
 pub struct Connector {
+    /// Its name in Kafka Connect, if the file gives one.
+    name: Option<String>,
     properties: BTreeMap<String, String>,
+    /// The same with references to secrets as they were given.
+    posted: BTreeMap<String, String>,
     /// Names of those that `--set` gave.
     overridden: BTreeSet<String>,
     /// Old names that were given, each with today's.
@@ -163,6 +167,7 @@ impl Connector {
             }
         }
         connector.name_prefix();
+        connector.posted.clone_from(&connector.properties);
         connector.check(variables);
         connector.resolve(variables);
         connector.transforms(variables);
@@ -173,8 +178,14 @@ impl Connector {
         let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
         let config = value.get("config").unwrap_or(&value);
         let map = config.as_object().ok_or("holds no map of properties")?;
-        let properties = BTreeMap::new();
-        let mut connector = Self { properties, overridden: BTreeSet::new(), renamed: BTreeMap::new() };
+        let name = value.get("name").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let mut connector = Self {
+            name,
+            properties: BTreeMap::new(),
+            posted: BTreeMap::new(),
+            overridden: BTreeSet::new(),
+            renamed: BTreeMap::new(),
+        };
         for (name, value) in map {
             let text = match value {
                 serde_json::Value::String(text) => text.clone(),
@@ -273,6 +284,29 @@ impl Connector {
     /// The properties that were given by an old name, each with today's.
     pub fn renamed(&self) -> impl Iterator<Item = (&str, &str)> {
         self.renamed.iter().map(|(old, today)| (old.as_str(), today.as_str()))
+    }
+
+    /// Its name in Kafka Connect.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The properties as they would be posted, under today's names, with the database that evp would reach; references to
+    /// secrets stay references.
+    pub fn posted(&self, postgres: &PostgresConfig) -> BTreeMap<String, String> {
+        let mut posted = self.posted.clone();
+        posted.remove("name");
+        let mut set = |property: &str, value: String| posted.insert(property.to_owned(), value);
+        set("database.hostname", postgres.host.clone());
+        set("database.port", postgres.port.to_string());
+        set("database.dbname", postgres.database.clone());
+        set("database.user", postgres.user.clone());
+        if let Some(password) = &postgres.password
+            && !self.posted.get("database.password").is_some_and(|given| references::refers(given))
+        {
+            set("database.password", password.expose().to_owned());
+        }
+        posted
     }
 
     /// The text of a property.

@@ -1,14 +1,11 @@
 //! Which connectors a Kafka Connect runs, and on which slots.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::http;
+use super::worker::Worker;
 use crate::error::{Error, ErrorKind, Result};
-
-const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A connector.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -44,9 +41,7 @@ struct ConnectorState {
 
 /// Asks the worker at `url`, which is `http://host:port`.
 pub(super) async fn look(url: &str) -> Result<Vec<ConnectorFacts>> {
-    let late = |_| Error::unavailable(format!("Kafka Connect at {url} does not answer within {} s", TIMEOUT.as_secs()));
-    let answer =
-        tokio::time::timeout(TIMEOUT, get(url, "/connectors?expand=info&expand=status")).await.map_err(late)??;
+    let answer = Worker::at(url)?.read("/connectors?expand=info&expand=status").await?;
     parse(&answer).map_err(|error| {
         let message = format!("{url} does not answer as Kafka Connect does; give the worker's REST address");
         Error::with_source(ErrorKind::Protocol, message, error)
@@ -63,17 +58,6 @@ fn parse(answer: &[u8]) -> serde_json::Result<Vec<ConnectorFacts>> {
         ConnectorFacts { name, state: status.connector.state, class, slot, database: get("database.dbname") }
     });
     Ok(facts.collect())
-}
-
-async fn get(url: &str, path: &str) -> Result<Vec<u8>> {
-    let authority = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
-    let (status, body) = http::get(authority, path).await.map_err(|error| {
-        Error::with_source(ErrorKind::Unavailable, format!("Kafka Connect at {url} does not answer"), error)
-    })?;
-    if status != "200" {
-        return Err(Error::new(ErrorKind::Protocol, format!("Kafka Connect at {url} answers with status {status}")));
-    }
-    Ok(body)
 }
 
 #[cfg(test)]

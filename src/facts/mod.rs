@@ -5,6 +5,7 @@ pub(crate) mod http;
 mod kafka;
 mod mongo;
 mod postgres;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,6 +17,7 @@ pub(crate) use connect::ConnectorFacts;
 pub(crate) use kafka::{KafkaFacts, TopicFacts};
 pub(crate) use mongo::MongoFacts;
 pub(crate) use postgres::{PostgresFacts, PublicationFacts, ServerSettings, SlotFacts, TableFacts};
+pub(crate) use worker::{Answer, Worker};
 
 use crate::dead_letters::{self, DlqOptions};
 use crate::error::{Error, Result};

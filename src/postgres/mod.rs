@@ -25,7 +25,7 @@ pub use slot::{
 };
 pub use snapshot::{CopiedLines, SnapshotFacts, SnapshotTable, SnapshotTransaction};
 pub use stream::{
-    ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, start_replication, timeline,
-    wal_sender_timeout,
+    ReplicationReader, ReplicationWriter, StartPoint, SystemIdentity, identify_system, publication_names,
+    start_replication, timeline, wal_sender_timeout,
 };
 pub use timeline::Timeline;

@@ -131,10 +131,15 @@ fn quote_identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// A literal that holds a comma separated list of quoted names.
-fn quote_publications(list: &str) -> String {
+/// The value of `publication_names`: a comma separated list of quoted names.
+pub fn publication_names(list: &str) -> String {
     let names: Vec<String> = list.split(',').map(|name| quote_identifier(name.trim())).collect();
-    format!("'{}'", names.join(",").replace('\'', "''"))
+    names.join(",")
+}
+
+/// The same as a literal.
+fn quote_publications(list: &str) -> String {
+    format!("'{}'", publication_names(list).replace('\'', "''"))
 }
 
 /// The receiving half.

@@ -24,13 +24,13 @@ async fn ask(address: &str) -> Result<(Option<String>, Exposition), String> {
     let authority = address.trim_start_matches("http://").trim_end_matches('/');
     // `:9101` is an address to listen at, so it is one to ask.
     let authority = if authority.starts_with(':') { format!("localhost{authority}") } else { authority.to_owned() };
-    let failed = |error: std::io::Error| format!("does not answer: {error}");
-    let (status, readiness) = http::get(&authority, "/readyz").await.map_err(failed)?;
-    let obstacle = match status.as_str() {
-        "200" => None,
-        "503" => Some(String::from_utf8_lossy(&readiness).trim().to_owned()),
+    let failed = |error: crate::error::Cause| format!("does not answer: {error}");
+    let readiness = http::get(&authority, "/readyz").await.map_err(failed)?;
+    let obstacle = match readiness.status {
+        200 => None,
+        503 => Some(String::from_utf8_lossy(&readiness.body).trim().to_owned()),
         other => return Err(format!("answers /readyz with {other}: give the --http address of an evp")),
     };
-    let (_, metrics) = http::get(&authority, "/metrics").await.map_err(failed)?;
-    Ok((obstacle, Exposition::parse(&String::from_utf8_lossy(&metrics))))
+    let metrics = http::get(&authority, "/metrics").await.map_err(failed)?;
+    Ok((obstacle, Exposition::parse(&String::from_utf8_lossy(&metrics.body))))
 }

@@ -95,7 +95,8 @@ impl World {
         let mut command = Command::new(env!("CARGO_BIN_EXE_evp"));
         command.env_clear().envs(&self.variables).current_dir(self.directory.path()).args(arguments);
         // These read the connector's own names for slot and topics.
-        if matches!(arguments.first(), Some(&"capture" | &"init" | &"doctor" | &"status" | &"top" | &"trace")) {
+        let named = ["capture", "init", "doctor", "handover", "status", "top", "trace"];
+        if arguments.first().is_some_and(|command| named.contains(command)) {
             command.arg("--set").arg(format!("topic.prefix={}", self.name));
             command.arg("--set").arg(format!("slot.name={}", self.name));
         }

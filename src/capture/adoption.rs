@@ -1,0 +1,100 @@
+//! Where slot and topics stand while nobody reads the slot, and the record by which capture takes it from there.
+
+use std::sync::Arc;
+
+use tokio_postgres::Client;
+
+use super::CaptureOptions;
+use super::confirmation::{position_topic, write_position};
+use super::gap::Confirmation;
+use super::source::inspect_source;
+use super::tails::Tails;
+use super::topic_ends::inspect_topics;
+use crate::config::PostgresConfig;
+use crate::connector::ConnectorSettings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::kafka::admin::create_compacted_topic;
+use crate::lsn::Lsn;
+use crate::postgres::{self, Session};
+use crate::telemetry::Health;
+
+/// Slot and topics, at rest.
+pub(crate) struct Standing {
+    /// To the database of the slot.
+    pub(crate) client: Arc<Client>,
+    /// Up to here PostgreSQL will send nothing again.
+    pub(crate) slot_lsn: Lsn,
+    /// How far the topics are known to reach.
+    pub(crate) topics_lsn: Lsn,
+    /// The slot was never confirmed beyond this by evp, if evp has read it at all.
+    pub(crate) confirmed_lsn: Option<Lsn>,
+    system_identifier: u64,
+    confirmation: Option<Confirmation>,
+    has_position_topic: bool,
+    tails: Tails,
+}
+
+impl Standing {
+    /// Looks at both sides. The slot must be free, which is not waited for here.
+    pub(crate) async fn look(options: &CaptureOptions) -> Result<Self> {
+        let mut session = Session::open(&options.postgres).await?;
+        let identity = postgres::identify_system(&mut session).await?;
+        let source = inspect_source(options, &Health::default()).await?;
+        let slot_name = &options.settings.slot_name;
+        let Some(slot) = source.slot else {
+            let message = format!("replication slot {slot_name} does not exist, so there is nothing to hand over");
+            return Err(Error::new(ErrorKind::Missing, message));
+        };
+        if slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some() {
+            return Err(Error::refused(format!(
+                "PostgreSQL has given replication slot {slot_name} up: what it held is in no topic; make it again with \
+                 `evp init`, and repair what is missing"
+            )));
+        }
+        let (looking, topics) = (options.clone(), source.topics);
+        let looked = tokio::task::spawn_blocking(move || inspect_topics(&looking, &topics, false)).await;
+        let topics = looked
+            .map_err(|error| Error::with_source(ErrorKind::System, "reading the topics was interrupted", error))??;
+        let of_this_system =
+            topics.confirmation.filter(|record| record.system_identifier == identity.system_identifier);
+        Ok(Self {
+            client: source.catalog.client().await?,
+            slot_lsn: slot.confirmed_flush_lsn.unwrap_or_default(),
+            topics_lsn: topics.tails.last_lsn(),
+            confirmed_lsn: of_this_system.as_ref().map(|record| record.confirmed_lsn),
+            system_identifier: identity.system_identifier,
+            confirmation: of_this_system,
+            has_position_topic: topics.has_position_topic,
+            tails: topics.tails,
+        })
+    }
+
+    /// Whether the last record of some partition is Debezium's and lies behind `lsn`.
+    pub(crate) fn debezium_is_beyond(&self, lsn: Lsn) -> bool {
+        self.tails.debezium_is_beyond(lsn)
+    }
+
+    /// Puts on record that the slot may stand at `lsn`, where somebody else has brought it with everything written.
+    pub(crate) async fn adopt(&self, options: &CaptureOptions, lsn: Lsn) -> Result<()> {
+        let topic = position_topic(&options.settings.topic_prefix);
+        if !self.has_position_topic {
+            create_compacted_topic(&options.kafka, &topic).await?;
+        }
+        let published = self.confirmation.as_ref().and_then(|record| record.lineage.published.as_ref());
+        let seen_at = published.map(|published| published.seen_at);
+        let slot_name = &options.settings.slot_name;
+        write_position(&options.kafka, &topic, slot_name, (self.system_identifier, lsn, seen_at)).await
+    }
+}
+
+impl CaptureOptions {
+    /// What the connector's properties say.
+    pub(crate) fn settings(&self) -> &ConnectorSettings {
+        &self.settings
+    }
+
+    /// Where the tables are.
+    pub(crate) fn postgres(&self) -> &PostgresConfig {
+        &self.postgres
+    }
+}
