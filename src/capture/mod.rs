@@ -8,6 +8,7 @@
 mod acknowledged_ends;
 mod acknowledgements;
 mod catalog_watch;
+mod companions;
 mod confirmation;
 mod feedback;
 mod gap;
