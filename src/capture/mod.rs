@@ -9,6 +9,7 @@ mod acknowledged_ends;
 mod acknowledgements;
 mod adoption;
 mod catalog_watch;
+mod companions;
 mod confirmation;
 mod feedback;
 mod gap;

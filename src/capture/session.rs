@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::acknowledgements::Acknowledgements;
+use super::companions::Companions;
 use super::confirmation::{Confirmer, WrittenLineage, position_topic};
 use super::lineage::END_LOST;
 use super::meter::Meter;
@@ -55,13 +55,6 @@ pub(super) struct Capture {
     /// Records by their positions that are known to be refused, with the reason.
     refused: HashMap<Position, String>,
     is_drained: bool,
-}
-
-/// The tasks beside the pipeline.
-struct Companions {
-    token: CancellationToken,
-    confirmation: JoinHandle<Result<()>>,
-    stall: JoinHandle<Error>,
 }
 
 impl Capture {
@@ -164,7 +157,8 @@ impl Capture {
         }
         let mut partitions: Vec<(String, i32)> = topics.ends.keys().cloned().collect();
         partitions.insert(0, (confirmer.topic.clone(), 0));
-        let mut companions = self.start_companions(&confirmer, &producers, partitions);
+        let mut companions =
+            Companions::start(&self.acknowledgements, &confirmer, &producers, (&self.options.kafka, partitions));
         self.health.set_ready();
         self.meter.connected.set(1.0);
         let fixed_lineage = lineage.lock().clone();
@@ -295,23 +289,6 @@ impl Capture {
         Ok(())
     }
 
-    fn start_companions(
-        &self,
-        confirmer: &Arc<Confirmer>,
-        producers: &Producers,
-        partitions: Vec<(String, i32)>,
-    ) -> Companions {
-        let token = CancellationToken::new();
-        let (confirming, confirmer) = (token.child_token(), Arc::clone(confirmer));
-        let watching =
-            stall::watch(Arc::clone(&self.acknowledgements), producers.clone(), self.options.kafka.clone(), partitions);
-        Companions {
-            confirmation: tokio::spawn(async move { confirmer.run(confirming).await }),
-            stall: tokio::spawn(watching),
-            token,
-        }
-    }
-
     /// What follows from a refusal: the record is found by sending those that may be it one by one; then it is named.
     fn refused(&mut self, refusal: &Refusal) -> Error {
         let alone = self.last_alone.take().filter(|row| self.careful_until.is_some() && row.topic == refusal.topic);
@@ -406,28 +383,6 @@ impl Capture {
     pub(super) fn summary(&self, uptime: Duration, is_caught_up: bool) -> CaptureSummary {
         let latency = self.acknowledgements.latency().summary();
         CaptureSummary { uptime, is_drained: self.is_drained || is_caught_up, latency }
-    }
-}
-
-impl Companions {
-    /// Resolves when one of the tasks has failed.
-    async fn failure(&mut self, feedback: &mut JoinHandle<Result<()>>) -> Error {
-        let ended = tokio::select! {
-            ended = feedback => ended,
-            ended = &mut self.confirmation => ended,
-            stuck = &mut self.stall => stuck.map(Err),
-        };
-        match ended {
-            Ok(Err(error)) => error,
-            Ok(Ok(())) => Error::unavailable("a task of the session ended early"),
-            Err(error) => Error::with_source(ErrorKind::System, "a task of the session was interrupted", error),
-        }
-    }
-
-    fn abort(self) {
-        self.token.cancel();
-        self.confirmation.abort();
-        self.stall.abort();
     }
 }
 
