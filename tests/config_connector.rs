@@ -110,7 +110,7 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
     let finished = world.run(&[
         "capture",
         "--set",
-        "column.propagate.source.type=hunter2",
+        "post.processors=hunter2",
         "--set",
         "vault.token=hunter2",
         "--set",
@@ -122,7 +122,7 @@ async fn values_of_refused_properties_are_not_shown_unless_they_are_words_of_a_l
     ]);
     assert_eq!(finished.code, Some(64), "{finished:?}");
     let failure = finished.failure();
-    for part in ["column.propagate", "vault.token", "`database.password`", "`sasl.password`"] {
+    for part in ["post.processors", "vault.token", "`database.password`", "`sasl.password`"] {
         assert!(failure.contains(part), "{part}: {failure}");
     }
     assert!(failure.contains("snapshot.mode=custom"), "{failure}");

@@ -185,6 +185,9 @@ fn filters_let_pass_what_their_condition_holds_of() {
     compare_filtered("value.after == null && value.before != null && key.id >= 3", &[], |record| {
         record["after"].is_null() && record["before"]["id"].as_i64() >= Some(3)
     });
+    compare_filtered("topic == 'elsewhere' && value.after.nosuch > 1 || value.op == 'd'", &[], |record| {
+        record["op"] == "d"
+    });
     let nulls = [("transforms.filter.null.handling.mode", "evaluate")];
     compare_filtered("value == null || value.op == 't' || value.after?.id < 3 && topic != 'x'", &nulls, |record| {
         // Groovy takes null for less than any number.

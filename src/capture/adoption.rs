@@ -69,6 +69,12 @@ impl Standing {
         })
     }
 
+    /// Whether rows of a snapshot of evp's are missing from the topics, or changes behind `slot_lsn` are on them by one.
+    pub(crate) fn is_within_snapshot(&self) -> bool {
+        let snapshot = self.confirmation.as_ref().and_then(|record| record.lineage.snapshot.as_ref());
+        snapshot.is_some_and(|snapshot| !snapshot.is_completed() || self.slot_lsn < snapshot.reach())
+    }
+
     /// Whether the last record of some partition is Debezium's and lies behind `lsn`.
     pub(crate) fn debezium_is_beyond(&self, lsn: Lsn) -> bool {
         self.tails.debezium_is_beyond(lsn)

@@ -362,6 +362,7 @@ impl Connector {
             ""
         });
         self.only_of_3_6(variables, profile);
+        self.refuse_propagated_types(variables);
         let heartbeat_ms: u64 = self.number(variables, "heartbeat.interval.ms", 0);
         let status_ms: u64 = self.number(variables, "status.update.interval.ms", 10_000);
         let retries: u64 = self.number(variables, "slot.max.retries", 6);

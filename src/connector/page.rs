@@ -19,6 +19,7 @@ const TAIL: &str = "
 `transforms.NAME.…` and `predicates.NAME.…` are judged with the transform that they belong to, and are of no effect where `transforms`
 and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter` and Debezium's `ExtractNewRecordState`, `Filter`
 and outbox `EventRouter` (`operations.md`, Limits), of the predicates Kafka's three.
+`column.propagate.source.type` and `datatype.propagate.source.type` are refused where `value.converter.schemas.enable` is true.
 Snapshots have [a page of their own](snapshots.md).
 
 ## Old names

@@ -155,6 +155,18 @@ impl Connector {
         })
     }
 
+    /// What they add to the schemas of values is seen where values show them.
+    pub(super) fn refuse_propagated_types(&self, variables: &mut Variables) {
+        let has_schemas = self.converter(variables, "value") == Converter::Json { with_schema: true };
+        for name in ["column.propagate.source.type", "datatype.propagate.source.type"] {
+            if has_schemas && self.get(name).is_some() {
+                variables.mistake(format!(
+                    "the property `{name}` is refused where value.converter.schemas.enable is true: evp does not have it yet"
+                ));
+            }
+        }
+    }
+
     /// Bytes that are not recorded of Debezium 2.4 are not guessed.
     pub(super) fn only_of_3_6(&self, variables: &mut Variables, profile: Profile) {
         let prefixes = ["column.mask.", "column.truncate.to.", "schema.name.adjustment", "field.name.adjustment"];
@@ -229,6 +241,10 @@ mod tests {
         assert!(settings(&["skipped.operations=x"], Profile::V3_6).unwrap_err().contains("skipped.operations"));
         let old = settings(&["column.mask.hash.MD5.with.salt.hunter2=a.b.c"], Profile::V2_4).unwrap_err();
         assert!(old.contains("--compat 3.6") && !old.contains("hunter2"), "{old}");
+        let propagated = "column.propagate.source.type=.*";
+        assert!(settings(&[propagated], Profile::V3_6).is_ok(), "without schemas nothing shows it");
+        let with_schemas = settings(&[propagated, "value.converter.schemas.enable=true"], Profile::V3_6);
+        assert!(with_schemas.unwrap_err().contains("column.propagate.source.type"));
         assert!(settings(&["field.name.adjustment.mode=ascii"], Profile::V3_6).unwrap_err().contains("avro_unicode"));
     }
 }

@@ -33,6 +33,8 @@ pub(super) enum Term {
     Row(Part),
     /// A column, and whether it is null where there is no row.
     Column(Part, usize, Kind, bool),
+    /// A field that this table does not have, in a condition that tells tables apart.
+    Missing,
 }
 
 /// Where a column is.
@@ -88,7 +90,9 @@ impl Layout<'_> {
             Expression::Not(expression) => Condition::Not(inner(expression)?),
             Expression::Compare(left, comparison, right) => {
                 let (left, right) = (self.term(left, guard)?, self.term(right, guard)?);
-                check_kinds(kind(&left), kind(&right), *comparison)?;
+                if !matches!((&left, &right), (Term::Missing, _) | (_, Term::Missing)) {
+                    check_kinds(kind(&left), kind(&right), *comparison)?;
+                }
                 Condition::Compare(left, *comparison, right)
             }
             Expression::In(left, literals) => {
@@ -101,7 +105,7 @@ impl Layout<'_> {
             }
             Expression::Truth(operand) => {
                 let term = self.term(operand, guard)?;
-                if !matches!(kind(&term), Some(Kind::Boolean)) {
+                if !matches!(term, Term::Missing) && kind(&term) != Some(Kind::Boolean) {
                     return Err(PlanError::Filter("what it takes for true or false is neither".to_owned()));
                 }
                 Condition::Truth(term)
@@ -112,6 +116,9 @@ impl Layout<'_> {
     fn term(&self, operand: &Operand, guard: &Guard) -> Result<Term, PlanError> {
         match operand {
             Operand::Literal(literal) => Ok(Term::Literal(datum(literal))),
+            Operand::Path(path) if guard.filter.condition.tells_tables_apart() => {
+                Ok(self.field(path, guard).unwrap_or(Term::Missing))
+            }
             Operand::Path(path) => self.field(path, guard).ok_or_else(|| {
                 let names = path.fields.iter().map(|(name, _)| format!(".{name}"));
                 PlanError::Filter(format!("{}{} is no field that it can look at", path.root, names.collect::<String>()))
@@ -195,7 +202,7 @@ fn kind(term: &Term) -> Option<Kind> {
         Term::Literal(Datum::Boolean(_)) => Some(Kind::Boolean),
         Term::Literal(Datum::Integer(_) | Datum::Double(_)) => Some(Kind::Number),
         Term::Literal(Datum::Text(_)) | Term::Op => Some(Kind::Text),
-        Term::Literal(Datum::Null | Datum::Thing) | Term::Value | Term::Row(_) => None,
+        Term::Literal(Datum::Null | Datum::Thing) | Term::Value | Term::Row(_) | Term::Missing => None,
         Term::Source(_, kind) | Term::Column(_, _, kind, _) => Some(*kind),
     }
 }
@@ -246,6 +253,7 @@ impl Judged<'_> {
         match term {
             Term::Literal(datum) => Ok(datum.clone()),
             Term::Value => Ok(if self.is_tombstone { Datum::Null } else { Datum::Thing }),
+            Term::Missing => Err(self.undecided()),
             Term::Op | Term::Source(..) | Term::Row(_) if self.is_tombstone => Err(self.undecided()),
             Term::Op => Ok(Datum::Text(self.operation.letter().to_string())),
             Term::Source(piece, kind) => {

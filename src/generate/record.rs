@@ -67,8 +67,13 @@ impl RecordWriter {
         })?;
         let context_headers =
             settings.with_context_headers.then(|| ContextHeaders::new(&settings.topic_prefix, run_id));
-        let records =
-            RecordOptions { with_tombstones: settings.tombstones_on_delete, with_position: true, context_headers };
+        let records = RecordOptions {
+            with_tombstones: settings.tombstones_on_delete,
+            with_position: true,
+            context_headers,
+            skips_unchanged: settings.skips_unchanged,
+            skipped_operations: settings.skipped_operations.clone(),
+        };
         Ok(Self {
             plan,
             encoder: ChangeEncoder::new(records),
@@ -116,6 +121,7 @@ impl RecordWriter {
             now_ns: open.context.commit_time_us.saturating_mul(1_000),
             snapshot: SnapshotMark::False,
             first,
+            order: None,
         };
         self.encoder.encode(&self.plan, RowChange::Create { new }, context, emit)
     }

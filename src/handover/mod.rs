@@ -251,6 +251,10 @@ fn check_evp_was_last(options: &HandoverOptions, standing: &Standing) -> Result<
              somebody else; changes between the two may be in no topic",
             standing.slot_lsn
         ))),
+        Some(_) if standing.is_within_snapshot() => Err(Error::refused(
+            "evp capture stopped within its snapshot, or before it had passed what the snapshot shows: run \
+             `evp capture --until caught-up` first",
+        )),
         Some(_) => Ok(()),
     }
 }

@@ -3,6 +3,8 @@
 //! Comparisons of fields, texts, numbers, `true`, `false` and `null`, joined by `&&`, `||`, `!` and parentheses. Whatever
 //! else Groovy has is refused by naming what is not understood.
 
+use super::tokens::{Token, not_understood, tokens};
+
 /// A condition, or a part of one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expression {
@@ -65,6 +67,22 @@ pub struct Path {
 const DEPTH_MAX: usize = 64;
 
 impl Expression {
+    /// Whether it asks which table a record is of, so that not every field need be one of every table.
+    pub fn tells_tables_apart(&self) -> bool {
+        let is_asked = |operand: &Operand| match operand {
+            Operand::Path(path) => {
+                path.root == "topic" || path.fields.first().is_some_and(|(name, _)| name == "source")
+            }
+            Operand::Literal(_) => false,
+        };
+        match self {
+            Self::Or(left, right) | Self::And(left, right) => left.tells_tables_apart() || right.tells_tables_apart(),
+            Self::Not(inner) => inner.tells_tables_apart(),
+            Self::Compare(left, _, right) => is_asked(left) || is_asked(right),
+            Self::In(operand, _) | Self::Truth(operand) => is_asked(operand),
+        }
+    }
+
     /// From the text of a condition. The error names the part that is not understood.
     pub fn parse(text: &str) -> Result<Self, String> {
         let tokens = tokens(text)?;
@@ -75,117 +93,6 @@ impl Expression {
             Some(token) => Err(not_understood(token)),
         }
     }
-}
-
-#[derive(Debug, Clone, PartialEq)]
-enum Token {
-    Name(String),
-    Literal(Literal),
-    Symbol(&'static str),
-}
-
-/// Longer ones first.
-const SYMBOLS: [&str; 17] =
-    ["&&", "||", "==", "!=", "<=", ">=", "?.", "<", ">", "!", "(", ")", "[", "]", ".", ",", ";"];
-/// What looks like one of them and is something else.
-const OTHERS: [&str; 8] = ["===", "!==", "==~", "=~", "<=>", "?:", "..", "!in"];
-
-fn not_understood(token: &Token) -> String {
-    let shown = match token {
-        Token::Name(name) => name.clone(),
-        Token::Literal(literal) => format!("{literal:?}"),
-        Token::Symbol(symbol) => (*symbol).to_owned(),
-    };
-    format!("`{shown}` is not understood where it stands")
-}
-
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
-    let (mut tokens, mut rest) = (Vec::new(), text.trim_start());
-    while let Some(first) = rest.chars().next() {
-        if let Some(other) = OTHERS.iter().find(|other| rest.starts_with(**other)) {
-            return Err(format!("`{other}` is not understood"));
-        }
-        if let Some(symbol) = SYMBOLS.iter().find(|symbol| rest.starts_with(**symbol)) {
-            tokens.push(Token::Symbol(symbol));
-            rest = rest.get(symbol.len()..).unwrap_or_default();
-        } else if matches!(first, '\'' | '"') {
-            let (text, tail) = quoted(rest, first)?;
-            tokens.push(Token::Literal(Literal::Text(text)));
-            rest = tail;
-        } else if first.is_ascii_digit() || first == '-' {
-            let (literal, tail) = number(rest)?;
-            tokens.push(Token::Literal(literal));
-            rest = tail;
-        } else if first.is_alphabetic() || first == '_' {
-            let end = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-            let (name, tail) = rest.split_at(end);
-            tokens.push(match name {
-                "null" => Token::Literal(Literal::Null),
-                "true" => Token::Literal(Literal::Boolean(true)),
-                "false" => Token::Literal(Literal::Boolean(false)),
-                name => Token::Name(name.to_owned()),
-            });
-            rest = tail;
-        } else {
-            return Err(format!("`{first}` is not understood"));
-        }
-        rest = rest.trim_start();
-    }
-    // A statement may end as in Java.
-    if tokens.last() == Some(&Token::Symbol(";")) {
-        tokens.pop();
-    }
-    Ok(tokens)
-}
-
-/// A text and what follows it.
-fn quoted(text: &str, quote: char) -> Result<(String, &str), String> {
-    let mut value = String::new();
-    let mut chars = text.chars();
-    chars.next();
-    loop {
-        match chars.next() {
-            None => return Err("a text has no end".to_owned()),
-            Some(c) if c == quote => break,
-            Some('\\') => match chars.next() {
-                Some(c @ ('\\' | '\'' | '"' | '$')) => value.push(c),
-                Some('n') => value.push('\n'),
-                Some('t') => value.push('\t'),
-                _ => return Err("an escape in a text is not understood".to_owned()),
-            },
-            Some('$') if quote == '"' => return Err("`$` in a text is not understood".to_owned()),
-            Some(c) => value.push(c),
-        }
-    }
-    // Three quotes in a row are another kind of text.
-    if value.is_empty() && chars.as_str().starts_with(quote) {
-        return Err("a text in three quotes is not understood".to_owned());
-    }
-    Ok((value, chars.as_str()))
-}
-
-fn number(text: &str) -> Result<(Literal, &str), String> {
-    let unsigned = text.strip_prefix('-').unwrap_or(text);
-    let is_of_number = |(at, c): (usize, char)| {
-        let is_point = c == '.'
-            && unsigned.get(at.saturating_add(1)..).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-        c.is_ascii_digit() || is_point
-    };
-    let length = unsigned.char_indices().find(|(at, c)| !is_of_number((*at, *c))).map_or(unsigned.len(), |(at, _)| at);
-    let end = length.saturating_add(text.len().saturating_sub(unsigned.len()));
-    let (digits, rest) = text.split_at_checked(end).unwrap_or((text, ""));
-    let rest = rest.strip_prefix(['L', 'l']).unwrap_or(rest);
-    let is_whole = !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_');
-    let literal = match digits.contains('.') {
-        true => digits.parse().ok().map(Literal::Decimal),
-        // With a zero in front it is octal.
-        false if digits.trim_start_matches('-').len() > 1 && digits.trim_start_matches('-').starts_with('0') => None,
-        false => digits.parse().ok().map(Literal::Integer),
-    };
-    literal
-        .filter(|_| is_whole)
-        .map(|literal| (literal, rest))
-        .ok_or(format!("the number at `{digits}` is not understood"))
 }
 
 struct Parser<'t> {
@@ -338,6 +245,13 @@ mod tests {
         let and = Expression::And(equal(path("value.op"), text("u")), equal(path("value.after.id"), two));
         let not = Expression::Not(equal(path("value.op"), text("d")));
         assert_eq!(parsed, Expression::Or(Box::new(and), Box::new(not)));
+    }
+
+    #[test]
+    fn a_condition_that_asks_for_the_table_is_known() {
+        let asks = |condition| Expression::parse(condition).unwrap().tells_tables_apart();
+        assert!(asks("!(topic == 'x') && value.after.id == 1") && asks("value.source.table in ['a', 'b']"));
+        assert!(!asks("value.after.topic == 'x' || value.op == 'c'"));
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod groovy;
 mod outbox;
 mod predicate;
 mod route;
+mod tokens;
 mod unwrap;
 
 use std::sync::Arc;
