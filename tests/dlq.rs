@@ -220,6 +220,8 @@ async fn five_hundred_letters_are_repaired_by_half_and_replayed_twice_while_even
     let mut world = World::new("dlq_many").await;
     world.set("RETRY_DELAY_SECONDS", "0.2");
     world.set("MAX_RETRIES", "2");
+    // Each of the five hundred is meant.
+    world.set("MAX_REFUSALS_IN_A_ROW", "0");
     world.init(3);
     refuse_usernames(&world, "^refused").await;
     let capture = world.start(&["capture"]);

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::support::envelopes::{NewRecord, Topics, committed, event, produce, world_with};
-use crate::support::{Running, World, claim_count, eventually, first_broker, http_get, second_broker};
+use crate::support::envelopes::{NewRecord, Topics, committed, event, produce, try_produce, world_with};
+use crate::support::{DEADLINE, Running, World, claim_count, eventually, first_broker, http_get, second_broker};
 
 fn users(numbers: std::ops::Range<u128>) -> Vec<NewRecord> {
     numbers.map(|number| event(0, number, number, "UserCreated", &json!({}))).collect()
@@ -41,7 +41,8 @@ async fn commits_without_an_answer_are_told_while_events_are_applied() {
 
     world.set("KAFKA_BOOTSTRAP_SERVERS", second.variables()["KAFKA_BOOTSTRAP_SERVERS"].clone());
     first.pause(&["kafka"]);
-    produce(&world, world.topic(), &users(20..40)).await;
+    // An idempotent producer would need the first.
+    assert!(try_produce(&world, world.topic(), &users(20..40), DEADLINE).await);
     applied(&world, 40).await;
     is_told("coordinator").await;
     let metrics = http_get(&address, "/metrics").await.unwrap().1;

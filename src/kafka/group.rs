@@ -52,8 +52,8 @@ pub(crate) struct GroupContext {
     leaderless: AtomicBool,
     /// Whether this member has no partition, and that was said.
     idle: AtomicBool,
-    /// Whether the group's coordinator is known not to answer.
-    uncoordinated: AtomicBool,
+    /// Since when the group's coordinator has not answered, and whether that was told.
+    uncoordinated: Mutex<Option<(Instant, bool)>>,
     /// Since when the client has known no broker.
     lost_since: Mutex<Option<Instant>>,
     /// Since when Kafka answers with an error that evp does not know.
@@ -127,7 +127,7 @@ impl GroupContext {
             unreachable: AtomicBool::new(false),
             leaderless: AtomicBool::new(false),
             idle: AtomicBool::new(false),
-            uncoordinated: AtomicBool::new(false),
+            uncoordinated: Mutex::new(None),
             lost_since: Mutex::new(None),
             unknown_since: Mutex::new(None),
             has_unknown: AtomicBool::new(false),

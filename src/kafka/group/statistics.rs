@@ -12,6 +12,8 @@ use crate::kafka::consumer::Delivery;
 
 /// How long a client may know no broker; it is told of every two seconds.
 const LOST_MAX: Duration = Duration::from_millis(1_500);
+/// How long a group may be without a coordinator before that is told.
+const COORDINATOR_WAIT: Duration = Duration::from_secs(5);
 /// Milliseconds beside a coordinator after which a member of the newer protocol would have partitions if it got any.
 const IDLE_MS: i64 = 3_000;
 /// Microseconds after which a broker that has not answered is told of.
@@ -84,23 +86,32 @@ impl GroupContext {
         }
     }
 
-    /// Tells of a coordinator that does not answer, whoever else does, and of a member for which there is no partition.
-    fn coordinate(&self, statistics: &Statistics) {
-        let Some(group) = &statistics.cgrp else { return };
-        let is_silent =
-            |broker: &Broker| broker.source == "logical" && broker.waitresp_cnt > 0 && broker.rxidle >= SILENCE_US;
-        let is_away =
-            statistics.brokers.values().any(is_silent) || (group.state != "up" && group.stateage >= SILENCE_US / 1_000);
-        let was_away = self.uncoordinated.swap(is_away, Ordering::Relaxed);
-        if is_away && !was_away {
-            let (name, seconds) = (&self.config.group_id, SILENCE_US / 1_000_000);
-            let reason = format!("the coordinator of group `{name}` has not answered for {seconds} s");
+    /// Tells of a coordinator that does not answer, whoever else does.
+    fn look_for_coordinator(&self, statistics: &Statistics, is_known: bool) {
+        let is_coordinator = |broker: &&Broker| broker.source == "logical" && broker.nodeid >= 0;
+        let coordinator = statistics.brokers.values().find(is_coordinator);
+        let is_silent = |broker: &Broker| broker.waitresp_cnt > 0 && broker.rxidle >= SILENCE_US;
+        let mut missing = self.uncoordinated.lock();
+        if is_known && coordinator.is_some_and(|broker| broker.state == "UP" && !is_silent(broker)) {
+            if missing.take().is_some_and(|(_, is_told)| is_told) {
+                tracing::info!(event = "kafka_coordinator_answers", "the group's coordinator answers again");
+                self.health.set_coordinator_obstacle(None);
+            }
+            return;
+        }
+        let (since, is_told) = missing.get_or_insert((Instant::now(), false));
+        let is_long = since.elapsed() >= COORDINATOR_WAIT || coordinator.is_some_and(is_silent);
+        if is_long && !std::mem::replace(is_told, true) {
+            let reason = format!("the coordinator of group `{}` does not answer", self.config.group_id);
             tracing::warn!(event = "kafka_coordinator_silent", "{reason}; partitions may be taken away until it does");
             self.health.set_coordinator_obstacle(Some(reason));
-        } else if !is_away && was_away {
-            tracing::info!(event = "kafka_coordinator_answers", "the group's coordinator answers again");
-            self.health.set_coordinator_obstacle(None);
         }
+    }
+
+    /// Looks at the group: its coordinator, and whether there is no partition for this member.
+    fn coordinate(&self, statistics: &Statistics) {
+        let Some(group) = &statistics.cgrp else { return };
+        self.look_for_coordinator(statistics, group.state == "up");
         // An assignment of nothing is not told by a member that keeps what it has, nor by the newer protocol.
         let is_newer =
             self.config.property(&["group.protocol"]).is_some_and(|protocol| protocol.expose() == "consumer");
