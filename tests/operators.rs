@@ -5,7 +5,7 @@ use std::os::unix::net::UnixDatagram;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::support::{DEADLINE, Running, World, free_address};
+use crate::support::{DEADLINE, Running, World, eventually, free_address, http_get};
 
 /// A folder whose `.env` cannot be read, which these commands have no business with.
 fn broken_folder() -> tempfile::TempDir {
@@ -107,6 +107,21 @@ async fn systemd_is_told_of_readiness_obstacles_and_the_end() {
     assert_eq!(capture.stop().code, Some(0));
     manager.hears("STOPPING=1");
     world.set("POSTGRES_PORT", port);
+}
+
+#[tokio::test]
+async fn metrics_tell_readiness_and_what_the_slot_still_has() {
+    let world = World::new("metrics").await;
+    world.init(1);
+    let mut capture = world.start(&["capture", "--http", "127.0.0.1:0"]);
+    let address = capture.event("http_listening").await["address"].as_str().unwrap().to_owned();
+    eventually("the metrics tell it", async || {
+        let metrics = http_get(&address, "/metrics").await.map(|(_, text)| text).unwrap_or_default();
+        let wanted = ["evp_ready 1", "evp_waits{needed=\"kafka\"} 0", "evp_capture_wal_status{status=\"reserved\"} 1"];
+        wanted.iter().all(|line| metrics.contains(line))
+    })
+    .await;
+    assert_eq!(capture.stop().code, Some(0));
 }
 
 #[tokio::test]

@@ -223,6 +223,29 @@ fn metrics_are_used_as_the_table_has_them() {
     assert_none(faults);
 }
 
+#[test]
+fn metrics_are_recorded_with_the_labels_of_the_table() {
+    let table = evp::telemetry::metrics::METRICS;
+    let mut labelled: Vec<_> =
+        table.iter().filter(|metric| !metric.labels.is_empty()).map(|metric| metric.name).collect();
+    let mut faults = Vec::new();
+    for source in sources(&["src"]) {
+        for line in source.statements() {
+            let Some((_, recorded)) = line.split_once("!(\"evp_") else { continue };
+            let name = format!("evp_{}", recorded.split('"').next().unwrap());
+            let ends = recorded.match_indices("\" =>").map(|(at, _)| &recorded[..at]);
+            let labels: Vec<_> = ends.filter_map(|before| before.rsplit('"').next()).collect();
+            match table.iter().find(|metric| metric.name == name) {
+                Some(metric) if metric.labels == labels => labelled.retain(|known| *known != metric.name),
+                Some(metric) => faults.push(format!("{}: {name} by {labels:?}, not {:?}", source.path, metric.labels)),
+                None => faults.push(format!("{}: metric {name} is not in the table", source.path)),
+            }
+        }
+    }
+    faults.extend(labelled.iter().map(|name| format!("{name} has labels in the table and is recorded without")));
+    assert_none(faults);
+}
+
 fn is_metric_name(text: &str) -> bool {
     let is_plain = text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     is_plain && (text.starts_with("evp_capture_") || text.starts_with("evp_process_"))
