@@ -88,8 +88,7 @@ impl GroupContext {
 
     /// Tells of a coordinator that does not answer, whoever else does.
     fn look_for_coordinator(&self, statistics: &Statistics, is_known: bool) {
-        let is_coordinator = |broker: &&Broker| broker.source == "logical" && broker.nodeid >= 0;
-        let coordinator = statistics.brokers.values().find(is_coordinator);
+        let coordinator = statistics.brokers.values().find(|broker| broker.source == "logical");
         let is_silent = |broker: &Broker| broker.waitresp_cnt > 0 && broker.rxidle >= SILENCE_US;
         let mut missing = self.uncoordinated.lock();
         if is_known && coordinator.is_some_and(|broker| broker.state == "UP" && !is_silent(broker)) {
@@ -102,7 +101,9 @@ impl GroupContext {
         let (since, is_told) = missing.get_or_insert((Instant::now(), false));
         let is_long = since.elapsed() >= COORDINATOR_WAIT || coordinator.is_some_and(is_silent);
         if is_long && !std::mem::replace(is_told, true) {
-            let reason = format!("the coordinator of group `{}` does not answer", self.config.group_id);
+            let name = &self.config.group_id;
+            let reason =
+                format!("the coordinator of group `{name}` does not answer: it stands still, or waits for members");
             tracing::warn!(event = "kafka_coordinator_silent", "{reason}; partitions may be taken away until it does");
             self.health.set_coordinator_obstacle(Some(reason));
         }
