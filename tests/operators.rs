@@ -96,8 +96,7 @@ async fn systemd_is_told_of_readiness_obstacles_and_the_end() {
     assert!(heard[0].contains("STATUS=starting"), "{heard:?}");
     let finished = process.stop();
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    let heard = manager.hears("STOPPING=1");
-    assert!(heard.iter().all(|message| !message.contains("READY=1")), "ready is told once: {heard:?}");
+    manager.hears("STOPPING=1");
 
     let port = world.variable("POSTGRES_PORT").to_owned();
     world.set("POSTGRES_PORT", free_address().split_once(':').unwrap().1);

@@ -6,7 +6,7 @@ use std::time::Instant;
 use parking_lot::Mutex;
 
 use super::{Latencies, OutboxEvent};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 
 /// Events that are committed together.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 struct Failures {
     count: u64,
-    first: Option<Error>,
+    reason: Option<Error>,
 }
 
 impl Counters {
@@ -54,16 +54,34 @@ impl Counters {
     pub(super) fn fail(&self, count: u64, error: Error) {
         let mut failures = self.failures.lock();
         failures.count = failures.count.saturating_add(count);
-        failures.first.get_or_insert(error);
+        // Behind a record that is refused others fail as if nobody answered, and may be heard of before it.
+        let is_vague = |error: &Error| error.kind() == ErrorKind::Unavailable;
+        if failures.reason.as_ref().is_none_or(|known| is_vague(known) && !is_vague(&error)) {
+            failures.reason = Some(error);
+        }
     }
 
     pub(super) fn has_failed(&self) -> bool {
         self.failures.lock().count > 0
     }
 
-    /// How many events failed, and the reason of the first.
+    /// How many events failed, and why.
     pub(super) fn failures(&self) -> Option<(u64, String)> {
         let failures = self.failures.lock();
-        failures.first.as_ref().map(|error| (failures.count, error.message().to_owned()))
+        failures.reason.as_ref().map(|error| (failures.count, error.message().to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_is_the_reason_whatever_is_heard_of_first() {
+        let counters = Counters::default();
+        counters.fail(2, Error::unavailable("Kafka does not answer"));
+        counters.fail(1, Error::data("too large"));
+        counters.fail(1, Error::unavailable("Kafka does not answer"));
+        assert_eq!(counters.failures(), Some((4, "too large".to_owned())));
     }
 }

@@ -106,7 +106,7 @@ pub struct GenerateSummary {
     pub committed: LatencySummary,
     /// From due to visible in MongoDB, if that was watched.
     pub visible: Option<VisibleSummary>,
-    /// Events that Kafka did not take, and why it did not take the first.
+    /// Events that Kafka did not take, and why.
     pub failures: Option<(u64, String)>,
 }
 
@@ -135,7 +135,7 @@ impl GenerateSummary {
     /// Fails if an event was not written, or documents that were watched for did not appear.
     pub fn check(&self) -> Result<()> {
         if let Some((count, reason)) = &self.failures {
-            let message = format!("{count} events were sent and are not on the topic; the first: {reason}");
+            let message = format!("{count} events were sent and are not on the topic: {reason}");
             return Err(Error::new(ErrorKind::Unknown, message));
         }
         match self.visible {

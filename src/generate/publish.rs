@@ -17,7 +17,7 @@ use crate::config::{KafkaConfig, Variables};
 use crate::connector::{Connector, ConnectorSettings};
 use crate::envelope::{EncodeError, Profile, Record};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::limits::record_limits;
+use crate::kafka::limits::{RecordLimits, batch_bytes_alone, record_limits};
 use crate::kafka::look::{Looker, blocking};
 use crate::kafka::producer::{DeliveryFailure, DeliverySink, Place, Producer, Purpose, READY_AFTER, Receipt};
 
@@ -62,6 +62,7 @@ pub(super) struct Publisher {
     writer: Arc<tokio::sync::Mutex<RecordWriter>>,
     deliveries: Arc<Deliveries>,
     counters: Arc<Counters>,
+    limits: Arc<RecordLimits>,
 }
 
 impl Publisher {
@@ -75,7 +76,8 @@ impl Publisher {
         let (config, topic) = (&target.kafka, target.kafka.topic.clone());
         check_topic(config).await?;
         let topics = [topic];
-        let batch_bytes = record_limits(config, &topics).await?.batch_bytes(&topics);
+        let limits = record_limits(config, &topics).await?;
+        let batch_bytes = limits.batch_bytes(&topics);
         let linger = if rate > 0.0 { Duration::ZERO } else { BULK_LINGER };
         let deliveries = Arc::new(Deliveries::new(Arc::clone(&counters), stop));
         let sink: Arc<dyn DeliverySink> = Arc::<Deliveries>::clone(&deliveries);
@@ -90,6 +92,7 @@ impl Publisher {
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
             deliveries,
             counters,
+            limits: Arc::new(limits),
         })
     }
 
@@ -117,6 +120,9 @@ impl Publisher {
             }
             let sent = writer.write(&mut open, event, |record| {
                 let record = Record { topic: &self.topic, ..record };
+                if let Some(error) = too_large(&self.limits, &record) {
+                    return Err(Stop::Send(DeliveryFailure::Failed(error)));
+                }
                 self.producer.send(&record, None, Receipt::Transaction(number)).map_err(Stop::Send)
             });
             match sent {
@@ -147,6 +153,17 @@ impl From<EncodeError> for Stop {
     fn from(error: EncodeError) -> Self {
         Self::Encode(error)
     }
+}
+
+/// A refusal by the broker would end the producer, and be told by its other records alone.
+fn too_large(limits: &RecordLimits, record: &Record<'_>) -> Option<Error> {
+    let (limit, name) = limits.of_record(record.topic);
+    let bytes = batch_bytes_alone(record);
+    (bytes > limit).then(|| {
+        let message =
+            format!("a record takes {bytes} bytes and topic {} takes {limit}; raise its {name}", record.topic);
+        Error::new(ErrorKind::Unknown, message)
+    })
 }
 
 /// A topic that is missing would be made by some brokers with one partition.
