@@ -154,7 +154,7 @@ pub const SECTIONS: &[Section] = &[
                 "0 to 100000",
                 "So many aggregates refused one after the other are held back instead of becoming dead letters; 0 is no limit",
             ),
-            variable("REMEMBER_DAYS", "30", "days", "How long an event is remembered by its id"),
+            variable("REMEMBER_DAYS", "30", "1 to 24000", "How many days an event is remembered by its id"),
             variable(
                 "SHUTDOWN_TIMEOUT_SECONDS",
                 "30",
@@ -162,6 +162,10 @@ pub const SECTIONS: &[Section] = &[
                 "How long a drain may take after SIGTERM; a supervisor has to wait longer than this",
             ),
         ],
+    },
+    Section {
+        title: "Kafka Connect: `handover`",
+        variables: &[variable("CONNECT_URL", "http://localhost:8083", "http://host:port", "REST address of a worker")],
     },
     Section {
         title: "Logs: all commands",
