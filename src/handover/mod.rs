@@ -243,9 +243,9 @@ fn check_evp_was_last(options: &HandoverOptions, standing: &Standing) -> Result<
             ErrorKind::Missing,
             format!("evp capture has never read replication slot {slot}: the connector's own offset is the right one"),
         )),
-        Some(confirmed) if standing.debezium_is_beyond(confirmed) => Err(Error::refused(format!(
-            "Debezium has written since evp capture stopped: the connector's own offset is the right one; resume it as it is"
-        ))),
+        Some(confirmed) if standing.debezium_is_beyond(confirmed) => Err(Error::refused(
+            "Debezium has written since evp capture stopped: the connector's own offset is the right one; resume it as it is",
+        )),
         Some(confirmed) if standing.slot_lsn > confirmed => Err(Error::refused(format!(
             "replication slot {slot} stands at {}, beyond {confirmed} where evp left it: it was advanced, made anew or read by \
              somebody else; changes between the two may be in no topic",
