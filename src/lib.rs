@@ -17,7 +17,7 @@
 //! it to an idempotent producer ([`kafka`]). PostgreSQL is told of a position only when every record before it is
 //! acknowledged by Kafka. Each record carries its position in a header; at a start the ends of the topic are read back
 //! and what is there already is dropped, so that capture goes on at the exact next event. A slot that moved by other
-//! hands is refused.
+//! hands is refused. Where the connector asks for a snapshot, the rows that are in the tables already come first.
 //!
 //! **Process** ([`process`]) parses envelopes into events, asks the registered handlers what each event means, which
 //! they answer with write models as data, and applies a batch of them to MongoDB in a few commands ([`mongo`]). Guards
@@ -41,6 +41,7 @@
 //! | a variable | a line in the table of `config/table.rs`, from which its page is written |
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
 //! | an alert or a panel | `compose/observability`; a test holds the names against that table |
+//! | a rule of changing hands with Debezium | `handover` |
 //! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 
