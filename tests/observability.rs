@@ -61,11 +61,13 @@ fn metrics_of(expression: &str) -> Vec<(&str, &str, &str)> {
 
 /// The metric of a series' name, and the suffix of a histogram's series.
 fn metric(series: &str) -> Option<(&'static Metric, &str)> {
-    METRICS.iter().find_map(|metric| Some((metric, series.strip_prefix(metric.name)?))).filter(|(metric, suffix)| {
-        match metric.kind {
-            MetricKind::Histogram(_) => ["_bucket", "_sum", "_count"].contains(suffix),
+    METRICS.iter().find_map(|metric| {
+        let suffix = series.strip_prefix(metric.name)?;
+        let is_series = match metric.kind {
+            MetricKind::Histogram(_) => ["_bucket", "_sum", "_count"].contains(&suffix),
             MetricKind::Counter | MetricKind::Gauge => suffix.is_empty(),
-        }
+        };
+        is_series.then_some((metric, suffix))
     })
 }
 
