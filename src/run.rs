@@ -249,7 +249,7 @@ fn handover_options(flags: &HandoverArguments, variables: &mut Variables) -> Res
     });
     Ok(HandoverOptions {
         properties: connector.posted(capture.postgres()),
-        capture,
+        capture: Arc::new(capture),
         direction: if flags.from_debezium { Direction::FromDebezium } else { Direction::ToDebezium },
         connect: flags.connect.clone().unwrap_or_else(|| variables.text("CONNECT_URL", "http://localhost:8083")),
         name,

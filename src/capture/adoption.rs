@@ -6,10 +6,10 @@ use tokio_postgres::Client;
 
 use super::CaptureOptions;
 use super::confirmation::{position_topic, write_position};
-use super::gap::Confirmation;
+use super::gap::{Evidence, Promotion, check_for_gap, check_history};
+use super::preparation::{inspected, is_readable, promotion};
 use super::source::inspect_source;
-use super::tails::Tails;
-use super::topic_ends::inspect_topics;
+use super::topic_ends::TopicState;
 use crate::config::PostgresConfig;
 use crate::connector::ConnectorSettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -29,64 +29,83 @@ pub(crate) struct Standing {
     /// The slot was never confirmed beyond this by evp, if evp has read it at all.
     pub(crate) confirmed_lsn: Option<Lsn>,
     system_identifier: u64,
-    confirmation: Option<Confirmation>,
-    has_position_topic: bool,
-    tails: Tails,
+    server_lsn: Lsn,
+    promotion: Option<Promotion>,
+    topics: TopicState,
 }
 
 impl Standing {
-    /// Looks at both sides. The slot must be free, which is not waited for here.
-    pub(crate) async fn look(options: &CaptureOptions) -> Result<Self> {
+    /// Looks at both sides, and refuses topics that the server's history does not have. The slot must be free, which is
+    /// not waited for here.
+    pub(crate) async fn look(options: &Arc<CaptureOptions>) -> Result<Self> {
         let mut session = Session::open(&options.postgres).await?;
         let identity = postgres::identify_system(&mut session).await?;
+        let timeline = postgres::timeline(&mut session, identity.timeline).await?;
         let source = inspect_source(options, &Health::default()).await?;
         let slot_name = &options.settings.slot_name;
         let Some(slot) = source.slot else {
             let message = format!("replication slot {slot_name} does not exist, so there is nothing to hand over");
             return Err(Error::new(ErrorKind::Missing, message));
         };
-        if slot.wal_status.as_deref() == Some("lost") || slot.invalidation_reason.is_some() {
+        if !is_readable(&slot) {
             return Err(Error::refused(format!(
                 "PostgreSQL has given replication slot {slot_name} up: what it held is in no topic; make it again with \
                  `evp init`, and repair what is missing"
             )));
         }
-        let (looking, topics) = (options.clone(), source.topics);
-        let looked = tokio::task::spawn_blocking(move || inspect_topics(&looking, &topics, false)).await;
-        let topics = looked
-            .map_err(|error| Error::with_source(ErrorKind::System, "reading the topics was interrupted", error))??;
-        let of_this_system =
-            topics.confirmation.filter(|record| record.system_identifier == identity.system_identifier);
-        Ok(Self {
+        let topics = inspected(options, &source.topics, false).await?;
+        let standing = Self {
             client: source.catalog.client().await?,
             slot_lsn: slot.confirmed_flush_lsn.unwrap_or_default(),
             topics_lsn: topics.tails.last_lsn(),
-            confirmed_lsn: of_this_system.as_ref().map(|record| record.confirmed_lsn),
+            confirmed_lsn: topics.confirmation.as_ref().map(|record| record.confirmed_lsn),
             system_identifier: identity.system_identifier,
-            confirmation: of_this_system,
-            has_position_topic: topics.has_position_topic,
-            tails: topics.tails,
-        })
+            promotion: promotion(&topics, &identity, &timeline),
+            server_lsn: source.facts.flushed_lsn,
+            topics,
+        };
+        check_history(&standing.evidence(slot_name))?;
+        Ok(standing)
+    }
+
+    fn evidence<'a>(&'a self, slot_name: &'a str) -> Evidence<'a> {
+        Evidence {
+            slot_name,
+            system_identifier: self.system_identifier,
+            server_lsn: self.server_lsn,
+            slot_lsn: Some(self.slot_lsn),
+            is_slot_lost: false,
+            lost_reason: None,
+            promotion: self.promotion,
+            confirmation: self.topics.confirmation.as_ref(),
+            tails: &self.topics.tails,
+            shortened: None,
+        }
+    }
+
+    /// Refuses a slot that was moved beyond where evp left it by anybody but Debezium.
+    pub(crate) fn check_for_gap(&self, options: &CaptureOptions) -> Result<()> {
+        check_for_gap(&self.evidence(&options.settings.slot_name))
     }
 
     /// Whether rows of a snapshot of evp's are missing from the topics, or changes behind `slot_lsn` are on them by one.
     pub(crate) fn is_within_snapshot(&self) -> bool {
-        let snapshot = self.confirmation.as_ref().and_then(|record| record.lineage.snapshot.as_ref());
+        let snapshot = self.topics.confirmation.as_ref().and_then(|record| record.lineage.snapshot.as_ref());
         snapshot.is_some_and(|snapshot| !snapshot.is_completed() || self.slot_lsn < snapshot.reach())
     }
 
     /// Whether the last record of some partition is Debezium's and lies behind `lsn`.
     pub(crate) fn debezium_is_beyond(&self, lsn: Lsn) -> bool {
-        self.tails.debezium_is_beyond(lsn)
+        self.topics.tails.debezium_is_beyond(lsn)
     }
 
     /// Puts on record that the slot may stand at `lsn`, where somebody else has brought it with everything written.
     pub(crate) async fn adopt(&self, options: &CaptureOptions, lsn: Lsn) -> Result<()> {
         let topic = position_topic(&options.settings.topic_prefix);
-        if !self.has_position_topic {
+        if !self.topics.has_position_topic {
             create_compacted_topic(&options.kafka, &topic).await?;
         }
-        let published = self.confirmation.as_ref().and_then(|record| record.lineage.published.as_ref());
+        let published = self.topics.confirmation.as_ref().and_then(|record| record.lineage.published.as_ref());
         let seen_at = published.map(|published| published.seen_at);
         let slot_name = &options.settings.slot_name;
         write_position(&options.kafka, &topic, slot_name, (self.system_identifier, lsn, seen_at)).await

@@ -158,7 +158,7 @@ pub(super) async fn prepare(
     Ok(Prepared { stream, catalog, facts, slot_lsn, topics, limits, lineage, tables: names, takes_snapshot })
 }
 
-fn is_readable(slot: &Slot) -> bool {
+pub(super) fn is_readable(slot: &Slot) -> bool {
     slot.wal_status.as_deref() != Some("lost") && slot.invalidation_reason.is_none()
 }
 
@@ -217,7 +217,11 @@ async fn hold(options: &Arc<CaptureOptions>, acknowledgements: &Arc<Acknowledgem
     Ok(HeldStream { reader, identity, timeline, confirmed, silence_max, feedback, token })
 }
 
-async fn inspected(options: &Arc<CaptureOptions>, topics: &[String], may_arrive: bool) -> Result<TopicState> {
+pub(super) async fn inspected(
+    options: &Arc<CaptureOptions>,
+    topics: &[String],
+    may_arrive: bool,
+) -> Result<TopicState> {
     let (options, topics) = (Arc::clone(options), topics.to_vec());
     let inspection = tokio::task::spawn_blocking(move || inspect_topics(&options, &topics, may_arrive));
     inspection
@@ -355,7 +359,7 @@ fn check(
 }
 
 /// Whether the server's history is another than in the last session, and from where on.
-fn promotion(topics: &TopicState, identity: &SystemIdentity, timeline: &Timeline) -> Option<Promotion> {
+pub(super) fn promotion(topics: &TopicState, identity: &SystemIdentity, timeline: &Timeline) -> Option<Promotion> {
     let known = topics.confirmation.as_ref().filter(|record| record.system_identifier == identity.system_identifier);
     let from = known.and_then(|record| record.lineage.timeline.as_ref())?;
     from.parts_from(timeline).map(|parted_at| Promotion { from: from.number, parted_at })

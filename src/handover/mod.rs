@@ -11,6 +11,7 @@ mod likeness;
 mod offset;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -45,7 +46,7 @@ pub enum Direction {
 #[derive(Debug)]
 pub struct HandoverOptions {
     /// What capture would be started with.
-    pub capture: CaptureOptions,
+    pub capture: Arc<CaptureOptions>,
     /// The properties that a connector would be posted with.
     pub properties: BTreeMap<String, String>,
     /// Who gives, and who goes on.
@@ -246,16 +247,11 @@ fn check_evp_was_last(options: &HandoverOptions, standing: &Standing) -> Result<
         Some(confirmed) if standing.debezium_is_beyond(confirmed) => Err(Error::refused(
             "Debezium has written since evp capture stopped: the connector's own offset is the right one; resume it as it is",
         )),
-        Some(confirmed) if standing.slot_lsn > confirmed => Err(Error::refused(format!(
-            "replication slot {slot} stands at {}, beyond {confirmed} where evp left it: it was advanced, made anew or read by \
-             somebody else; changes between the two may be in no topic",
-            standing.slot_lsn
-        ))),
         Some(_) if standing.is_within_snapshot() => Err(Error::refused(
             "evp capture stopped within its snapshot, or before it had passed what the snapshot shows: run \
              `evp capture --until caught-up` first",
         )),
-        Some(_) => Ok(()),
+        Some(_) => standing.check_for_gap(&options.capture),
     }
 }
 
