@@ -2,38 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::connector::{PropertyStatus, property_status};
 use crate::error::{Error, Result};
 
 /// What slot and topics are known by: two that differ are two pipelines.
 const IDENTITY: [(&str, &str); 4] =
     [("topic.prefix", ""), ("slot.name", "debezium"), ("publication.name", "dbz_publication"), ("database.dbname", "")];
 
-/// Properties, or beginnings of them, that decide topics, keys and bytes.
-const SHAPING: [&str; 24] = [
-    "binary.handling.mode",
-    "column.",
-    "decimal.handling.mode",
-    "hstore.handling.mode",
-    "include.unknown.datatypes",
-    "interval.handling.mode",
-    "key.converter",
-    "message.",
-    "money.fraction.digits",
-    "predicates",
-    "provide.transaction.metadata",
-    "schema.exclude.list",
-    "schema.include.list",
-    "schema.name.adjustment.mode",
-    "field.name.adjustment.mode",
-    "skipped.operations",
-    "table.exclude.list",
-    "table.include.list",
-    "time.precision.mode",
-    "tombstones.on.delete",
-    "topic.delimiter",
-    "transforms",
-    "unavailable.value.placeholder",
-    "value.converter",
+/// Beginnings of properties that have an effect, but none on a record of the stream.
+const OPERATIONAL: [&str; 11] = [
+    "connector.class",
+    "database.",
+    "heartbeat.",
+    "plugin.name",
+    "publication.",
+    "slot.",
+    "snapshot.",
+    "status.update.interval.ms",
+    "topic.creation.",
+    "topic.heartbeat.",
+    "topic.prefix",
 ];
 
 type Properties = BTreeMap<String, String>;
@@ -63,9 +51,14 @@ pub(super) fn check_identity(ours: &Properties, theirs: &Properties, connector: 
 
 /// The names of properties that differ and by which records would.
 pub(super) fn shaping_differences(ours: &Properties, theirs: &Properties) -> Vec<String> {
-    let is_shaping = |name: &&String| SHAPING.iter().any(|shaping| name.starts_with(shaping));
-    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).filter(is_shaping).collect();
-    names.into_iter().filter(|name| ours.get(*name) != theirs.get(*name)).cloned().collect()
+    let has_effect = |name: &str| {
+        let given = [ours, theirs].into_iter().filter_map(|properties| properties.get(name));
+        given.into_iter().any(|value| !matches!(property_status(name, value), PropertyStatus::WithoutEffect(_)))
+    };
+    let is_operational = |name: &str| OPERATIONAL.iter().any(|beginning| name.starts_with(beginning));
+    let names: BTreeSet<&String> = ours.keys().chain(theirs.keys()).collect();
+    let names = names.into_iter().filter(|name| has_effect(name) && !is_operational(name));
+    names.filter(|name| ours.get(*name) != theirs.get(*name)).cloned().collect()
 }
 
 #[cfg(test)]
@@ -88,9 +81,19 @@ mod tests {
 
     #[test]
     fn what_shapes_records_is_named_and_what_does_not_is_passed_over() {
-        let ours =
-            properties(&[("transforms", "route"), ("heartbeat.interval.ms", "5"), ("tombstones.on.delete", "false")]);
-        let theirs = properties(&[("heartbeat.interval.ms", "9"), ("tombstones.on.delete", "false")]);
-        assert_eq!(shaping_differences(&ours, &theirs), ["transforms"]);
+        let ours = properties(&[
+            ("transforms", "route"),
+            ("heartbeat.interval.ms", "5"),
+            ("tombstones.on.delete", "false"),
+            ("skip.messages.without.change", "true"),
+        ]);
+        let theirs = properties(&[
+            ("heartbeat.interval.ms", "9"),
+            ("tombstones.on.delete", "false"),
+            ("tasks.max", "1"),
+            ("some.property.of.tomorrow", "x"),
+        ]);
+        let differing = ["skip.messages.without.change", "some.property.of.tomorrow", "transforms"];
+        assert_eq!(shaping_differences(&ours, &theirs), differing);
     }
 }
