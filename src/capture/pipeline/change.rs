@@ -66,10 +66,7 @@ impl Pipeline<'_> {
             return Ok(None);
         }
         let (relation, change) = (change.relation(), change.row());
-        let table = wanted(&stream.tables, &self.options.settings, (relation, change.operation()))?;
-        let open = self.transaction.open("event").map_err(|error| Error::protocol(error.to_string()))?;
-        let is_read = self.sink.is_in_snapshot(relation, open.commit_lsn, open.context.xid);
-        let Some(table) = table.filter(|_| !is_read) else { return Ok(None) };
+        let Some(table) = self.counted(&stream.tables, relation, change.operation())? else { return Ok(None) };
         // What cannot be encoded is told when it is written.
         let count = stream.encoder.event_count(table, change).unwrap_or(1);
         if count == 0 {
@@ -81,10 +78,22 @@ impl Pipeline<'_> {
 
     /// Counts the event of a table that was emptied, where transactions are told of.
     pub(super) fn count_truncate(&mut self, stream: &Stream, relation: RelationId) -> Result<Option<EventOrder>> {
-        match wanted(&stream.tables, &self.options.settings, (relation, Operation::Truncate))? {
+        match self.counted(&stream.tables, relation, Operation::Truncate)? {
             Some(table) => self.count(stream, &table.shape().name(), 1),
             None => Ok(None),
         }
+    }
+
+    /// The table whose events count: what a snapshot shows is not written.
+    fn counted<'t>(
+        &mut self,
+        tables: &'t RelationCache<Option<TablePlan>>,
+        relation: RelationId,
+        operation: Operation,
+    ) -> Result<Option<&'t TablePlan>> {
+        let open = self.transaction.open("event").map_err(|error| Error::protocol(error.to_string()))?;
+        let is_read = self.sink.is_in_snapshot(relation, open.commit_lsn, open.context.xid);
+        Ok(wanted(tables, &self.options.settings, (relation, operation))?.filter(|_| !is_read))
     }
 
     /// Counts events of one name, where transactions are told of.
@@ -99,22 +108,20 @@ impl Pipeline<'_> {
         let Stream { tables, encoder, transactions, messages, ticket, lane, .. } = stream;
         let Placed { item, lsn, row, part, order } = placed;
         let settings = &self.options.settings;
-        let subject = match item {
+        let (relation, subject) = match item {
             Item::Change(change) => {
                 let (relation, change) = (change.relation(), change.row());
                 let table = wanted(tables, settings, (relation, change.operation()))?;
-                table.map(|table| Subject::Row(table, change))
+                (Some(relation), table.map(|table| Subject::Row(table, change)))
             }
-            Item::Truncate(relation) => wanted(tables, settings, (relation, Operation::Truncate))?.map(Subject::Table),
-            Item::Message(_) => messages.as_ref().map(|_| Subject::Other("logical messages")),
-            Item::Begin | Item::End(_) => transactions.as_ref().map(|_| Subject::Other("transactions")),
+            Item::Truncate(relation) => {
+                let table = wanted(tables, settings, (relation, Operation::Truncate))?;
+                (Some(relation), table.map(Subject::Table))
+            }
+            Item::Message(_) => (None, messages.as_ref().map(|_| Subject::Other("logical messages"))),
+            Item::Begin | Item::End(_) => (None, transactions.as_ref().map(|_| Subject::Other("transactions"))),
         };
         let Some(subject) = subject else { return Ok(None) };
-        let relation = match item {
-            Item::Change(change) => Some(change.relation()),
-            Item::Truncate(relation) => Some(relation),
-            Item::Message(_) | Item::Begin | Item::End(_) => None,
-        };
         if relation.is_some_and(|relation| self.sink.is_in_snapshot(relation, open.commit_lsn, open.context.xid)) {
             self.sink.meter.dropped_duplicates.increment(1);
             return Ok(None);
