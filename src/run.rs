@@ -1,14 +1,15 @@
 //! From the command line to an exit code: everything is read and checked before the runtime starts.
 
+mod task;
+
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Parser;
-use tokio_util::sync::CancellationToken;
 
-use crate::capture::{self, CaptureChoices, CaptureOptions, RefusedRows};
+use crate::capture::{CaptureChoices, CaptureOptions, RefusedRows};
 use crate::cli::{
     AnyCommand, Arguments, ChosenLetters, Command, ConnectorArguments, DlqArguments, DlqCommand, GenerateArguments,
     HandoverArguments, LetterArguments, ManualCommand, ProcessArguments, RefusedRowsArgument, TargetArgument,
@@ -16,57 +17,22 @@ use crate::cli::{
 };
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables, outbox_columns};
 use crate::connector::Connector;
-use crate::dead_letters::{self, DlqAction, DlqOptions, LetterFilter, ReplayChoices, ReplayOptions};
-use crate::doctor::{self, DoctorOptions};
+use crate::dead_letters::{DlqAction, DlqOptions, LetterFilter, ReplayChoices, ReplayOptions};
+use crate::doctor::DoctorOptions;
 use crate::error::{Error, ErrorKind, Result};
-use crate::generate::{self, GenerateOptions, KafkaTarget, Length, Target};
-use crate::handover::{self, Direction, HandoverOptions};
-use crate::init::{self, InitPlan};
-use crate::process::{self, HandlerRegistry, Operation, ProcessOptions, UnknownEvents};
-use crate::shutdown::{self, Until};
-use crate::status::{self, StatusOptions};
-use crate::telemetry::{self, Health, LogFormat};
-use crate::top::{self, TopOptions};
-use crate::trace::{self, TraceOptions};
-use crate::verify::{self, VerifyOptions};
-
-/// More threads than this do not make one stream faster, and each costs memory.
-const WORKER_THREADS_MAX: usize = 4;
-/// Tasks that outlive the command, such as a blocking call to a server that is gone, are left behind after this.
-const RUNTIME_SHUTDOWN: Duration = Duration::from_secs(1);
+use crate::generate::{GenerateOptions, KafkaTarget, Length, Target};
+use crate::handover::{Direction, HandoverOptions};
+use crate::init::InitPlan;
+use crate::process::{HandlerRegistry, Operation, ProcessOptions, UnknownEvents};
+use crate::shutdown::Until;
+use crate::status::StatusOptions;
+use crate::telemetry::{self, LogFormat};
+use crate::top::TopOptions;
+use crate::trace::TraceOptions;
+use crate::verify::VerifyOptions;
+use task::{DlqTask, Output, Task, execute};
 
 const USAGE: u8 = 64;
-const FINDINGS: u8 = 3;
-
-/// A command with everything that it needs, checked.
-enum Task {
-    Capture(Box<CaptureOptions>),
-    Process(Box<ProcessOptions>),
-    Plan(Box<ProcessOptions>, Output),
-    Init(Box<InitPlan>),
-    Generate(Box<GenerateOptions>, Output),
-    Verify(Box<VerifyOptions>, Output),
-    Dlq(Box<DlqTask>, Output),
-    Doctor(Box<DoctorOptions>),
-    Status(Box<InitPlan>, StatusOptions),
-    Top(Box<TopOptions>),
-    Trace(Box<TraceOptions>),
-    Handover(Box<HandoverOptions>),
-}
-
-/// What is done with which dead letters.
-struct DlqTask {
-    options: DlqOptions,
-    filter: LetterFilter,
-    action: DlqAction,
-}
-
-/// How a result is printed.
-#[derive(Clone, Copy)]
-enum Output {
-    Text,
-    Json,
-}
 
 /// Runs the command that the process was started with, applying events with the handlers of `registry`.
 pub fn run(registry: HandlerRegistry) -> ExitCode {
@@ -350,116 +316,6 @@ fn until(argument: Option<UntilArgument>) -> Until {
 
 fn output(is_json: bool) -> Output {
     if is_json { Output::Json } else { Output::Text }
-}
-
-/// Builds the runtime, runs the task on it, and takes it down in bounded time.
-fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<ExitCode> {
-    let mut builder = match task {
-        // One stream of work: handing it from thread to thread would cost more than the work. Clients of Kafka bring
-        // threads of their own.
-        Task::Capture(_) | Task::Process(_) => tokio::runtime::Builder::new_current_thread(),
-        Task::Init(_)
-        | Task::Plan(..)
-        | Task::Generate(..)
-        | Task::Verify(..)
-        | Task::Dlq(..)
-        | Task::Doctor(_)
-        | Task::Status(..)
-        | Task::Top(_)
-        | Task::Trace(_)
-        | Task::Handover(_) => tokio::runtime::Builder::new_multi_thread(),
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
-    let runtime = builder
-        .worker_threads(threads)
-        .enable_all()
-        .build()
-        .map_err(|error| Error::with_source(ErrorKind::System, "cannot start the runtime", error))?;
-    let outcome = runtime.block_on(supervised(task, registry, http));
-    runtime.shutdown_timeout(RUNTIME_SHUTDOWN);
-    outcome
-}
-
-/// The task with what surrounds it: signals, health, metrics.
-async fn supervised(task: Task, registry: HandlerRegistry, http: Option<&str>) -> Result<ExitCode> {
-    let token = CancellationToken::new();
-    shutdown::listen(token.clone())?;
-    let health = Arc::new(Health::default());
-    // Health is served while the command drains, and ends with it.
-    let serving = CancellationToken::new();
-    let telling = token.child_token();
-    let is_service = matches!(task, Task::Capture(_) | Task::Process(_));
-    let told = is_service.then(|| telemetry::keep_told(Arc::clone(&health), telling.clone())).flatten();
-    if let Some(address) = http {
-        telemetry::serve(address, Arc::clone(&health), serving.clone()).await?;
-    }
-    let outcome = perform(task, registry, health, token).await;
-    serving.cancel();
-    telling.cancel();
-    if let Some(told) = told {
-        let _ = told.await;
-    }
-    outcome
-}
-
-async fn perform(
-    task: Task,
-    registry: HandlerRegistry,
-    health: Arc<Health>,
-    token: CancellationToken,
-) -> Result<ExitCode> {
-    match task {
-        Task::Capture(options) => {
-            capture::run(*options, health, token).await?;
-        }
-        Task::Process(options) => {
-            process::run(*options, registry, health, token).await?;
-        }
-        Task::Plan(options, output) => {
-            let is_json = matches!(output, Output::Json);
-            let summary = process::plan(&options, registry, is_json, &token).await?;
-            return Ok(if summary.dead_letters == 0 { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
-        }
-        Task::Init(plan) => match token.run_until_cancelled(init::run(&plan)).await {
-            Some(outcome) => outcome?,
-            None => {
-                return Err(Error::new(ErrorKind::System, "stopped by a signal; run `evp init` again to complete it"));
-            }
-        },
-        Task::Generate(options, output) => {
-            let summary = generate::run(*options, token).await?;
-            match output {
-                Output::Text => generate::print_text(&summary),
-                Output::Json => generate::print_json(&summary),
-            }
-            summary.check()?;
-        }
-        Task::Verify(options, output) => {
-            let report = verify::run(&options, &token).await?;
-            match output {
-                Output::Text => report.print_text(),
-                Output::Json => report.print_json(),
-            }
-            return Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
-        }
-        Task::Doctor(options) => {
-            let is_clean = doctor::run(&options, &token).await?;
-            return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
-        }
-        Task::Trace(options) => {
-            let is_known = trace::run(&options, &registry, &token).await?;
-            return Ok(if is_known { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
-        }
-        Task::Handover(options) => handover::run(&options, &token).await?,
-        Task::Status(plan, options) => status::run(&plan, options, &token).await?,
-        Task::Top(options) => top::run(&options, &token).await?,
-        Task::Dlq(task, output) => {
-            let is_json = matches!(output, Output::Json);
-            let is_clean = dead_letters::run(&task.options, &task.filter, &task.action, is_json, &token).await?;
-            return Ok(if is_clean { ExitCode::SUCCESS } else { ExitCode::from(FINDINGS) });
-        }
-    }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Says once why the process ends: a sentence for people, or a log line for programs.
