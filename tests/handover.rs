@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::support::envelopes::{NewRecord, produce};
 use crate::support::{Oracle, OwnStack, World, assert_topic_equals_commits, eventually, topic_end};
 
 const CONNECTOR: &str = "postgres-event-outbox-connector";
@@ -154,4 +155,15 @@ async fn a_handover_that_would_lose_or_repeat_is_refused_with_the_reason() {
     sql.execute(advance, &[&world.name()]).await.unwrap();
     let said = refusal(&world, &["--to-debezium"]);
     assert!(said.contains("beyond") && said.contains("evp left it"), "{said}");
+
+    // Whatever is on record for this slot was written from another server.
+    let text = |value: Value| Some(value.to_string().into_bytes());
+    let key = text(json!({ "slot": world.name() }));
+    let value = text(json!({ "system_identifier": "7", "confirmed_lsn": "0/1" }));
+    let foreign = NewRecord { partition: 0, key, value, headers: Vec::new() };
+    produce(&world, &format!("__evp-position.{}", world.name()), &[foreign]).await;
+    for direction in ["--from-debezium", "--to-debezium"] {
+        let said = refusal(&world, &[direction]);
+        assert!(said.contains("written from cluster 7"), "{said}");
+    }
 }
