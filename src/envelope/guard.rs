@@ -1,5 +1,6 @@
 //! Whether a record passes a filter: its condition over the fields of a table's records, judged as Groovy judges it.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::change::{EncodeError, RowContext};
@@ -222,7 +223,7 @@ impl Condition {
     pub(super) fn holds(&self, record: Judged<'_>) -> Result<bool, EncodeError> {
         match self {
             // Alone it has to be one of the two, and not null.
-            Self::Truth(term) => match record.value(term)? {
+            Self::Truth(term) => match *record.value(term)? {
                 Datum::Boolean(flag) => Ok(flag),
                 _ => Err(record.undecided()),
             },
@@ -243,38 +244,40 @@ impl Condition {
                 let value = record.value(term)?;
                 Ok(literals.iter().any(|literal| compared(&value, literal) == Some(Ordering::Equal)))
             }
-            Self::Truth(term) => Ok(record.value(term)? == Datum::Boolean(true)),
+            Self::Truth(term) => Ok(*record.value(term)? == Datum::Boolean(true)),
         }
     }
 }
 
 impl Judged<'_> {
-    fn value(self, term: &Term) -> Result<Datum, EncodeError> {
-        match term {
-            Term::Literal(datum) => Ok(datum.clone()),
-            Term::Value => Ok(if self.is_tombstone { Datum::Null } else { Datum::Thing }),
-            Term::Missing => Err(self.undecided()),
-            Term::Op | Term::Source(..) | Term::Row(_) if self.is_tombstone => Err(self.undecided()),
-            Term::Op => Ok(Datum::Text(self.operation.letter().to_string())),
+    /// The value of a term; what stands in the condition itself is not copied for each record.
+    fn value(self, term: &Term) -> Result<Cow<'_, Datum>, EncodeError> {
+        Ok(Cow::Owned(match term {
+            Term::Literal(datum) => return Ok(Cow::Borrowed(datum)),
+            Term::Value if self.is_tombstone => Datum::Null,
+            Term::Value => Datum::Thing,
+            Term::Missing => return Err(self.undecided()),
+            Term::Op | Term::Source(..) | Term::Row(_) if self.is_tombstone => return Err(self.undecided()),
+            Term::Op => Datum::Text(self.operation.letter().to_string()),
             Term::Source(piece, kind) => {
                 let mut json = Vec::new();
                 match piece {
                     Piece::Bytes(bytes) => json.extend_from_slice(bytes),
                     piece => write_source_value(&mut json, piece, self.row),
                 }
-                Ok(read(&json, *kind))
+                read(&json, *kind)
             }
-            Term::Row(part) => Ok(self.part(*part).map_or(Datum::Null, |_| Datum::Thing)),
+            Term::Row(part) => self.part(*part).map_or(Datum::Null, |_| Datum::Thing),
             Term::Column(part, place, kind, is_safe) => {
                 let there = if self.is_tombstone && *part != Part::Key { None } else { self.part(*part) };
                 let Some((values, old)) = there else {
-                    return if *is_safe { Ok(Datum::Null) } else { Err(self.undecided()) };
+                    return if *is_safe { Ok(Cow::Owned(Datum::Null)) } else { Err(self.undecided()) };
                 };
                 let mut json = Vec::new();
                 write_cell(&mut json, self.table, *place, values, old)?;
-                Ok(read(&json, *kind))
+                read(&json, *kind)
             }
-        }
+        }))
     }
 
     fn part(&self, part: Part) -> Option<(Values<'_>, Option<Values<'_>>)> {
