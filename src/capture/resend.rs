@@ -124,25 +124,14 @@ fn quoted(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::typemap::PgType;
-
-    fn column(name: &str, type_name: &str) -> ColumnShape {
-        ColumnShape {
-            name: name.to_owned(),
-            type_oid: 0,
-            type_modifier: -1,
-            type_name: type_name.to_owned(),
-            pg_type: PgType::default(),
-            is_not_null: false,
-            default_expression: None,
-            is_identity: false,
-        }
-    }
 
     #[test]
     fn what_may_be_stored_outside_of_its_row_is_written_anew() {
-        let columns =
-            vec![column("event_id", "uuid"), column("payload", "jsonb"), column("Note", "character varying(9)")];
+        let columns = vec![
+            ColumnShape::named("event_id", "uuid"),
+            ColumnShape::named("payload", "jsonb"),
+            ColumnShape::named("Note", "character varying(9)"),
+        ];
         let table = |schema: &str, table: &str, columns, key: &str| TableShape {
             schema: schema.to_owned(),
             table: table.to_owned(),
@@ -152,7 +141,7 @@ mod tests {
         let outbox = table("activity", "event_outbox", columns, "event_id");
         let expected = "UPDATE activity.event_outbox SET payload = payload::text::jsonb, \"Note\" = \"Note\" || ''";
         assert_eq!(statement(&outbox), expected);
-        let other = table("s", "1t", vec![column("id", "integer")], "id");
+        let other = table("s", "1t", vec![ColumnShape::named("id", "integer")], "id");
         assert_eq!(statement(&other), "UPDATE s.\"1t\" SET id = id");
     }
 }

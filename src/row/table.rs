@@ -59,21 +59,29 @@ impl TableShape {
 }
 
 #[cfg(test)]
+impl ColumnShape {
+    /// A column of which a test asks no more than this.
+    pub(crate) fn named(name: &str, type_name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            type_oid: 0,
+            type_modifier: -1,
+            type_name: type_name.to_owned(),
+            pg_type: PgType::default(),
+            is_not_null: false,
+            default_expression: None,
+            is_identity: false,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_key_of_which_a_column_is_not_told_is_none() {
-        let column = |name: &str| ColumnShape {
-            name: name.to_owned(),
-            type_oid: 25,
-            type_modifier: -1,
-            type_name: "text".to_owned(),
-            pg_type: PgType::plain("text"),
-            is_not_null: false,
-            default_expression: None,
-            is_identity: false,
-        };
+        let column = |name: &str| ColumnShape::named(name, "text");
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
         let table = TableShape {
             columns: vec![column("a"), column("b"), column("c")],

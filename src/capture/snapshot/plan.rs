@@ -104,24 +104,14 @@ impl RowPlace {
 mod tests {
     use super::*;
     use crate::row::ColumnShape;
-    use crate::typemap::PgType;
-
-    fn column(name: &str, type_name: &str) -> ColumnShape {
-        ColumnShape {
-            name: name.to_owned(),
-            type_oid: 0,
-            type_modifier: -1,
-            type_name: type_name.to_owned(),
-            pg_type: PgType::default(),
-            is_not_null: false,
-            default_expression: None,
-            is_identity: false,
-        }
-    }
 
     fn table() -> (SnapshotTable, TableShape) {
         let (schema, name) = ("s".to_owned(), "Odd \"t\"".to_owned());
-        let columns = vec![column("v", "text"), column("id", "integer"), column("at", "timestamp with time zone")];
+        let columns = vec![
+            ColumnShape::named("v", "text"),
+            ColumnShape::named("id", "integer"),
+            ColumnShape::named("at", "timestamp with time zone"),
+        ];
         let shape = TableShape {
             schema: schema.clone(),
             table: name.clone(),
