@@ -1,8 +1,8 @@
-//! The loop of `process`: while one batch is written, the next is parsed and claimed.
+//! The loop of `process`: while batches are written, the next is parsed and claimed.
 //!
 //! Every wait is a branch of one `select!`, so that rebalances, time limits and the request to stop are
-//! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
-//! time, which keeps the order of each document.
+//! answered whatever MongoDB and the dead-letter topic do. One batch is claimed at a time, and those that are written
+//! at once have no document in common, which keeps the order of each document.
 
 mod claiming;
 mod dead_letters;
@@ -36,6 +36,7 @@ use super::tally::{End, Tally};
 use super::tasks::{DeadLettered, Pulse, join, write_effects};
 use super::waiting::{Held, Waiting};
 use super::withheld::Withheld;
+use super::writing::Writing;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::consumer::{ConsumerHandle, Delivery};
@@ -82,7 +83,7 @@ pub(super) struct Dispatcher {
     claiming: Option<JoinHandle<Result<Claimed>>>,
     /// Claimed, not being written.
     claimed: Option<Vec<Effect>>,
-    applying: Option<JoinHandle<Result<Applied>>>,
+    writing: Writing,
     first_records: FirstRecords,
     /// Events without hope, not yet in the dead-letter topic.
     given_up: GivenUp,
@@ -122,7 +123,7 @@ impl Dispatcher {
             open: Arc::default(),
             claiming: None,
             claimed: None,
-            applying: None,
+            writing: Writing::default(),
             first_records,
             given_up: GivenUp::default(),
             giving_up: None,
@@ -153,9 +154,7 @@ impl Dispatcher {
             }
             Err(error) => Err(error),
         };
-        if let Some(applying) = self.applying.take() {
-            applying.abort();
-        }
+        self.writing.abort();
         if let Some(giving_up) = self.giving_up.take() {
             giving_up.abort();
         }
@@ -197,8 +196,9 @@ impl Dispatcher {
         let mut commit_tick = tokio::time::interval(COMMIT_INTERVAL);
         commit_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            self.start_claiming()?;
+            // First, so that what waited for a batch is known to be on its way when the next one is claimed.
             self.start_writing();
+            let claiming_due = self.start_claiming()?;
             self.start_giving_up();
             if self.parts.until == Until::CaughtUp && self.has_caught_up() {
                 if !self.first_records.is_holding() {
@@ -207,7 +207,7 @@ impl Dispatcher {
                 self.given_up.extend(self.first_records.decide()?);
                 continue;
             }
-            match self.next(&mut commit_tick, shutdown).await {
+            match self.next(&mut commit_tick, claiming_due, shutdown).await {
                 Next::Stop => return Ok(()),
                 next => self.handle(next).await?,
             }
@@ -239,18 +239,24 @@ impl Dispatcher {
         self.parts.source.check(&self.consumer)?;
         self.look_at_topic();
         self.given_up.extend(self.first_records.take_due(Instant::now())?);
-        let is_idle = self.claiming.is_none() && self.applying.is_none();
+        let is_idle = self.claiming.is_none() && self.writing.is_idle();
         self.pulse.beat(&self.parts.store, is_idle);
         self.pulse.look_at_sizes(&self.parts.store);
         Ok(())
     }
 
-    async fn next(&mut self, commit_tick: &mut tokio::time::Interval, shutdown: &CancellationToken) -> Next {
-        let due = if self.applying.is_none() { self.next_due() } else { None };
+    async fn next(
+        &mut self,
+        commit_tick: &mut tokio::time::Interval,
+        claiming_due: Option<Instant>,
+        shutdown: &CancellationToken,
+    ) -> Next {
+        let due = if self.writing.has_room() { self.next_due() } else { None };
+        let due = due.into_iter().chain(claiming_due).min();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Next::Stop,
-            applied = join(&mut self.applying), if self.applying.is_some() => Next::Applied(applied),
+            applied = self.writing.next(), if !self.writing.is_idle() => Next::Applied(applied),
             claimed = join(&mut self.claiming), if self.claiming.is_some() => Next::Claimed(claimed),
             outcome = join(&mut self.giving_up), if self.giving_up.is_some() => Next::DeadLettered(outcome),
             delivery = self.consumer.deliveries.recv() => Next::Delivery(delivery),
@@ -260,13 +266,14 @@ impl Dispatcher {
     }
 
     fn start_writing(&mut self) {
-        if self.applying.is_some() {
+        if !self.writing.has_room() {
             return;
         }
         let now = Instant::now();
         let probes = self.probe(now);
         let is_due = self.next_document_due().is_some_and(|due| due <= now);
-        if self.claimed.is_none() && !is_due && probes.is_empty() && !self.parking.has_released() {
+        let has_released = self.parking.has_released() || self.writing.has_released();
+        if self.claimed.is_none() && !is_due && probes.is_empty() && !has_released {
             return;
         }
         let effects = self.claimed.take().unwrap_or_default();
@@ -275,9 +282,14 @@ impl Dispatcher {
         let (breaker, progress) = (&self.breaker, &mut self.progress);
         let holds = |effect: &Effect| breaker.holds(effect);
         let held: Held<'_> = if breaker.is_holding() { Some(&holds) } else { None };
+        // What waited for a batch stands before what came later.
+        let effects = self.writing.take_released().into_iter().chain(effects).collect();
         let effects = self.waiting.admit(effects, now, probes, held, |event| progress.waits(event));
-        let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
-        self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
+        let effects = self.writing.admit(effects);
+        if !effects.is_empty() {
+            let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
+            self.writing.begin(write_effects(store, claims, self.parts.source.number(), effects));
+        }
     }
 
     fn has_caught_up(&self) -> bool {
@@ -286,7 +298,8 @@ impl Dispatcher {
             && self.withheld.is_empty()
             && self.claiming.is_none()
             && self.claimed.is_none()
-            && self.applying.is_none()
+            && self.writing.is_idle()
+            && self.writing.queued() == 0
             && self.giving_up.is_none()
             && self.given_up.is_empty()
             && self.parking.len() == 0
@@ -303,6 +316,7 @@ impl Dispatcher {
         let now = Instant::now();
         // What is read no further cannot bring what is missing.
         let is_stuck = self.postponed.is_some() || self.is_full();
+        self.writing.ended(&applied.effects);
         let has_passed = |missing| is_stuck || self.frontier.has_passed(missing);
         let settled = settle(applied, is_current, policy, has_passed, &mut self.breaker, now)?;
         for event in settled.applied {
@@ -337,13 +351,14 @@ impl Dispatcher {
             self.start_writing();
             self.start_giving_up();
             let is_done = self.claiming.is_none()
-                && self.applying.is_none()
+                && self.writing.is_idle()
+                && self.writing.queued() == 0
                 && self.giving_up.is_none()
                 && self.given_up.is_empty();
             if is_done {
                 return Ok(());
             }
-            let next = self.next(&mut commit_tick, &never).await;
+            let next = self.next(&mut commit_tick, None, &never).await;
             self.handle(next).await?;
         }
     }
