@@ -13,6 +13,7 @@ mod fold;
 mod history;
 mod join;
 mod judge;
+mod payload;
 mod record;
 mod report;
 mod rows;
