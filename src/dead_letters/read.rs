@@ -2,7 +2,6 @@
 
 use std::collections::{HashMap, HashSet};
 
-use rdkafka::message::{BorrowedMessage, Message as _};
 use tokio_util::sync::CancellationToken;
 
 use super::DlqOptions;
@@ -11,7 +10,7 @@ use super::format::dead_letter_topic;
 use super::letter::{LetterName, RawRecord};
 use crate::config::{KafkaConfig, MongoConfig};
 use crate::error::Result;
-use crate::kafka::headers;
+use crate::kafka::headers::TopicRecord;
 use crate::kafka::look::blocking;
 use crate::kafka::whole::read_to_end;
 use crate::mongo::{self, known_events};
@@ -21,8 +20,8 @@ pub(crate) async fn read_book(config: &KafkaConfig, token: &CancellationToken) -
     let (config, token) = (config.clone(), token.clone());
     blocking("reading the dead letters", move || {
         let mut book = Book::default();
-        read_to_end(&config, &dead_letter_topic(&config.topic), &token, |message| {
-            book.add(&raw(message));
+        read_to_end(&config, &dead_letter_topic(&config.topic), &token, |record| {
+            book.add(&raw(record));
             Ok(())
         })?;
         Ok(book.finish())
@@ -69,10 +68,10 @@ pub(super) async fn read_records(
     let (config, token) = (config.clone(), token.clone());
     blocking("reading the dead letters", move || {
         let mut records = HashMap::with_capacity(names.len());
-        read_to_end(&config, &dead_letter_topic(&config.topic), &token, |message| {
-            let name = LetterName { partition: message.partition(), offset: message.offset() };
+        read_to_end(&config, &dead_letter_topic(&config.topic), &token, |record| {
+            let name = LetterName { partition: record.partition(), offset: record.offset() };
             if names.contains(&name) {
-                records.insert(name, raw(message));
+                records.insert(name, raw(record));
             }
             Ok(())
         })?;
@@ -81,15 +80,13 @@ pub(super) async fn read_records(
     .await
 }
 
-fn raw(message: &BorrowedMessage<'_>) -> RawRecord {
-    let header =
-        |header: rdkafka::message::Header<'_, &[u8]>| (header.key.to_owned(), header.value.map(<[u8]>::to_vec));
+fn raw(record: TopicRecord<'_>) -> RawRecord {
     RawRecord {
-        partition: message.partition(),
-        offset: message.offset(),
-        timestamp_ms: message.timestamp().to_millis(),
-        key: message.key().map(<[u8]>::to_vec),
-        value: message.payload().map(<[u8]>::to_vec),
-        headers: headers::readable(message).map(header).collect(),
+        partition: record.partition(),
+        offset: record.offset(),
+        timestamp_ms: record.timestamp_ms(),
+        key: record.key().map(<[u8]>::to_vec),
+        value: record.value().map(<[u8]>::to_vec),
+        headers: record.headers().map(|(name, value)| (name.to_owned(), value.map(<[u8]>::to_vec))).collect(),
     }
 }

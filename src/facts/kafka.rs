@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use serde::Serialize;
 
 use super::Depth;
@@ -11,10 +9,8 @@ use crate::config::KafkaConfig;
 use crate::dead_letters::dead_letter_topic;
 use crate::error::Result;
 use crate::init::InitPlan;
+use crate::kafka::admin::Admin;
 use crate::kafka::look::{GroupLook, Looker, PartitionLook, blocking};
-use crate::kafka::{client_config, client_error, with_user_properties};
-
-const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// A topic.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -111,21 +107,10 @@ impl TopicFacts {
 }
 
 async fn describe(config: &KafkaConfig, facts: &mut KafkaFacts) -> Result<()> {
-    let mut client = client_config(config, "evp-admin");
-    with_user_properties(&mut client, config);
-    let failed = |error| client_error("reading the topics' settings", config, error);
-    let admin: AdminClient<DefaultClientContext> = client.create().map_err(failed)?;
-    let names: Vec<String> = facts.topics.keys().cloned().collect();
-    let resources: Vec<_> = names.iter().map(|name| ResourceSpecifier::Topic(name)).collect();
-    if resources.is_empty() {
-        return Ok(());
-    }
-    let options = AdminOptions::new().request_timeout(Some(REQUEST_TIMEOUT));
-    let described = admin.describe_configs(&resources, &options).await.map_err(failed)?;
+    let names: Vec<&str> = facts.topics.keys().map(String::as_str).collect();
+    let described = Admin::new(config)?.settings(&names).await?;
     for (topic, settings) in facts.topics.values_mut().zip(described) {
-        // A broker may keep its settings to itself.
-        let Ok(settings) = settings else { continue };
-        topic.settings = settings.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect();
+        topic.settings = settings;
         topic.settings.retain(|name, _| KNOWN_SETTINGS.contains(&name.as_str()));
     }
     Ok(())

@@ -2,10 +2,7 @@
 
 use std::ops::Range;
 
-use rdkafka::Message;
-use rdkafka::message::BorrowedMessage;
-
-use super::headers;
+use super::headers::TopicRecord;
 
 /// Records in the order they were read; key, value and headers lie in one buffer.
 #[derive(Debug, Default)]
@@ -34,25 +31,18 @@ pub(crate) struct Record<'a> {
 
 impl Chunk {
     /// Copies a record.
-    pub(crate) fn push(&mut self, message: &BorrowedMessage<'_>) {
-        let key = message.key().map(|key| self.copy(key));
-        let value = message.payload().map(|value| self.copy(value));
+    pub(crate) fn push(&mut self, record: TopicRecord<'_>) {
+        let key = record.key().map(|key| self.copy(key));
+        let value = record.value().map(|value| self.copy(value));
         let first_header = self.headers.len();
-        for header in headers::readable(message) {
-            let name = self.copy(header.key.as_bytes());
-            let value = header.value.map(|value| self.copy(value));
+        for (name, value) in record.headers() {
+            let name = self.copy(name.as_bytes());
+            let value = value.map(|value| self.copy(value));
             self.headers.push((name, value));
         }
+        let (partition, offset, timestamp_ms) = (record.partition(), record.offset(), record.timestamp_ms());
         let headers = first_header..self.headers.len();
-        let timestamp_ms = message.timestamp().to_millis();
-        self.records.push(Entry {
-            partition: message.partition(),
-            offset: message.offset(),
-            timestamp_ms,
-            key,
-            value,
-            headers,
-        });
+        self.records.push(Entry { partition, offset, timestamp_ms, key, value, headers });
     }
 
     fn copy(&mut self, bytes: &[u8]) -> Range<usize> {

@@ -7,7 +7,7 @@ use std::sync::Once;
 use rdkafka::message::{BorrowedHeaders, BorrowedMessage, Header, Headers, Message as _};
 
 /// The headers of a record; one whose name is not UTF-8 is left out.
-pub(crate) fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<Item = Header<'a, &'a [u8]>> {
+fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<Item = Header<'a, &'a [u8]>> {
     let headers = message.headers();
     let count = headers.map_or(0, Headers::count);
     (0..count)
@@ -15,12 +15,12 @@ pub(crate) fn readable<'a>(message: &'a BorrowedMessage<'_>) -> impl Iterator<It
 }
 
 /// The value of the first header of that name.
-pub(crate) fn value<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
+fn value<'a>(message: &'a BorrowedMessage<'_>, name: &str) -> Option<&'a [u8]> {
     readable(message).find(|header| header.key == name)?.value
 }
 
 /// Whether there is a header of that name.
-pub(crate) fn has(message: &BorrowedMessage<'_>, name: &str) -> bool {
+fn has(message: &BorrowedMessage<'_>, name: &str) -> bool {
     readable(message).any(|header| header.key == name)
 }
 
@@ -33,8 +33,17 @@ impl<'a> TopicRecord<'a> {
         Self(message)
     }
 
+    pub(crate) fn partition(self) -> i32 {
+        self.0.partition()
+    }
+
     pub(crate) fn offset(self) -> i64 {
         self.0.offset()
+    }
+
+    /// When it was written, as its producer or its broker says.
+    pub(crate) fn timestamp_ms(self) -> Option<i64> {
+        self.0.timestamp().to_millis()
     }
 
     pub(crate) fn key(self) -> Option<&'a [u8]> {
@@ -43,6 +52,11 @@ impl<'a> TopicRecord<'a> {
 
     pub(crate) fn value(self) -> Option<&'a [u8]> {
         self.0.payload()
+    }
+
+    /// Names and values of the headers whose names are texts.
+    pub(crate) fn headers(self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> {
+        readable(self.0).map(|header| (header.key, header.value))
     }
 
     /// The value of the first header of that name.

@@ -8,6 +8,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Message as _, Offset, TopicPartitionList};
 
 use super::chunk::Chunk;
+use super::headers::TopicRecord;
 use super::known::{Expected, KnownTopic};
 use super::witness::Witness;
 use super::{client_config, client_error, with_user_properties};
@@ -155,7 +156,7 @@ impl Identity {
             match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) if message.partition() == partition && message.offset() >= offset => {
                     let mut found = Chunk::default();
-                    found.push(&message);
+                    found.push(TopicRecord::new(&message));
                     let found = found.record(0).filter(|record| record.offset() == offset);
                     return Ok(found.map(|record| Witness::of(&record)));
                 }

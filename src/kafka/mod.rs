@@ -11,6 +11,7 @@ pub(crate) mod group;
 pub(crate) mod headers;
 pub(crate) mod identity;
 pub(crate) mod known;
+pub(crate) mod letters;
 pub(crate) mod limits;
 pub(crate) mod look;
 pub(crate) mod offsets;

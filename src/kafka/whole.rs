@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
+use super::headers::TopicRecord;
 use super::tail::is_passing;
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
@@ -38,7 +39,7 @@ pub(crate) fn read_to_end(
     config: &KafkaConfig,
     topic: &str,
     token: &CancellationToken,
-    mut visit: impl FnMut(&BorrowedMessage<'_>) -> Result<()>,
+    mut visit: impl FnMut(TopicRecord<'_>) -> Result<()>,
 ) -> Result<Reach> {
     let failed = |error| client_error(&format!("reading topic {topic}"), config, error);
     let mut client = client_config(config, "evp-reader");
@@ -76,7 +77,7 @@ pub(crate) fn read_to_end(
                     ends.remove(&record.partition());
                 }
                 missing = missing.saturating_sub(1);
-                visit(&record)?;
+                visit(TopicRecord::new(&record))?;
             }
             // The last offsets may be the marks of transactions, which are no records.
             Some(Err(KafkaError::PartitionEOF(partition))) => {

@@ -5,12 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication, TopicResult};
-use rdkafka::client::DefaultClientContext;
-use rdkafka::error::KafkaError;
-use rdkafka::message::{Header, OwnedHeaders};
-use rdkafka::producer::{FutureProducer, FutureRecord};
-use rdkafka::types::RDKafkaErrorCode;
 use tokio::runtime::Handle;
 use tokio::sync::OnceCell;
 
@@ -18,22 +12,18 @@ use super::in_flight::{Failure, InFlight};
 use crate::config::KafkaConfig;
 use crate::dead_letters::{Cause, dead_letter_topic};
 use crate::error::Result;
-use crate::kafka::{client_config, client_error, with_user_properties};
+use crate::kafka::admin::create_kept_topic;
+use crate::kafka::letters::{Letter, LetterProducer, NotTaken, Repetition};
 use crate::telemetry::Health;
 
-const SEND_TIMEOUT: Duration = Duration::from_secs(30);
 /// Dead letters that Kafka has not taken for so long are told of, while they are still tried.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// A dead letter waits for a person, however long that takes.
-const RETENTION: (&str, &str) = ("retention.ms", "-1");
-/// Records of the source topic plus the headers that are added here.
-const MESSAGE_BYTES_MAX: &str = "100000000";
 
 /// Writes to the dead-letter topic; connects at the first dead letter.
 pub(crate) struct DeadLetters {
     config: KafkaConfig,
     topic: String,
-    producer: OnceCell<FutureProducer>,
+    producer: OnceCell<LetterProducer>,
     health: Arc<Health>,
     /// Whether a letter is refused that is still to be tried again.
     is_refused: AtomicBool,
@@ -67,14 +57,14 @@ impl DeadLetters {
         });
         let written = self.patiently(join_all(written)).await;
         self.tell(events, &written);
-        if written.iter().filter_map(|written| written.as_ref().err()).any(is_missing_topic) {
+        if written.iter().filter_map(|written| written.as_ref().err()).any(NotTaken::may_miss_topic) {
             self.create_topic().await;
         }
         Ok(written.iter().map(std::result::Result::is_ok).collect())
     }
 
     /// Not ready as long as a letter is refused; that others are taken meanwhile changes nothing.
-    fn tell(&self, events: &[(&InFlight, Vec<Failure>)], written: &[Result<Vec<()>, KafkaError>]) {
+    fn tell(&self, events: &[(&InFlight, Vec<Failure>)], written: &[Result<Vec<()>, NotTaken>]) {
         let is_retried = || events.iter().any(|(event, _)| event.was_refused());
         if let Some(error) = written.iter().find_map(|written| written.as_ref().err()) {
             let topic = &self.topic;
@@ -107,49 +97,26 @@ impl DeadLetters {
     }
 
     /// Before the first record comes, for which a broker would make the topic, with a retention that forgets.
-    async fn open(&self) -> Result<FutureProducer> {
-        let producer = self.connect()?;
+    async fn open(&self) -> Result<LetterProducer> {
+        // A letter may be repeated: the one that comes first is taken for both.
+        let producer = LetterProducer::new(&self.config, "evp-process-dead-letters", Repetition::Harmless)?;
         self.patiently(self.create_topic()).await;
         Ok(producer)
     }
 
-    fn connect(&self) -> Result<FutureProducer> {
-        let mut client = client_config(&self.config, "evp-process-dead-letters");
-        client
-            .set("acks", "all")
-            // A dead letter may be repeated; an idempotent producer may end in a state that only a restart heals.
-            .set("enable.idempotence", "false")
-            .set("partitioner", "murmur2_random")
-            .set("message.timeout.ms", "30000")
-            .set("message.max.bytes", MESSAGE_BYTES_MAX)
-            // The reason must not make a record too large that its own topic took.
-            .set("compression.type", "gzip")
-            .set("linger.ms", "1");
-        with_user_properties(&mut client, &self.config);
-        client.create().map_err(|error| client_error("creating the dead-letter producer", &self.config, error))
-    }
-
-    async fn write_one(
-        &self,
-        producer: &FutureProducer,
-        event: &InFlight,
-        failure: &Failure,
-    ) -> Result<(), KafkaError> {
+    async fn write_one(&self, producer: &LetterProducer, event: &InFlight, failure: &Failure) -> Result<(), NotTaken> {
         let kept = event.record();
         let Some(record) = kept.chunk.record(kept.index) else { return Ok(()) };
-        let headers =
-            record.headers().fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value }));
-        let headers = self.add_reason(headers, event, failure);
-        let mut letter = FutureRecord::<[u8], [u8]>::to(&self.topic).headers(headers);
-        letter.key = record.key();
-        letter.payload = record.value();
-        producer.send(letter, SEND_TIMEOUT).await.map_err(|(error, _)| error)?;
+        let letter = Letter { topic: &self.topic, partition: None, key: record.key(), value: record.value() };
+        let reason = self.cause(event, failure).to_headers();
+        let reason = reason.iter().map(|(name, value)| (&**name, Some(value.as_ref())));
+        producer.send(letter, record.headers().chain(reason))?.acknowledged().await?;
         log(event, failure, &self.topic);
         metrics::counter!("evp_process_dead_letters_total", "kind" => failure.error.kind().name()).increment(1);
         Ok(())
     }
 
-    fn refused(&self, event: &InFlight, error: KafkaError) -> KafkaError {
+    fn refused(&self, event: &InFlight, error: NotTaken) -> NotTaken {
         metrics::counter!("evp_process_dead_letters_refused_total").increment(1);
         if event.dead_letter_refused() {
             tracing::error!(
@@ -161,8 +128,8 @@ impl DeadLetters {
         error
     }
 
-    fn add_reason(&self, headers: OwnedHeaders, event: &InFlight, failure: &Failure) -> OwnedHeaders {
-        let cause = Cause {
+    fn cause(&self, event: &InFlight, failure: &Failure) -> Cause {
+        Cause {
             topic: self.config.topic.clone(),
             partition: Some(event.partition),
             offset: Some(event.position.offset),
@@ -172,33 +139,15 @@ impl DeadLetters {
             attempts: Some(failure.attempts),
             kind: failure.error.kind().name().to_owned(),
             message: failure.message(),
-        };
-        cause
-            .to_headers()
-            .into_iter()
-            .fold(headers, |headers, (key, value)| headers.insert(Header { key, value: Some(&value) }))
+        }
     }
 
     /// Brokers that do not create topics by themselves need to be asked, on a thread that may wait for the client to end.
     async fn create_topic(&self) {
         let (config, topic, runtime) = (self.config.clone(), self.topic.clone(), Handle::current());
-        let created = tokio::task::spawn_blocking(move || runtime.block_on(create_topic(&config, &topic))).await;
+        let created = tokio::task::spawn_blocking(move || runtime.block_on(create_kept_topic(&config, &topic))).await;
         tracing::debug!(event = "dead_letter_topic_created", ?created);
     }
-}
-
-async fn create_topic(config: &KafkaConfig, topic: &str) -> Result<Vec<TopicResult>, KafkaError> {
-    let mut client = client_config(config, "evp-process-dead-letters");
-    with_user_properties(&mut client, config);
-    let admin: AdminClient<DefaultClientContext> = client.create()?;
-    let new = NewTopic::new(topic, 1, TopicReplication::Fixed(-1)).set(RETENTION.0, RETENTION.1);
-    admin.create_topics([&new], &AdminOptions::new().request_timeout(Some(SEND_TIMEOUT))).await
-}
-
-fn is_missing_topic(error: &KafkaError) -> bool {
-    let missing =
-        [RDKafkaErrorCode::UnknownTopicOrPartition, RDKafkaErrorCode::UnknownTopic, RDKafkaErrorCode::MessageTimedOut];
-    error.rdkafka_error_code().is_some_and(|code| missing.contains(&code))
 }
 
 fn log(event: &InFlight, failure: &Failure, topic: &str) {

@@ -102,9 +102,9 @@ impl Planner {
     fn read(mut self, config: &KafkaConfig, mut summary: PlanSummary) -> Result<PlanSummary> {
         let stop = self.reader_left.clone();
         let mut is_unread = false;
-        let outcome = read_to_end(config, &config.topic, &stop, |message| {
+        let outcome = read_to_end(config, &config.topic, &stop, |record| {
             let mut chunk = Chunk::default();
-            chunk.push(message);
+            chunk.push(record);
             if self.tell(Arc::new(chunk), &mut summary).is_err() {
                 is_unread = true;
                 stop.cancel();

@@ -2,7 +2,6 @@
 
 use bson::{Document, doc};
 use memchr::memmem::Finder;
-use rdkafka::message::Message as _;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -12,7 +11,7 @@ use crate::envelope::decode::{Column, decode};
 use crate::envelope::{POSITION_HEADER, Position};
 use crate::error::Result;
 use crate::init::InitPlan;
-use crate::kafka::headers;
+use crate::kafka::headers::TopicRecord;
 use crate::kafka::look::blocking;
 use crate::kafka::whole::read_to_end;
 use crate::lsn::Lsn;
@@ -87,10 +86,10 @@ pub(super) async fn records(plan: &InitPlan, event_id: Uuid, token: &Cancellatio
     let (config, token, text) = (plan.kafka.clone(), token.clone(), event_id.to_string());
     blocking("reading the topic", move || {
         let (finder, mut found) = (Finder::new(text.as_bytes()), Vec::new());
-        read_to_end(&config, &config.topic, &token, |message| {
-            let value = message.payload().filter(|value| finder.find(value).is_some());
+        read_to_end(&config, &config.topic, &token, |record| {
+            let value = record.value().filter(|value| finder.find(value).is_some());
             if found.len() < RECORDS_MAX {
-                found.extend(value.and_then(|value| read(message, value, event_id)));
+                found.extend(value.and_then(|value| read(record, value, event_id)));
             }
             Ok(())
         })?;
@@ -100,19 +99,19 @@ pub(super) async fn records(plan: &InitPlan, event_id: Uuid, token: &Cancellatio
     .await
 }
 
-fn read(message: &rdkafka::message::BorrowedMessage<'_>, value: &[u8], event_id: Uuid) -> Option<Found> {
+fn read(record: TopicRecord<'_>, value: &[u8], event_id: Uuid) -> Option<Found> {
     let envelope = decode(value).ok()?;
     let row = envelope.after.as_ref()?;
     if Event::id_of(row).ok()? != event_id {
         return None;
     }
-    let text = |name| std::str::from_utf8(headers::value(message, name)?).ok();
+    let text = |name| std::str::from_utf8(record.header(name)?).ok();
     let position: Option<Position> = text(POSITION_HEADER).and_then(|text| text.parse().ok());
     let lsn = position.map(|position| position.commit_lsn).or_else(|| envelope.source.lsn().map(Lsn::new));
-    let again = headers::has(message, DEAD_LETTER_OF).then(|| text(LETTER).unwrap_or("another program").to_owned());
+    let again = record.has_header(DEAD_LETTER_OF).then(|| text(LETTER).unwrap_or("another program").to_owned());
     Some(Found {
-        partition: message.partition(),
-        offset: message.offset(),
+        partition: record.partition(),
+        offset: record.offset(),
         operation: match envelope.op {
             Operation::Create => "insert",
             Operation::Update => "update",
@@ -123,7 +122,7 @@ fn read(message: &rdkafka::message::BorrowedMessage<'_>, value: &[u8], event_id:
         event_type: row.text(Column::EventType).ok().flatten().map(std::borrow::Cow::into_owned),
         lsn: lsn.map(|lsn| lsn.to_string()),
         committed_at_ms: envelope.source_ts_us.map(|us| us / 1_000),
-        written_at_ms: message.timestamp().to_millis(),
+        written_at_ms: record.timestamp_ms(),
         republished_from: again,
     })
 }

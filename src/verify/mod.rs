@@ -25,7 +25,6 @@ use std::time::Duration;
 use bson::{Bson, Document, doc};
 use indicatif::{ProgressBar, ProgressStyle};
 use mongodb::Database;
-use rdkafka::message::Message as _;
 use tokio_util::sync::CancellationToken;
 
 pub use report::{Finding, FindingKind, VerifyReport};
@@ -34,7 +33,6 @@ use crate::config::{KafkaConfig, MongoConfig, PostgresConfig};
 use crate::dead_letters::DEAD_LETTER_OF;
 use crate::envelope::POSITION_HEADER;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::headers;
 use crate::kafka::whole::{Reach, read_to_end};
 use crate::mongo::{self, client_error};
 use dead_letters::DeadLetters;
@@ -148,18 +146,18 @@ fn sort_records(
         Error::with_source(ErrorKind::System, message, error)
     };
     let (mut spill, mut count) = (Spill::default(), 0_u64);
-    let reach = read_to_end(config, &config.topic, token, |message| {
+    let reach = read_to_end(config, &config.topic, token, |told| {
         count = count.saturating_add(1);
         if count % TELL_EVERY == 0 {
             progress.set_message(format!("{count} records"));
         }
         let place = Place {
-            partition: message.partition(),
-            offset: message.offset(),
-            position: headers::value(message, POSITION_HEADER),
-            is_republished: headers::has(message, DEAD_LETTER_OF),
+            partition: told.partition(),
+            offset: told.offset(),
+            position: told.header(POSITION_HEADER),
+            is_republished: told.has_header(DEAD_LETTER_OF),
         };
-        let record = message.payload().and_then(|value| Record::read(value, place, &mut systems));
+        let record = told.value().and_then(|value| Record::read(value, place, &mut systems));
         match record {
             Some(record) => spill.push(record.key(), &record.to_bytes()?).map_err(failed),
             None => Ok(()),

@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::backlog::Backlog;
 use crate::kafka::chunk::Chunk;
 use crate::kafka::client_error;
+use crate::kafka::headers::TopicRecord;
 use crate::kafka::presence::is_there;
 
 /// Records of one chunk; smaller ones reach an idle dispatcher sooner.
@@ -78,7 +79,7 @@ impl Reader {
                 match polled {
                     Some(Ok(message)) => {
                         self.consumer.group.context().received();
-                        chunk.push(&message);
+                        chunk.push(TopicRecord::new(&message));
                     }
                     Some(Err(error)) => {
                         self.hand_over(std::mem::take(&mut chunk));
