@@ -173,6 +173,15 @@ fn only_the_assembly_knows_the_command_line() {
 }
 
 #[test]
+fn kafkas_client_is_used_in_one_room() {
+    let is_used = |line: &str| line.replace("librdkafka", "").contains("rdkafka");
+    let elsewhere = sources(&["src"])
+        .into_iter()
+        .filter(|source| !source.path.starts_with("src/kafka/") && source.statements().any(is_used));
+    assert_none(elsewhere.map(|source| format!("{} uses rdkafka, which is src/kafka/'s", source.path)).collect());
+}
+
+#[test]
 fn every_module_says_what_it_is() {
     let silent =
         sources(&["src", "benches", "tests", "examples"]).into_iter().filter(|source| !source.text.starts_with("//! "));
