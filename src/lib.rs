@@ -28,6 +28,18 @@
 //! and offsets, the handlers and the guards import no socket, no clock and no client, and a test keeps it so.
 //! An [`error::Error`] carries a kind, and one table says what follows from it.
 //!
+//! # Two walks
+//!
+//! One row, from socket to broker: `postgres/stream.rs` takes its frame, `pgoutput/decode.rs` the message, `capture/transaction.rs`
+//! its place in the transaction, `capture/pipeline/change.rs` what it is written as, by the plan of its table (`envelope/plan.rs`);
+//! `envelope/change.rs` makes its records, `envelope/write.rs` their bytes; `capture/pipeline/sink.rs` knows which are there already and
+//! where they go, `kafka/producer.rs` sends them, and `capture/confirmation.rs` tells PostgreSQL once they are acknowledged.
+//!
+//! One record, from broker to MongoDB: `kafka/consumer/reader.rs` copies it, `process/told.rs` reads what it tells, `process/prepare.rs`
+//! asks the handlers, `process/claim.rs` whether it is this record that applies the event; `process/writing.rs` lets it wait for what
+//! writes its documents, `process/collection.rs` puts it into a command, `mongo/fold.rs` under its guards, which `mongo/store.rs` runs
+//! until it is answered; `process/settle.rs` judges the answer, and `process/progress.rs` commits its offset.
+//!
 //! # Where things go
 //!
 //! | to add | go to |

@@ -182,6 +182,17 @@ fn kafkas_client_is_used_in_one_room() {
 }
 
 #[test]
+fn the_walks_through_the_source_lead_to_files() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let library = std::fs::read_to_string(source.join("lib.rs")).unwrap();
+    let walks = library.split("# Two walks").nth(1).unwrap().split("# Where things go").next().unwrap();
+    let named: Vec<&str> = walks.split('`').skip(1).step_by(2).collect();
+    assert_eq!(named.len(), 20, "ten each");
+    let lost = named.into_iter().filter(|file| !source.join(file).is_file());
+    assert_none(lost.map(|file| format!("src/lib.rs names {file}, which is not there")).collect());
+}
+
+#[test]
 fn every_module_says_what_it_is() {
     let silent =
         sources(&["src", "benches", "tests", "examples"]).into_iter().filter(|source| !source.text.starts_with("//! "));
