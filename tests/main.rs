@@ -43,6 +43,8 @@ mod config_connector;
 mod config_kafka;
 /// `evp dlq`.
 mod dlq;
+/// `evp dlq` with many letters of several kinds.
+mod dlq_at_size;
 /// `evp doctor` and `evp status`.
 mod doctor;
 /// `evp generate` and `evp verify`.
