@@ -54,6 +54,21 @@ fn write_models(criterion: &mut Criterion) {
             }
         });
     });
+    // The same handlers, from a file.
+    let file = include_str!("../examples/activity.yaml");
+    let of_file = HandlerRegistry::new().with_projections("activity.yaml", file).expect("the shipped file is valid");
+    group.bench_function("event to write models, projection file", |bencher| {
+        bencher.iter(|| events.iter().for_each(|event| drop(black_box(models(&of_file, event)))));
+    });
+    group.bench_function("record to commands, projection file", |bencher| {
+        bencher.iter(|| {
+            for batch in envelopes.chunks(BATCH_EVENTS) {
+                let effects: Vec<WriteModel> =
+                    batch.iter().flat_map(|envelope| models(&of_file, &event(envelope))).collect();
+                black_box(commands(&effects).expect("the effects can be written as BSON"));
+            }
+        });
+    });
     group.finish();
 }
 

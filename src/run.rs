@@ -23,7 +23,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{GenerateOptions, KafkaTarget, Length, Target};
 use crate::handover::{Direction, HandoverOptions};
 use crate::init::InitPlan;
-use crate::process::{HandlerRegistry, Operation, ProcessOptions, UnknownEvents};
+use crate::process::{HandlerRegistry, Operation, ProcessOptions, ProjectionFile, Questions, UnknownEvents};
 use crate::shutdown::Until;
 use crate::status::StatusOptions;
 use crate::telemetry::{self, LogFormat};
@@ -61,8 +61,8 @@ pub fn run(registry: HandlerRegistry) -> ExitCode {
     let is_drawn_over = matches!(command, Command::Top(_)) && std::io::stderr().is_terminal();
     let level = if is_drawn_over { "off".to_owned() } else { level };
     let outcome = telemetry::init_logs(format, &level)
-        .and_then(|()| checked(command, variables, &registry))
-        .and_then(|task| execute(task, registry, arguments.common.http.as_deref()));
+        .and_then(|()| checked(command, variables, registry))
+        .and_then(|(task, registry)| execute(task, registry, arguments.common.http.as_deref()));
     outcome.unwrap_or_else(|error| fail(&error, format))
 }
 
@@ -83,14 +83,33 @@ fn write_manual(command: &ManualCommand) -> Result<()> {
     }
 }
 
-/// Reads the command's settings; all mistakes are in the one error.
-fn checked(command: Command, mut variables: Variables, registry: &HandlerRegistry) -> Result<Task> {
-    let task = task_of(command, &mut variables, registry);
+/// Reads the command's settings, and the handlers that it works with; all mistakes are in the one error.
+fn checked(command: Command, mut variables: Variables, registry: HandlerRegistry) -> Result<(Task, HandlerRegistry)> {
+    let projections = projections(&command, &mut variables, &registry);
+    let registry = projections.as_ref().map_or(registry, ProjectionFile::handlers);
+    let mut task = task_of(command, &mut variables, &registry);
+    if let Ok(Task::Process(options) | Task::Plan(options, _)) = &mut task {
+        options.projections = projections;
+    }
     match (task, variables.finish()) {
-        (Ok(task), Ok(())) => Ok(task),
+        (Ok(task), Ok(())) => Ok((task, registry)),
         (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
         (Err(error), Err(others)) => Err(Error::configuration(format!("{error}\n{others}"))),
     }
+}
+
+/// The file that a command with handlers was given.
+fn projections(command: &Command, variables: &mut Variables, program: &HandlerRegistry) -> Option<ProjectionFile> {
+    let flags = match command {
+        Command::Process(flags) => &flags.handlers,
+        Command::Init(flags) => &flags.handlers,
+        Command::Doctor(flags) => &flags.handlers,
+        Command::Trace(flags) => &flags.handlers,
+        _ => return None,
+    };
+    let path = flags.projections.clone().or_else(|| variables.optional("PROJECTIONS").map(Into::into))?;
+    let loaded = ProjectionFile::load(path, program.clone());
+    loaded.map_err(|error| variables.mistake(error.message().to_owned())).ok()
 }
 
 fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegistry) -> Result<Task> {
@@ -192,6 +211,8 @@ fn process_options(flags: &ProcessArguments, variables: &mut Variables) -> Proce
         until: until(flags.until),
         accept_new_topic: flags.accept_new_topic,
         accept_shape: flags.accept_shape,
+        questions: Questions::default(),
+        projections: None,
     }
 }
 

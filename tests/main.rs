@@ -5,6 +5,8 @@
 /// Servers, a world of its own for each test, and the running binary.
 mod support;
 
+/// `GET /applied` of `evp process`.
+mod applied;
 /// Both halves on a cluster of two brokers, one of which is away.
 mod brokers;
 /// `evp capture`: killed, cut off, and lied to by its slot.
@@ -41,6 +43,8 @@ mod config_connector;
 mod config_kafka;
 /// `evp dlq`.
 mod dlq;
+/// `evp dlq` with many letters of several kinds.
+mod dlq_at_size;
 /// `evp doctor` and `evp status`.
 mod doctor;
 /// `evp generate` and `evp verify`.
@@ -107,6 +111,8 @@ mod process_storms;
 mod process_topics;
 /// `evp process`: rows that are updated after their events.
 mod process_updates;
+/// Handlers of a projection file.
+mod projections;
 /// The shape of the source itself.
 mod tidy;
 /// `evp trace`.

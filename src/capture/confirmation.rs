@@ -20,6 +20,7 @@ use super::lineage::Lineage;
 use crate::config::KafkaConfig;
 use crate::envelope::Record;
 use crate::error::{Error, Result};
+use crate::kafka::captured::POSITION_TOPICS;
 use crate::kafka::producer::{Producer, Receipt};
 use crate::kafka::single::send_one;
 use crate::kafka::tail::TailReader;
@@ -33,7 +34,7 @@ const LINEAGE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The topic of the confirmation records of a connector.
 pub fn position_topic(topic_prefix: &str) -> String {
-    format!("__evp-position.{topic_prefix}")
+    format!("{POSITION_TOPICS}{topic_prefix}")
 }
 
 #[derive(Serialize, Deserialize)]

@@ -64,7 +64,7 @@ pub struct CommonArguments {
     #[arg(long, global = true, value_name = "LEVEL", help_heading = "Logs and health")]
     pub log_level: Option<String>,
 
-    /// Serve /livez, /readyz and /metrics at HOST:PORT; port 0 takes a free one and logs it
+    /// Serve /livez, /readyz, /metrics and, of process, /applied at HOST:PORT; port 0 takes a free one and logs it
     #[arg(long, global = true, value_name = "ADDR", help_heading = "Logs and health")]
     pub http: Option<String>,
 }
@@ -176,6 +176,15 @@ pub struct ConnectorArguments {
     pub sets: Vec<String>,
 }
 
+/// Where the handlers come from.
+#[derive(Debug, Args)]
+pub struct HandlerArguments {
+    /// Handlers of a file instead of the program's: which events change which documents (docs/projections.md)
+    /// [env: PROJECTIONS]
+    #[arg(long, value_name = "FILE")]
+    pub projections: Option<PathBuf>,
+}
+
 /// Flags of `evp capture`.
 #[derive(Debug, Args)]
 pub struct CaptureArguments {
@@ -211,6 +220,10 @@ pub struct CaptureArguments {
 /// Flags of `evp process`.
 #[derive(Debug, Args)]
 pub struct ProcessArguments {
+    /// The handlers.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
+
     /// Set a librdkafka property, unless exactness rests on it; may be repeated
     #[arg(long, value_name = "NAME=VALUE")]
     pub kafka: Vec<String>,
@@ -265,6 +278,10 @@ pub struct InitArguments {
     /// The connector's properties.
     #[command(flatten)]
     pub connector: ConnectorArguments,
+
+    /// The handlers, whose collections are made.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
 
     /// Partitions of a new topic of events
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]

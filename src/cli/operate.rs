@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::ConnectorArguments;
+use super::{ConnectorArguments, HandlerArguments};
 use crate::dead_letters::{LetterName, parse_time};
 use crate::terminal;
 
@@ -12,6 +12,10 @@ pub struct DoctorArguments {
     /// The connector's properties.
     #[command(flatten)]
     pub connector: ConnectorArguments,
+
+    /// The handlers, whose collections are looked for.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
 
     /// Also look at Kafka Connect, for a connector on the same slot
     #[arg(long, value_name = "URL")]
@@ -130,6 +134,10 @@ pub struct TraceArguments {
     /// The connector's properties.
     #[command(flatten)]
     pub connector: ConnectorArguments,
+
+    /// The handlers.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
 
     /// Print the result as JSON
     #[arg(long)]

@@ -71,6 +71,7 @@ fn the_table_has_what_is_read_with_its_default_and_bounds() {
     outbox_columns(&mut read, None, None);
     read.text("CONNECT_URL", "http://localhost:8083");
     read.text("LOG_LEVEL", "info");
+    read.optional("PROJECTIONS");
     let asked = read.asked.into_inner();
     let is_known = |name: &str| find(name.strip_suffix("_FILE").unwrap_or(name)).is_some();
     let unknown: Vec<_> = asked.keys().filter(|name| !is_known(name)).collect();

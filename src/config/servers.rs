@@ -193,6 +193,8 @@ pub struct ProcessConfig {
     pub claim_lifetime: Duration,
     /// How long a drain may take.
     pub shutdown_timeout: Duration,
+    /// Where capture notes how far it has written, if that is not by the name of the topic.
+    pub position_topic: Option<String>,
 }
 
 /// MongoDB keeps the number of seconds in 32 bits.
@@ -223,6 +225,7 @@ impl ProcessConfig {
             claim_lifetime: days(variables.number("REMEMBER_DAYS", 30_u64, 1..=DAYS_MAX)),
             refusals_max: variables.number("MAX_REFUSALS_IN_A_ROW", 20_usize, 0..=100_000),
             shutdown_timeout: shutdown_timeout(variables),
+            position_topic: variables.optional("POSITION_TOPIC"),
         }
     }
 }

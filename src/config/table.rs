@@ -156,6 +156,18 @@ pub const SECTIONS: &[Section] = &[
             ),
             variable("REMEMBER_DAYS", "30", "1 to 24000", "How many days an event is remembered by its id"),
             variable(
+                "PROJECTIONS",
+                "",
+                "path of a YAML file",
+                "Handlers instead of the program's (also `init`, `doctor`, `trace`)",
+            ),
+            variable(
+                "POSITION_TOPIC",
+                "",
+                "name",
+                "Where `evp capture` notes how far it is, for `/applied`; by default __evp-position. and the prefix of KAFKA_TOPIC",
+            ),
+            variable(
                 "SHUTDOWN_TIMEOUT_SECONDS",
                 "30",
                 "1 to 3600",

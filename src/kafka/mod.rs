@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod backlog;
+pub(crate) mod captured;
 pub(crate) mod chunk;
 mod commits;
 pub(crate) mod consumer;

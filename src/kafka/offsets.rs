@@ -90,6 +90,11 @@ impl OffsetTracker {
         first_open.map(|(offset, _)| *offset).or(partition.received_end)
     }
 
+    /// One past the last record before which every record is done; `None` before the first one, unless the beginning is known.
+    pub(crate) fn decided_end(&self, partition: i32) -> Option<i64> {
+        self.partitions.get(&partition)?.committable
+    }
+
     fn set_stage(&mut self, partition: i32, assignment: Assignment, offset: i64, stage: Stage) {
         let partition = self.partitions.get_mut(&partition).filter(|partition| partition.assignment == assignment);
         let Some(partition) = partition else { return };
@@ -202,12 +207,12 @@ mod tests {
         tracker.waits(0, current, 3);
         assert_eq!(tracker.tried_end(0), Some(4));
         tracker.done(0, current, 9);
-        assert_eq!((tracker.tried_end(0), tracker.take_committable()), (Some(4), vec![]));
+        assert_eq!((tracker.tried_end(0), tracker.take_committable(), tracker.decided_end(0)), (Some(4), vec![], None));
         tracker.done(0, current, 4);
         assert_eq!(tracker.tried_end(0), Some(10));
         tracker.done(0, current, 3);
         assert_eq!((tracker.tried_end(0), tracker.take_committable()), (Some(10), vec![(0, 10)]));
-        assert_eq!(tracker.tried_end(1), None);
+        assert_eq!((tracker.decided_end(0), tracker.tried_end(1), tracker.decided_end(1)), (Some(10), None, None));
     }
 
     proptest! {

@@ -103,6 +103,16 @@ pub(crate) struct FailedAt {
     pub(crate) offset: i64,
 }
 
+/// Which record an event is of, and which of its handlers have failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ClaimState {
+    /// Stands for the topic.
+    pub(crate) source: i32,
+    pub(crate) partition: i32,
+    pub(crate) offset: i64,
+    pub(crate) failed: Vec<String>,
+}
+
 /// The verdicts for a batch of claims, and the election term in which the new ones were written.
 #[derive(Debug)]
 pub(crate) struct Claimed {
@@ -266,6 +276,23 @@ impl Claims {
             doc! { "q": filter, "u": update, "upsert": true }
         });
         self.update_claims(updates.collect()).await.map(|_| ())
+    }
+
+    /// What is known of events, whichever topic they came from.
+    pub(crate) async fn states(&self, event_ids: &[Uuid]) -> Result<HashMap<Uuid, ClaimState>> {
+        if event_ids.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let ids: Vec<Bson> = event_ids.iter().map(|event_id| Bson::from(id(*event_id))).collect();
+        let projection = doc! { "s": 1, "p": 1, "o": 1, "failed": 1 };
+        let found = self.store.find(CLAIMS, doc! { "_id": { "$in": ids } }, projection).await?;
+        let state = |claim: &Document| {
+            let (source, partition, offset) =
+                (claim.get_i32("s").ok()?, claim.get_i32("p").ok()?, claim.get_i64("o").ok()?);
+            let event_id = Uuid::from_slice(bytes_of(claim, "_id")?).ok()?;
+            Some((event_id, ClaimState { source, partition, offset, failed: handler_names(claim, "failed") }))
+        };
+        Ok(found.iter().filter_map(state).collect())
     }
 
     /// The first event of each aggregate that became a dead letter and may have been to create its document.

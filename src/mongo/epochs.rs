@@ -58,6 +58,11 @@ impl Epochs {
         place.map_or(0, |place| u16::try_from(place).unwrap_or(u16::MAX))
     }
 
+    /// The place of a cluster that was met, as far as is known without asking.
+    pub(crate) fn place(&self, system: u64) -> Option<u16> {
+        self.knows(system).then(|| self.of(Some(system)))
+    }
+
     fn knows(&self, system: u64) -> bool {
         self.systems.lock().as_deref().is_some_and(|systems| systems.contains(&system))
     }

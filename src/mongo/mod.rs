@@ -36,7 +36,9 @@ pub use commands::commands;
 pub use path::{Collection, Path, key_of};
 pub use write_model::{AddOnce, BOOKKEEPING_FIELD, Change, Create, EntryList, WriteModel, joined_text};
 
-pub(crate) use claims::{Claim, Claims, Digest, EVERY_HANDLER, FailedAt, FailedEvent, Share, TakesOver, Verdict};
+pub(crate) use claims::{
+    Claim, ClaimState, Claims, Digest, EVERY_HANDLER, FailedAt, FailedEvent, Share, TakesOver, Verdict,
+};
 pub(crate) use collections::ensure_bookkeeping;
 pub(crate) use commands::commands_of_event;
 pub(crate) use failure::client_error;

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use super::applied::{Desk, Turn};
 use super::apply::Applied;
 use super::breaker::Breaker;
 use super::claim::{Claimed, Postponed};
@@ -30,6 +31,7 @@ use super::open_events::OpenEvents;
 use super::parking::Parking;
 use super::prepare::Preparation;
 use super::progress::Progress;
+use super::projections::Replacement;
 use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
 use super::tally::{End, Tally};
@@ -55,6 +57,7 @@ const COMMIT_INTERVAL: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(super) struct Parts {
     pub(super) preparation: Preparation,
+    pub(super) replacement: Replacement,
     pub(super) claims: Arc<Claims>,
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) store: Arc<Store>,
@@ -90,6 +93,8 @@ pub(super) struct Dispatcher {
     giving_up: Option<JoinHandle<Result<DeadLettered>>>,
     tally: Tally,
     pulse: Pulse,
+    /// Who asks how far all this is.
+    desk: Desk,
 }
 
 enum Next {
@@ -97,13 +102,14 @@ enum Next {
     Claimed(Result<Claimed>),
     Applied(Result<Applied>),
     DeadLettered(Result<DeadLettered>),
+    Desk(Turn),
     Tick,
     Due,
     Stop,
 }
 
 impl Dispatcher {
-    pub(super) fn new(parts: Parts, consumer: ConsumerHandle, tally: Tally) -> Self {
+    pub(super) fn new(parts: Parts, consumer: ConsumerHandle, tally: Tally, desk: Desk) -> Self {
         let gathered = Gathered::new(Arc::clone(&consumer.backlog));
         let ProcessConfig { refusals_max, retry_delay, .. } = parts.process;
         let breaker = Breaker::new(refusals_max, retry_delay, Arc::clone(&parts.health));
@@ -129,6 +135,7 @@ impl Dispatcher {
             giving_up: None,
             tally,
             pulse: Pulse::default(),
+            desk,
         }
     }
 
@@ -227,6 +234,11 @@ impl Dispatcher {
                 self.dead_lettered(outcome?);
                 Ok(())
             }
+            Next::Desk(turn) => {
+                let claims = (&self.parts.claims, self.parts.source.number());
+                self.desk.take(turn, &self.progress.tracker, &self.consumer, claims);
+                Ok(())
+            }
             Next::Delivery(None) => Err(Error::new(ErrorKind::System, "the consumer thread has ended")),
             Next::Delivery(Some(delivery)) => self.receive(delivery).await,
         }
@@ -234,6 +246,10 @@ impl Dispatcher {
 
     fn tick(&mut self) -> Result<()> {
         self.check_hopeless()?;
+        if let Some((registry, generations)) = self.parts.replacement.ready(&self.parts.store) {
+            self.parts.preparation.replace(registry, generations);
+        }
+        self.desk.advance(&self.progress.tracker);
         let committed = self.progress.commit(&self.consumer);
         self.parts.source.committed(&committed);
         self.parts.source.check(&self.consumer)?;
@@ -259,6 +275,7 @@ impl Dispatcher {
             applied = self.writing.next(), if !self.writing.is_idle() => Next::Applied(applied),
             claimed = join(&mut self.claiming), if self.claiming.is_some() => Next::Claimed(claimed),
             outcome = join(&mut self.giving_up), if self.giving_up.is_some() => Next::DeadLettered(outcome),
+            turn = self.desk.turn() => Next::Desk(turn),
             delivery = self.consumer.deliveries.recv() => Next::Delivery(delivery),
             () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now).into()), if due.is_some() => Next::Due,
             _ = commit_tick.tick() => Next::Tick,
@@ -340,6 +357,7 @@ impl Dispatcher {
         self.open.remove(event);
         self.parking.decided(event);
         self.progress.done(event);
+        self.desk.decided(event, end);
         self.tally.ended(event, end);
     }
 

@@ -71,6 +71,11 @@ impl Event {
         }
     }
 
+    /// [`Self::event_id`] of an event whose id is this text in the outbox.
+    pub fn id_of_text(id: &str) -> Uuid {
+        id_as_uuid(id.trim())
+    }
+
     /// The aggregate's id alone.
     pub(crate) fn aggregate_id_of(row: &OutboxRow<'_>) -> Result<String> {
         match row.columns().ids {
@@ -236,7 +241,7 @@ pub(crate) fn normal_id(text: &str) -> String {
 }
 
 /// ISO 8601 with or without an offset; without one it is UTC.
-fn date_from_text(text: &str) -> Option<DateTime> {
+pub(super) fn date_from_text(text: &str) -> Option<DateTime> {
     let text = text.trim();
     if let Ok(timestamp) = text.parse::<Timestamp>() {
         return Some(DateTime::from_millis(floor_millis(timestamp)));
@@ -253,7 +258,7 @@ fn floor_millis(timestamp: Timestamp) -> i64 {
 /// Milliseconds, microseconds or nanoseconds since 1970, told apart by their size.
 ///
 /// The bounds are the year 5138 in the finer unit and March 1973 in the coarser one.
-fn date_from_number(number: i64) -> Option<DateTime> {
+pub(super) fn date_from_number(number: i64) -> Option<DateTime> {
     const MICROSECONDS_FROM: u64 = 100_000_000_000_000;
     const NANOSECONDS_FROM: u64 = 100_000_000_000_000_000;
     let millis = match number.unsigned_abs() {

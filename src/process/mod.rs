@@ -2,6 +2,7 @@
 //!
 //! [`run`] connects the parts; the loop is in `dispatcher`, what is pure in `prepare`, `waiting` and `event`.
 
+mod applied;
 mod apply;
 mod breaker;
 mod claim;
@@ -24,6 +25,7 @@ mod parking;
 mod plan;
 mod prepare;
 mod progress;
+mod projections;
 mod read_models;
 mod settle;
 mod shape;
@@ -57,14 +59,19 @@ pub use crate::dead_letters::dead_letter_topic;
 pub use crate::envelope::decode::{Column, Ids, OutboxColumns};
 pub use crate::mongo::{AddOnce, Change, Collection, CollectionSpec, Create, EntryList, Path, WriteModel, key_of};
 pub use crate::row::Operation;
+pub use applied::{Answer, PartitionReach, Question, Questions, Reach, SetAside};
 pub use context::EventContext;
 pub use event::Event;
 pub use handler::{AfterFailure, Handler, HandlerRegistry};
 pub use plan::{PlanSummary, plan};
+pub use projections::ProjectionFile;
 pub use read_models::{Place, ReadModels};
 
+use applied::Desk;
+pub(crate) use applied::routes;
 use dispatcher::{Dispatcher, Parts};
 use prepare::Preparation;
+use projections::Replacement;
 use source::SourceTopic;
 use tally::Tally;
 
@@ -94,6 +101,10 @@ pub struct ProcessOptions {
     pub accept_new_topic: bool,
     /// Go on although the topic begins with nothing but records of a foreign shape.
     pub accept_shape: bool,
+    /// Where it is asked how far the topic is applied.
+    pub questions: Questions,
+    /// Where the handlers come from, if that is a file; it is followed.
+    pub projections: Option<ProjectionFile>,
 }
 
 impl ProcessOptions {
@@ -146,9 +157,14 @@ pub async fn run(
     if registry.is_empty() {
         return Err(Error::configuration("no handler is registered: every event would become a dead letter"));
     }
+    options.questions.expect(&options.kafka.topics());
+    let followed = options.projections.as_ref().map(ProjectionFile::follow).transpose()?;
     let (client, address) = mongo::client(&options.mongo).await?;
     let outcome = topics::work(options, registry, health, shutdown, started, (&client, address)).await;
     mongo::close(client).await;
+    if let Some(followed) = followed {
+        followed.abort();
+    }
     outcome
 }
 
@@ -188,6 +204,8 @@ async fn work_once(
     tally: Tally,
     (client, address): (&Client, String),
 ) -> (Tally, Result<()>) {
+    let replacement = Replacement::of(options.projections.as_ref());
+    let registry = options.projections.as_ref().map_or(registry, ProjectionFile::handlers);
     let prepared = async {
         let (store, consumer, source) = connect(options, health, client, address).await?;
         let names = registry.names();
@@ -214,6 +232,7 @@ async fn work_once(
             columns: Arc::new(options.columns.clone()),
             paths: Mutex::default(),
         },
+        replacement,
         claims: Arc::new(Claims::new(Arc::clone(&store), source.number())),
         dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka, Arc::clone(health))),
         source,
@@ -223,7 +242,8 @@ async fn work_once(
         until: options.until,
         accept_shape: options.accept_shape,
     };
-    Dispatcher::new(parts, consumer, tally).run(shutdown).await
+    let desk = Desk::open(options.questions.clone(), &options.kafka, options.process.position_topic.clone());
+    Dispatcher::new(parts, consumer, tally, desk).run(shutdown).await
 }
 
 async fn connect(

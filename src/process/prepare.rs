@@ -123,6 +123,14 @@ impl PreparedEvent {
 }
 
 impl Preparation {
+    /// Asks other handlers from now on.
+    pub(super) fn replace(&mut self, registry: HandlerRegistry, generations: Generations) {
+        tracing::info!(event = "handlers_replaced", handlers = registry.len(), event_types = ?registry.event_types());
+        (self.registry, self.generations) = (registry, generations);
+        // Those before them may have written fields in other ways.
+        *self.paths.get_mut() = WritePaths::default();
+    }
+
     /// Parses the records of `chunks` and asks the handlers.
     pub(crate) fn prepare(&self, chunks: Vec<Chunk>, tracker: &mut OffsetTracker) -> Prepared {
         let mut prepared = Prepared::default();

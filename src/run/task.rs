@@ -97,7 +97,11 @@ async fn supervised(task: Task, registry: HandlerRegistry, http: Option<&str>) -
     let is_service = matches!(task, Task::Capture(_) | Task::Process(_));
     let told = is_service.then(|| telemetry::keep_told(Arc::clone(&health), telling.clone())).flatten();
     if let Some(address) = http {
-        telemetry::serve(address, Arc::clone(&health), serving.clone()).await?;
+        let more = match &task {
+            Task::Process(options) => process::routes(options.questions.clone()),
+            _ => axum::Router::new(),
+        };
+        telemetry::serve(address, Arc::clone(&health), more, serving.clone()).await?;
     }
     let outcome = perform(task, registry, health, token).await;
     serving.cancel();

@@ -196,14 +196,14 @@ impl Health {
     }
 }
 
-/// Serves `/livez`, `/readyz` and `/metrics` until `token` is cancelled; returns the address that was bound.
-pub async fn serve(address: &str, health: Arc<Health>, token: CancellationToken) -> Result<SocketAddr> {
+/// Serves `/livez`, `/readyz`, `/metrics` and `more` until `token` is cancelled; returns the address that was bound.
+pub async fn serve(address: &str, health: Arc<Health>, more: Router, token: CancellationToken) -> Result<SocketAddr> {
     let listener = bind(address).await?;
     let bound = listener
         .local_addr()
         .map_err(|error| Error::with_source(ErrorKind::System, format!("cannot listen on {address}"), error))?;
     let handle = install()?;
-    let routes = Router::new()
+    let routes = more
         .route("/livez", get(|| async { "alive\n" }))
         .route("/readyz", get(readiness).with_state(Arc::clone(&health)))
         .route("/metrics", get(exposition).with_state((health, handle.clone())));
@@ -277,7 +277,7 @@ mod tests {
     #[tokio::test]
     async fn readiness_follows_the_work_and_liveness_does_not() {
         let (health, token) = (Arc::new(Health::default()), CancellationToken::new());
-        let address = serve("127.0.0.1:0", Arc::clone(&health), token.clone()).await.unwrap();
+        let address = serve("127.0.0.1:0", Arc::clone(&health), Router::new(), token.clone()).await.unwrap();
         assert!(fetch(address, "/livez").await.starts_with("HTTP/1.1 200"));
         let answer = fetch(address, "/readyz").await;
         assert!(answer.starts_with("HTTP/1.1 503") && answer.contains("starting"), "{answer}");

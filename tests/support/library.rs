@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evp::config::{KafkaConfig, MongoConfig, ProcessConfig, Variables};
 use evp::error::Result;
-use evp::process::{HandlerRegistry, OutboxColumns, ProcessOptions, ProcessSummary, UnknownEvents, run};
+use evp::process::{HandlerRegistry, OutboxColumns, ProcessOptions, ProcessSummary, Questions, UnknownEvents, run};
 use evp::shutdown::Until;
 use evp::telemetry::Health;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,8 @@ pub(crate) async fn try_apply_topic(
         until: Until::CaughtUp,
         accept_new_topic: false,
         accept_shape: false,
+        questions: Questions::default(),
+        projections: None,
     };
     variables.finish().unwrap();
     run(options, registry, Arc::new(Health::default()), CancellationToken::new()).await

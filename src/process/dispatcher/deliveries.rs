@@ -63,6 +63,7 @@ impl Dispatcher {
         let offsets = self.progress.revoke(partitions);
         self.parts.source.committed(&offsets);
         self.parts.source.revoked(partitions);
+        self.desk.revoked(partitions);
         self.gathered.drop_partitions(partitions);
         let progress = &self.progress;
         let is_ours = |event: &InFlight| progress.is_current(event);

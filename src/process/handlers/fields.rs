@@ -36,12 +36,16 @@ pub(super) fn point(event: &Event) -> Bson {
     ];
     let found = candidates.into_iter().flatten().find_map(coordinates);
     let found = found.or_else(|| pair(&event.payload)).or_else(|| location.and_then(pair));
-    found.map_or(Bson::Null, |(longitude, latitude)| {
-        Bson::Document(doc! { "type": "Point", "coordinates": [longitude, latitude] })
-    })
+    found.map_or(Bson::Null, point_at)
 }
 
-fn coordinates(value: &Value) -> Option<(f64, f64)> {
+/// GeoJSON of a longitude and a latitude.
+pub(in crate::process) fn point_at((longitude, latitude): (f64, f64)) -> Bson {
+    Bson::Document(doc! { "type": "Point", "coordinates": [longitude, latitude] })
+}
+
+/// Longitude and latitude, from a list of the two, a GeoJSON point, or an object that names them.
+pub(in crate::process) fn coordinates(value: &Value) -> Option<(f64, f64)> {
     match value {
         Value::Array(numbers) => match numbers.as_slice() {
             [longitude, latitude] => in_range(longitude.as_f64()?, latitude.as_f64()?),
@@ -55,7 +59,8 @@ fn coordinates(value: &Value) -> Option<(f64, f64)> {
     }
 }
 
-fn pair(object: &Map<String, Value>) -> Option<(f64, f64)> {
+/// Longitude and latitude that an object names.
+pub(in crate::process) fn pair(object: &Map<String, Value>) -> Option<(f64, f64)> {
     let number = |names: &[&str]| names.iter().find_map(|name| object.get(*name)).and_then(Value::as_f64);
     in_range(number(&["longitude", "lng", "lon"])?, number(&["latitude", "lat"])?)
 }

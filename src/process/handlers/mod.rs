@@ -1,7 +1,7 @@
 //! The handlers of the activity read models: one file per collection, one line per handler.
 
 mod activities;
-mod fields;
+pub(super) mod fields;
 mod statistics;
 mod users;
 
