@@ -113,6 +113,8 @@ mod process_topics;
 mod process_updates;
 /// Handlers of a projection file.
 mod projections;
+/// `evp capture`: random tables and transactions beside live Debezium.
+mod random;
 /// The shape of the source itself.
 mod tidy;
 /// `evp trace`.

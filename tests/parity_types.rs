@@ -8,7 +8,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::support::{OwnStack, World, eventually, records, topic_end};
+use crate::support::{OwnStack, World, connector_failure, eventually, records, topic_end};
 
 /// The cases of `tests/types`, by type: values, whether there is a filler, and expressions of defaults.
 #[derive(Default)]
@@ -153,7 +153,12 @@ async fn compare(test: &str, overrides: &[(&str, &str)]) {
     sql.batch_execute(&statements).await.unwrap();
     let finished = world.run(&["capture", "--until", "caught-up", "--connector", our_file.to_str().unwrap()]);
     assert_eq!(finished.code, Some(0), "{finished:?}");
-    eventually("Debezium has written every row", async || topic_end(&world, &theirs) == Some(count)).await;
+    eventually("Debezium has written every row", async || {
+        let failure = connector_failure(&stack.variables()["CONNECT_URL"], &theirs).await;
+        assert!(failure.is_none(), "Debezium itself ended:\n{}", failure.unwrap_or_default());
+        topic_end(&world, &theirs) == Some(count)
+    })
+    .await;
 
     let (ours, theirs) = (rows(&world, &ours), rows(&world, &theirs));
     assert_eq!(ours.len(), theirs.len());

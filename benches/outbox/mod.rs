@@ -63,6 +63,15 @@ pub(crate) fn changes() -> Vec<Change> {
 
 /// The table as capture prepares it for the shipped connector file.
 pub(crate) fn table() -> TablePlan {
+    table_by(Converter::default())
+}
+
+/// The same with the converters' own default, `schemas.enable=true`.
+pub(crate) fn table_with_schemas() -> TablePlan {
+    table_by(Converter::Json { with_schema: true })
+}
+
+fn table_by(converter: Converter) -> TablePlan {
     let columns = COLUMNS.map(|(name, type_oid, _)| RelationColumn {
         is_key: name == "event_id",
         name: name.to_owned(),
@@ -82,8 +91,8 @@ pub(crate) fn table() -> TablePlan {
         database: "activity".to_owned(),
         transforms: Transforms::default(),
         schema_name: "postgres.activity.event_outbox".to_owned(),
-        key_converter: Converter::default(),
-        value_converter: Converter::default(),
+        key_converter: converter,
+        value_converter: converter,
         with_text_headers: false,
         masks: Vec::new(),
         schema_names: Adjustment::None,
@@ -126,10 +135,15 @@ pub(crate) fn row(transaction: &TransactionContext) -> RowContext<'_> {
 
 /// The values of the records on Kafka.
 pub(crate) fn envelopes() -> Vec<Vec<u8>> {
-    let (table, transaction, mut encoder) = (table(), transaction(), ChangeEncoder::default());
+    envelopes_of(&table())
+}
+
+/// The values of the records of one of the tables above.
+pub(crate) fn envelopes_of(table: &TablePlan) -> Vec<Vec<u8>> {
+    let (transaction, mut encoder) = (transaction(), ChangeEncoder::default());
     let mut envelopes = Vec::with_capacity(EVENTS);
     for change in changes() {
-        let written = encoder.encode(&table, change.row(), row(&transaction), |record| {
+        let written = encoder.encode(table, change.row(), row(&transaction), |record| {
             envelopes.push(record.value.unwrap_or_default().to_vec());
             Ok::<_, EncodeError>(())
         });

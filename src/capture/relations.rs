@@ -3,13 +3,13 @@
 use tokio_postgres::Client;
 
 use crate::config::PostgresConfig;
-use crate::connector::ConnectorSettings;
-use crate::envelope::TablePlan;
+use crate::connector::{ConnectorSettings, key_of_indexes};
+use crate::envelope::{PlanOptions, TablePlan};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::Relation;
 use crate::postgres::{self, published_columns, table_shape};
 use crate::row::TableShape;
-use crate::typemap::PgType;
+use crate::typemap::{Handling, PgType};
 
 /// Makes plans for the tables that the connector includes.
 pub(super) struct Relations<'a> {
@@ -25,35 +25,41 @@ impl Relations<'_> {
             return Ok(None);
         }
         let catalog = table_shape(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
-        self.prepare(relation.shape(&catalog)).await.map(Some)
+        self.prepare(relation.shape(&catalog), self.settings.handling).await.map(Some)
     }
 
     /// Refuses before anything is streamed what could not be written once it comes.
     pub(super) async fn check(&self, schema: &str, table: &str) -> Result<TablePlan> {
+        self.of_catalog(schema, table, self.settings.handling).await
+    }
+
+    /// The plan of a table whose rows a snapshot reads.
+    pub(super) async fn of_snapshot(&self, schema: &str, table: &str) -> Result<TablePlan> {
+        self.of_catalog(schema, table, Handling { is_snapshot: true, ..self.settings.handling }).await
+    }
+
+    async fn of_catalog(&self, schema: &str, table: &str, handling: Handling) -> Result<TablePlan> {
         let shape = table_shape(self.catalog, self.postgres, schema, table).await?;
         let publications = &self.settings.publication_name;
         let published = published_columns(self.catalog, self.postgres, publications, (schema, table)).await?;
-        self.prepare(shape.with_columns(&published)).await
+        self.prepare(shape.with_columns(&published), handling).await
     }
 
-    async fn prepare(&self, mut shape: TableShape) -> Result<TablePlan> {
+    async fn prepare(&self, mut shape: TableShape, handling: Handling) -> Result<TablePlan> {
         let settings = self.settings;
         let table = shape.name();
-        let key_columns = settings.message_keys.of_table(&shape).map_err(|missing| {
+        let mut key_columns = settings.message_keys.of_table(&shape).map_err(|missing| {
             Error::configuration(format!(
                 "message.key.columns names {missing}, a column that {table} does not have or does not publish"
             ))
         })?;
-        // Debezium takes one of the unique indexes then, by a rule that is not known.
-        if key_columns.is_empty()
-            && postgres::has_unique_index(self.catalog, self.postgres, &shape.schema, &shape.table).await?
-        {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("table {table} has unique indexes but no primary key; name its key in message.key.columns"),
-            ));
+        if key_columns.is_empty() {
+            let columns =
+                postgres::unique_index_columns(self.catalog, self.postgres, &shape.schema, &shape.table).await?;
+            key_columns = key_of_indexes(columns);
+            key_columns.retain(|name| shape.column(name).is_some());
         }
-        let options = settings.plan_options(&shape, &self.postgres.database, key_columns);
+        let options = PlanOptions { handling, ..settings.plan_options(&shape, &self.postgres.database, key_columns) };
         // The stream's types: the catalog may have others by now.
         let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
         let types = postgres::types(self.catalog, self.postgres, &oids).await?;

@@ -85,6 +85,36 @@ impl MessageKeys {
     }
 }
 
+/// The key of a table without a primary key, of the columns of its unique indexes in Debezium's order, each with its index:
+/// the columns of the first index that has no expression, be they null or the index partial.
+///
+/// Debezium tells an expression by what it looks like, so one that is a mere cast is taken for a column; there is none of
+/// that name, and the key is without it.
+pub fn key_of_indexes(columns: Vec<(String, String)>) -> Vec<String> {
+    let mut indexes: Vec<(String, Vec<String>)> = Vec::new();
+    for (index, column) in columns {
+        match indexes.last_mut().filter(|(last, _)| *last == index) {
+            Some((_, columns)) => columns.push(column),
+            None => indexes.push((index, vec![column])),
+        }
+    }
+    let has_no_expression = |(_, columns): &(String, Vec<String>)| !columns.iter().any(|column| is_expression(column));
+    indexes.into_iter().find(has_no_expression).map(|(_, columns)| columns).unwrap_or_default()
+}
+
+/// A call, or an operator in parentheses.
+fn is_expression(text: &str) -> bool {
+    let Some(text) = text.strip_suffix(')') else { return false };
+    let is_name = |name: &str| !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "_.".contains(c));
+    let called = text.strip_prefix('(').unwrap_or(text).split_once('(');
+    if called.is_some_and(|(name, _)| is_name(name)) {
+        return true;
+    }
+    let Some(inner) = text.strip_prefix('(') else { return false };
+    let operator = inner.char_indices().skip(1).find(|(_, c)| "+ */<>=~!@#%^&|`?".contains(*c));
+    operator.is_some_and(|(at, _)| inner.len() > at.saturating_add(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,5 +145,19 @@ mod tests {
         assert_eq!(key("s.t:a", "u"), Ok(None));
         assert_eq!(key(".*:tenant", "t"), Ok(None), "a pattern for many tables need not fit all");
         assert_eq!(key("s.t:tenant", "t"), Err("s.t.tenant".to_owned()));
+    }
+
+    #[test]
+    fn the_first_unique_index_without_an_expression_is_the_key() {
+        let key = |columns: &[(&str, &str)]| {
+            let columns = columns.iter().map(|(index, column)| ((*index).to_owned(), (*column).to_owned()));
+            key_of_indexes(columns.collect())
+        };
+        assert_eq!(key(&[("a", "x"), ("a", "y"), ("b", "z")]), ["x", "y"]);
+        assert_eq!(key(&[("a", "x"), ("a", "lower(y)"), ("b", "z")]), ["z"]);
+        assert_eq!(key(&[("a", "(x || 'v'::text)"), ("b", "((y + 1))"), ("c", "z")]), ["z"]);
+        assert_eq!(key(&[("a", "((x)::text)"), ("b", "z")]), ["((x)::text)"]);
+        assert_eq!(key(&[("a", "Odd (name)")]), ["Odd (name)"]);
+        assert_eq!(key(&[]), [""; 0]);
     }
 }

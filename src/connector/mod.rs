@@ -26,7 +26,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-pub use keys::MessageKeys;
+pub use keys::{MessageKeys, key_of_indexes};
 pub use lists::{CaptureLists, MessagePrefixes};
 pub use masks::ColumnMasks;
 pub use properties::{PropertyStatus, property_status};
@@ -420,6 +420,7 @@ impl Connector {
             hstore: self.mode(),
             binary: self.mode(),
             money_fraction_digits: self.number(variables, "money.fraction.digits", 2),
+            is_snapshot: false,
             includes_unknown: self.flag(variables, "include.unknown.datatypes", false),
             profile,
         }

@@ -228,6 +228,7 @@ impl<F> Emitter<'_, F> {
             }
             false => (table.key.columns_of(old_key), table.key.columns_of(key)),
         };
+        let (old_columns, columns) = (&*table.key.in_header(old_columns), &*table.key.in_header(columns));
         let to_new = Some(KeyChange::NewKey(columns));
         let rows = Rows { before: Some(old.values), after: None };
         self.emit((RecordKind::OldKeyDelete, PART_CHANGE), old_key, rows, Operation::Delete, to_new)?;
@@ -344,7 +345,7 @@ impl<F> Emitter<'_, F> {
     where
         F: FnMut(Record<'_>) -> Result<(), E>,
     {
-        if !self.options.with_tombstones || self.table.key.places.is_empty() {
+        if !self.options.with_tombstones {
             return Ok(());
         }
         self.emit((kind, PART_TOMBSTONE), key, rows, Operation::Delete, key_change)

@@ -77,9 +77,12 @@ impl ColumnMask {
     pub(super) fn of(mask: &Mask, column: &ColumnShape, schema: Schema) -> (Option<Self>, Schema) {
         let (root, modifier) = column.pg_type.root(column.type_modifier);
         let is_enum = matches!(root.kind, PgTypeKind::Enum(_));
-        let is_text =
-            is_enum || (root.is_built_in && matches!(root.name.as_str(), "text" | "varchar" | "bpchar" | "char"));
-        let length = length(&root.name, modifier);
+        let is_text = is_enum
+            || (root.is_built_in && matches!(root.name.as_str(), "text" | "varchar" | "bpchar" | "char" | "name"));
+        let length = match &root.kind {
+            PgTypeKind::Array(element) => length(&element.name, modifier),
+            _ => length(&root.name, modifier),
+        };
         match mask {
             Mask::Truncate(limit) if *limit >= length => (None, schema),
             Mask::Truncate(limit) => {
@@ -127,7 +130,7 @@ impl ColumnMask {
     }
 }
 
-/// The length that JDBC tells of a column.
+/// The length that JDBC tells of a column; that of an array is its elements'.
 fn length(type_name: &str, modifier: i32) -> usize {
     let declared = usize::try_from(modifier.saturating_sub(4)).ok();
     match type_name {

@@ -9,6 +9,7 @@ mod event;
 mod expand;
 mod forms;
 mod guard;
+mod header_text;
 mod mask;
 mod message;
 pub mod number;

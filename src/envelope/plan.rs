@@ -1,7 +1,10 @@
 //! Everything about a table's records that can be worked out once, before its rows come.
 
+use std::borrow::Cow;
+
 use super::Profile;
 use super::forms::{self, Forms, Layout, quoted_name};
+use super::header_text::header_text;
 use super::mask::{ColumnMask, Mask};
 use crate::connect::{Adjustment, Converter, Named, Schema, SchemaType};
 use crate::row::{ColumnShape, TableShape};
@@ -106,6 +109,7 @@ pub(super) struct KeyPlan {
     pub(super) is_text: bool,
     /// So are the headers that name the other key of a change.
     pub(super) is_text_in_headers: bool,
+    schema: Schema,
 }
 
 impl KeyPlan {
@@ -113,6 +117,11 @@ impl KeyPlan {
     pub(super) fn columns_of<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         let end = key.len().saturating_sub(self.tail.len());
         key.get(self.head.len()..end).unwrap_or_default()
+    }
+
+    /// That object as a header shows it.
+    pub(super) fn in_header<'a>(&self, columns: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.is_text_in_headers { Cow::Borrowed(columns) } else { header_text(columns, &self.schema) }
     }
 }
 
@@ -179,6 +188,7 @@ impl TablePlan {
             tail,
             is_text: options.key_converter == Converter::Text,
             is_text_in_headers: options.with_text_headers,
+            schema: key_schema,
         };
         let fields = (0..columns.len()).filter_map(field).filter(|(column, _)| column.is_in_value);
         let fields = fields.map(|(column, schemas)| (column.field_name.clone(), schemas.value.clone()));
@@ -186,7 +196,7 @@ impl TablePlan {
         let layout = Layout { shape: &shape, facts, options, row: &row, columns: &columns, schema_base: &base };
         let (topic, forms) = forms::of_table(&layout)?;
         if forms.have_keys_of_table() && (key.is_text || key.is_text_in_headers) {
-            refuse_without_text(&key_schema)?;
+            refuse_without_text(&key.schema)?;
         }
         let is_routed = topic.is_none();
         let topic = topic.unwrap_or_else(|| options.schema_name.clone());
@@ -230,10 +240,14 @@ struct ColumnSchemas {
 /// A column and its schemas; `None` if Debezium leaves it out.
 fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPlan, ColumnSchemas)> {
     let column_type = ColumnType::of(&column.pg_type, column.type_modifier, &options.handling)?;
-    let default = column.default_expression.as_deref().and_then(|expression| column_type.default_json(expression));
-    let schema = column_type.schema(!column.is_not_null, default.clone());
+    // Debezium asks the catalog for none of the columns that are left out: what a key has of them may be null.
+    let is_in_value = !options.left_out.contains(&column.name);
+    let is_not_null = column.is_not_null && is_in_value;
+    let expression = column.default_expression.as_deref().filter(|_| is_in_value);
+    let default = expression.and_then(|expression| column_type.default_json(expression));
+    let schema = column_type.schema(!is_not_null, default.clone());
     // JsonConverter puts a column's default in the place of null; NOT NULL columns without one get a filler.
-    let null = default.unwrap_or_else(|| match column.is_not_null {
+    let null = default.unwrap_or_else(|| match is_not_null {
         true => column_type.filler().to_vec(),
         false => b"null".to_vec(),
     });
@@ -252,8 +266,8 @@ fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPla
         plain_name: column.name.clone(),
         field_name,
         mask,
-        is_not_null: column.is_not_null,
-        is_in_value: !options.left_out.contains(&column.name),
+        is_not_null,
+        is_in_value,
     };
     Some((plan, ColumnSchemas { key, value }))
 }

@@ -48,14 +48,23 @@ pub async fn published_columns(
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-/// Whether a table has an index that allows each entry once.
-pub async fn has_unique_index(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<bool> {
-    let statement = "SELECT EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
-                     JOIN pg_namespace n ON n.oid = c.relnamespace \
-                     WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique)";
+/// The columns of a table's unique indexes, each with its index, in the order in which Debezium's driver lists them: clustered
+/// indexes first, then by name. Columns that an index only includes are among them; expressions are printed.
+pub async fn unique_index_columns(
+    client: &Client,
+    config: &PostgresConfig,
+    schema: &str,
+    table: &str,
+) -> Result<Vec<(String, String)>> {
+    let statement = "SELECT ci.relname::text, trim(both '\"' from pg_get_indexdef(ci.oid, k.place::int, false)) \
+                     FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid \
+                     JOIN pg_namespace n ON n.oid = c.relnamespace JOIN pg_class ci ON ci.oid = i.indexrelid \
+                     CROSS JOIN generate_series(1, i.indnatts) AS k(place) \
+                     WHERE n.nspname = $1 AND c.relname = $2 AND i.indisunique \
+                     ORDER BY i.indisclustered DESC, ci.relname, k.place";
     let what = format!("reading the indexes of {schema}.{table}");
-    let row = answered(&what, config, client.query_one(statement, &[&schema, &table])).await?;
-    Ok(row.get(0))
+    let rows = answered(&what, config, client.query(statement, &[&schema, &table])).await?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
 /// The shape of one table; without columns if the table is gone by now.

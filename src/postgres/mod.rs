@@ -13,7 +13,7 @@ mod stream;
 mod timeline;
 mod tls;
 
-pub use catalog::{has_unique_index, published_columns, published_tables, table_shape, types};
+pub use catalog::{published_columns, published_tables, table_shape, types, unique_index_columns};
 pub use frame::{Frame, FrameError, StandbyStatus};
 pub use publication::{
     LookAt, PublicationLook, PublishedTable, Relation, SeenPublication, SlotLook, look_at_publications,

@@ -7,10 +7,10 @@ pub(super) const DAY_US: i64 = 86_400_000_000;
 
 /// A date in the proleptic Gregorian calendar; 1 BC is year 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Date {
-    pub(super) year: i64,
-    pub(super) month: i64,
-    pub(super) day: i64,
+pub(crate) struct Date {
+    pub(crate) year: i64,
+    pub(crate) month: i64,
+    pub(crate) day: i64,
 }
 
 impl Date {
@@ -23,8 +23,18 @@ impl Date {
         era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + day_of_year - 719_468
     }
 
+    /// Days since 1970-01-01 of the day that had this date in Java's older calendar, which is Julian up to October 1582.
+    pub(super) fn julian_epoch_day(self) -> i64 {
+        if (self.year, self.month, self.day) >= (1582, 10, 15) {
+            return self.epoch_day();
+        }
+        let year = if self.month <= 2 { self.year - 1 } else { self.year };
+        let day_of_year = (153 * ((self.month + 9) % 12) + 2) / 5 + self.day - 1;
+        year * 365 + year.div_euclid(4) + day_of_year - 719_470
+    }
+
     /// The date of a number of days since 1970-01-01.
-    pub(super) fn of_epoch_day(days: i64) -> Self {
+    pub(crate) fn of_epoch_day(days: i64) -> Self {
         let days = days + 719_468;
         let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
         let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;

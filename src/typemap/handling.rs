@@ -71,6 +71,8 @@ pub struct Handling {
     pub money_fraction_digits: u16,
     /// `include.unknown.datatypes`.
     pub includes_unknown: bool,
+    /// A snapshot brings the values, which Debezium reads in another way than those of the stream.
+    pub is_snapshot: bool,
     /// Whose types they are: a release knows more than the one before.
     pub profile: Profile,
 }
@@ -85,6 +87,7 @@ impl Default for Handling {
             binary: BinaryMode::default(),
             money_fraction_digits: 2,
             includes_unknown: false,
+            is_snapshot: false,
             profile: Profile::V3_6,
         }
     }

@@ -22,6 +22,7 @@ mod vector;
 use std::borrow::Cow;
 
 pub(crate) use binary::write_bytes;
+pub(crate) use calendar::Date;
 pub use handling::{BinaryMode, DecimalMode, Handling, HstoreMode, IntervalMode, Mode, TimeMode};
 pub(crate) use java_float::write_double;
 pub use pg_type::{PgType, PgTypeKind, TypeRow};
@@ -100,8 +101,8 @@ const TYPES: &[Row] = &[
     built_in("date", temporal::date, default::DATE, As(temporal::date_element)).missing(Missing::Null, Missing::Days),
     built_in("time", temporal::time, default::TIME, As(temporal::time_element)),
     built_in("timetz", temporal::zoned_time, default::NONE, As(temporal::zoned_time_element)),
-    built_in("timestamp", temporal::timestamp_of, default::TIMESTAMP, Optional),
-    built_in("timestamptz", temporal::zoned_timestamp, default::ZONED_TIMESTAMP, Optional),
+    built_in("timestamp", temporal::timestamp_of, default::TIMESTAMP, As(temporal::timestamp_element)),
+    built_in("timestamptz", temporal::zoned_timestamp, default::ZONED_TIMESTAMP, As(temporal::zoned_timestamp_element)),
     built_in("interval", interval::interval, default::INTERVAL, Omitted),
     built_in("point", geometry::point, default::NONE, Omitted),
     extension("citext", text::string, Optional).missing(Missing::Text, Missing::Null),

@@ -13,7 +13,7 @@ const DAY_INFINITY: i64 = -2_147_472_692;
 const DAY_MINUS_INFINITY: i64 = -2_147_472_691;
 /// The last and the first moment of a Java date, which have no era in an array.
 const ELEMENT_INFINITY: Date = Date { year: 292_278_994, month: 8, day: 16 };
-const ELEMENT_MINUS_INFINITY: Date = Date { year: 292_269_055, month: 12, day: 3 };
+const ELEMENT_MINUS_INFINITY: Date = Date { year: 292_269_055, month: 12, day: 2 };
 /// pgjdbc's marks for the infinities, in microseconds of a timestamp.
 const TIMESTAMP_INFINITY_US: i64 = 9_223_372_036_825_200_000;
 const TIMESTAMP_MINUS_INFINITY_US: i64 = -9_223_372_036_832_400_000;
@@ -32,7 +32,12 @@ fn is_coarse(declared: &Declared<'_>) -> bool {
     digits(declared) <= 3
 }
 
+/// A date; in a snapshot it passes through a Java date as in an array.
 pub(super) fn date(declared: &Declared<'_>) -> Mapped {
+    if declared.handling.is_snapshot { date_element(declared) } else { streamed_date(declared) }
+}
+
+fn streamed_date(declared: &Declared<'_>) -> Mapped {
     match declared.handling.time {
         TimeMode::IsoText => {
             Mapped::new(named(SchemaType::String, "io.debezium.time.IsoDate"), write_iso_date, "\"1970-01-01Z\"")
@@ -92,7 +97,7 @@ pub(super) fn zoned_time(_: &Declared<'_>) -> Mapped {
 /// A date in an array passes through a Java date, which has marks of its own for the infinities.
 pub(super) fn date_element(declared: &Declared<'_>) -> Mapped {
     let write = if declared.handling.time == TimeMode::IsoText { write_iso_date_element } else { write_date_element };
-    Mapped { write, ..date(declared) }
+    Mapped { write, ..streamed_date(declared) }
 }
 
 /// A time in an array passes through a Java time, which has milliseconds and no 24:00.
@@ -110,6 +115,16 @@ pub(super) fn time_element(declared: &Declared<'_>) -> Mapped {
 /// A time with a zone in an array loses its fraction.
 pub(super) fn zoned_time_element(declared: &Declared<'_>) -> Mapped {
     Mapped { write: write_zoned_time_element, ..zoned_time(declared) }
+}
+
+/// A timestamp in an array passes through a Java timestamp, whose calendar is Julian up to October 1582.
+pub(super) fn timestamp_element(declared: &Declared<'_>) -> Mapped {
+    Mapped { write: write_timestamp_element, ..timestamp_of(declared) }
+}
+
+/// One with a zone loses its era there.
+pub(super) fn zoned_timestamp_element(declared: &Declared<'_>) -> Mapped {
+    Mapped { write: write_zoned_timestamp_element, ..zoned_timestamp(declared) }
 }
 
 /// The day of a date's text.
@@ -254,12 +269,48 @@ pub(super) fn write_zoned_time(out: &mut Vec<u8>, text: &str, _: &ColumnType) ->
     Ok(())
 }
 
+fn write_timestamp_element(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    let write = match column.schema.name.as_deref() {
+        Some("io.debezium.time.MicroTimestamp") => write_timestamp_us,
+        Some("io.debezium.time.NanoTimestamp") => write_timestamp_ns,
+        Some("io.debezium.time.IsoTimestamp") => write_iso_timestamp,
+        _ => write_timestamp_ms,
+    };
+    let (moment, is_before_christ) = era(text);
+    let Some((date, time)) = moment.split_once(' ') else { return write(out, text, column) };
+    let date = Date::parse(date, is_before_christ)?;
+    let day = date.julian_epoch_day();
+    if day == date.epoch_day() {
+        return write(out, text, column);
+    }
+    let Date { year, month, day } = Date::of_epoch_day(day);
+    let (year, suffix) = if year < 1 { (1 - year, " BC") } else { (year, "") };
+    write(out, &format!("{year:04}-{month:02}-{day:02} {time}{suffix}"), column)
+}
+
+fn write_zoned_timestamp_element(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    let moment = era(text).0;
+    match moment.split_once(' ') {
+        Some((date, time)) if date.starts_with("1582-10-") => {
+            let Date { year, month, day } = in_java_calendar(Date::parse(date, false)?);
+            write_zoned_timestamp(out, &format!("{year:04}-{month:02}-{day:02} {time}"), column)
+        }
+        _ => write_zoned_timestamp(out, moment, column),
+    }
+}
+
 fn element_date(text: &str) -> Result<Date, Unwritten> {
     match text {
         "infinity" => Ok(ELEMENT_INFINITY),
         "-infinity" => Ok(ELEMENT_MINUS_INFINITY),
-        _ => Date::parse(era(text).0, false),
+        _ => Date::parse(era(text).0, false).map(in_java_calendar),
     }
+}
+
+/// The ten days that Java's older calendar does not have are those that follow them.
+fn in_java_calendar(date: Date) -> Date {
+    let is_missing = date.year == 1582 && date.month == 10 && (5..15).contains(&date.day);
+    if is_missing { Date::of_epoch_day(date.julian_epoch_day()) } else { date }
 }
 
 fn write_date_element(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {

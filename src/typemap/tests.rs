@@ -20,6 +20,7 @@ fn handling(overrides: &Value) -> Handling {
         hstore: mode(word(HstoreMode::NAME)),
         binary: mode(word(BinaryMode::NAME)),
         money_fraction_digits: word("money.fraction.digits").parse().unwrap_or(2),
+        is_snapshot: false,
         includes_unknown: word("include.unknown.datatypes") == "true",
         profile: Profile::V3_6,
     }

@@ -29,9 +29,13 @@ pub(super) fn tsvector(_: &Declared<'_>) -> Mapped {
     named("io.debezium.data.Tsvector")
 }
 
-/// `name`: in the schema, but in the stream a value only where those of unknown types are included.
+/// `name`: in the schema, but a value only in a snapshot, or where those of unknown types are included.
 pub(super) fn name(declared: &Declared<'_>) -> Mapped {
-    let write = if declared.handling.includes_unknown { write_text } else { super::binary::write_nothing };
+    let write = if declared.handling.includes_unknown || declared.handling.is_snapshot {
+        write_text
+    } else {
+        super::binary::write_nothing
+    };
     Mapped::new(Schema::new(SchemaType::String), write, "\"\"")
 }
 

@@ -7,6 +7,7 @@
 // A helper stays although the last test that used it has gone.
 #![allow(dead_code, unused_imports)]
 
+mod connect;
 pub(crate) mod envelopes;
 mod kafka;
 pub(crate) mod library;
@@ -20,6 +21,7 @@ mod stack;
 mod world;
 
 pub(crate) use {
+    connect::connector_failure,
     kafka::{Record, records, topic_end, topics},
     load::Load,
     oracle::{Oracle, assert_topic_equals_commits},

@@ -162,7 +162,7 @@ impl Context<'_> {
     async fn plan(&self, sql: &SnapshotTransaction, table: &SnapshotTable) -> Result<TablePlan> {
         let options = self.options;
         let relations = Relations { settings: &options.settings, postgres: &options.postgres, catalog: sql.client() };
-        relations.check(&table.schema, &table.table).await
+        relations.of_snapshot(&table.schema, &table.table).await
     }
 
     fn read<'t>(&'t self, table: &'t SnapshotTable) -> TableRead<'t> {

@@ -1,0 +1,23 @@
+-- What once was written otherwise than by Debezium, one statement a line.
+CREATE TABLE random.nullable_index (a int, b text); CREATE UNIQUE INDEX ON random.nullable_index (b); ALTER TABLE random.nullable_index REPLICA IDENTITY FULL;
+CREATE TABLE random.partial_index (a int, b text); CREATE UNIQUE INDEX ON random.partial_index (a) WHERE a > 5; ALTER TABLE random.partial_index REPLICA IDENTITY FULL;
+CREATE TABLE random.including_index (a int, b text, c int); CREATE UNIQUE INDEX ON random.including_index (c, a) INCLUDE (b); ALTER TABLE random.including_index REPLICA IDENTITY FULL;
+CREATE TABLE random.expression_index (a int, b text); CREATE UNIQUE INDEX "A4" ON random.expression_index (lower(b), a); CREATE UNIQUE INDEX z4 ON random.expression_index (a); ALTER TABLE random.expression_index REPLICA IDENTITY FULL;
+CREATE TABLE random.cast_index (a int, b text); CREATE UNIQUE INDEX "A5" ON random.cast_index ((a::text)); CREATE UNIQUE INDEX z5 ON random.cast_index (a); ALTER TABLE random.cast_index REPLICA IDENTITY FULL;
+CREATE TABLE random.clustered_index ("x""y" int, a int NOT NULL, b int); CREATE UNIQUE INDEX a6 ON random.clustered_index (b); CREATE UNIQUE INDEX z6 ON random.clustered_index (a); ALTER TABLE random.clustered_index CLUSTER ON z6; ALTER TABLE random.clustered_index REPLICA IDENTITY FULL;
+CREATE TABLE random.keyless (a int, b xid); ALTER TABLE random.keyless REPLICA IDENTITY FULL;
+CREATE TABLE random.texts (a text PRIMARY KEY, b int);
+CREATE TABLE random.numbers (a double precision, b numeric(9,7), c numeric, d timestamp(3), e date, f bytea, PRIMARY KEY (a, b, c, d, e, f));
+CREATE TABLE random.hidden (a int NOT NULL DEFAULT 7, left_out date NOT NULL DEFAULT '2020-01-02', PRIMARY KEY (left_out, a));
+CREATE TABLE random.cut (a int PRIMARY KEY, cut_chars "char"[], cut_name name, cut_text text, cut_ints int[]);
+INSERT INTO random.nullable_index VALUES (1, NULL), (2, 'x'); UPDATE random.nullable_index SET b = 'y' WHERE a = 1; DELETE FROM random.nullable_index;
+INSERT INTO random.partial_index VALUES (1, 'x'), (9, 'y'); UPDATE random.partial_index SET a = a + 1; DELETE FROM random.partial_index;
+INSERT INTO random.including_index VALUES (1, 'x', 2); UPDATE random.including_index SET b = 'y'; DELETE FROM random.including_index;
+INSERT INTO random.expression_index VALUES (1, 'x'); UPDATE random.expression_index SET b = 'y'; DELETE FROM random.expression_index;
+INSERT INTO random.cast_index VALUES (1, 'x'); UPDATE random.cast_index SET a = 2; DELETE FROM random.cast_index;
+INSERT INTO random.clustered_index VALUES (1, 2, 3); UPDATE random.clustered_index SET b = 4; UPDATE random.clustered_index SET a = 5; DELETE FROM random.clustered_index;
+INSERT INTO random.keyless VALUES (1, '5'); UPDATE random.keyless SET a = 2; DELETE FROM random.keyless;
+INSERT INTO random.texts VALUES (E'\x01\t\v"\\😀', 1); UPDATE random.texts SET a = E'\n\x1f/ž\u2028'; UPDATE random.texts SET a = 'plain';
+INSERT INTO random.numbers VALUES ('NaN', 0.0000001, 1.50, '2020-01-02 03:04:05.678', '2020-01-02', '\x0102'); UPDATE random.numbers SET a = 1e10, b = 1.5, c = 100, d = '2020-01-02', e = '1969-12-31', f = ''; UPDATE random.numbers SET a = '-Infinity', b = 0, d = '12000-01-02 03:04:05', e = '9999-12-31';
+INSERT INTO random.hidden VALUES (1), (2); UPDATE random.hidden SET left_out = '2021-01-01' WHERE a = 1; DELETE FROM random.hidden;
+INSERT INTO random.cut VALUES (1, '{a,b}', 'a name', 'a text', '{1,2}'), (2, NULL, NULL, NULL, NULL);
