@@ -43,7 +43,6 @@ const METRICS: &str = "evp's metrics have names of their own";
 const RETRY: &str = "evp goes on by itself after an outage, for as long as it lasts";
 const MEMORY: &str = "evp bounds its memory by itself";
 const CONFIGURED: &str = "snapshot.mode=configuration_based is refused";
-const INCREMENTAL: &str = "it is about incremental snapshots, which evp has not";
 const ONE_READER: &str = "evp reads one table after the other, row by row, in one transaction";
 const LOGGED: &str = "evp logs each failure once, and no values";
 const INIT: &str = "`evp init` makes the topics";
@@ -183,9 +182,15 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("include.schema.comments", Default(&["false"], LATER)),
     ("include.unknown.datatypes", Any),
     ("inconsistent.schema.handling.mode", Idle(OTHER)),
-    ("incremental.snapshot.allow.schema.changes", Idle(INCREMENTAL)),
-    ("incremental.snapshot.chunk.size", Idle(INCREMENTAL)),
-    ("incremental.snapshot.watermarking.strategy", Idle(INCREMENTAL)),
+    (
+        "incremental.snapshot.allow.schema.changes",
+        Idle("each chunk is read, and written, with the columns that its table has at that moment"),
+    ),
+    ("incremental.snapshot.chunk.size", Any),
+    (
+        "incremental.snapshot.watermarking.strategy",
+        Only(&["insert_insert", "insert_delete"], "it is insert_insert or insert_delete"),
+    ),
     ("insert.mode", Idle(SINK)),
     ("interval.handling.mode", Only(&["numeric", "string"], "it is numeric or string")),
     (
@@ -246,7 +251,7 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("publish.via.partition.root", Idle("`evp init` makes the publication, and capture changes none")),
     ("query.fetch.size", Idle(TIMEOUT)),
     ("rac.nodes", Idle(OTHER)),
-    ("read.only", Idle(INCREMENTAL)),
+    ("read.only", Default(&["false"], "evp marks the windows of incremental snapshots in the signal table")),
     ("replica.identity.autoset.values", refused("evp alters no tables; use ALTER TABLE … REPLICA IDENTITY")),
     ("request.timeout.ms", Idle(WORKER)),
     ("response.http.headers.config", Idle(WORKER)),
@@ -260,9 +265,14 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("schema.include.list", Any),
     ("schema.name.adjustment.mode", Any),
     ("schema.refresh.mode", Idle("the stream tells every change of a table's columns")),
-    ("signal.data.collection", refused("evp has no signals yet")),
-    ("signal.enabled.channels", Default(&["source"], "evp has no signals yet")),
-    ("signal.poll.interval.ms", Idle("evp has no signals yet")),
+    ("signal.data.collection", Any),
+    ("signal.enabled.channels", Any),
+    ("signal.file", Idle("signal.enabled.channels=file is refused")),
+    ("signal.kafka.bootstrap.servers", Any),
+    ("signal.kafka.groupId", Any),
+    ("signal.kafka.poll.timeout.ms", Idle(TIMEOUT)),
+    ("signal.kafka.topic", Any),
+    ("signal.poll.interval.ms", Any),
     ("skip.messages.without.change", Any),
     ("skipped.operations", Any),
     ("slot.drop.on.stop", Only(&["false"], "dropping the slot loses every change until the next start")),
@@ -391,7 +401,7 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("sasl.", Idle(WORKER)),
     ("schema.history.internal", Idle(OTHER)),
     ("security.", Idle(WORKER)),
-    ("signal.kafka.", refused("evp has no signals yet")),
+    ("signal.consumer.", Idle(WORKER)),
     ("snapshot.select.statement.overrides.", Any),
     ("ssl.", Idle(WORKER)),
     ("status.storage.", Idle(WORKER)),

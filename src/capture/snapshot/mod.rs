@@ -26,7 +26,10 @@ mod visibility;
 mod written;
 
 pub(super) use decision::{Decision, Found, decide};
+pub(super) use plan::{identifier, literal, rows_of};
 pub(super) use progress::{SnapshotProgress, TailsByTopic};
+pub(super) use table::key_of;
+pub(super) use visibility::{ParseVisibilityError, Visibility};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -44,7 +47,6 @@ use plan::{TableRead, ordered};
 use progress::View;
 use report::Report;
 use table::{Moment, TableReader};
-use visibility::{ParseVisibilityError, Visibility};
 
 /// What a snapshot works with besides the pipeline's way to Kafka.
 pub(super) struct Context<'a> {
