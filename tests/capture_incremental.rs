@@ -51,7 +51,8 @@ fn items() -> Value {
 
 /// Operation, mark and row of each record, partition by partition.
 fn written(world: &World) -> Vec<(String, String, Value)> {
-    let values = records(world, &format!("{}.public.items", world.name())).into_iter().filter_map(|record| record.value);
+    let values =
+        records(world, &format!("{}.public.items", world.name())).into_iter().filter_map(|record| record.value);
     values
         .map(|value| {
             let value: Value = serde_json::from_slice(&value).unwrap();
@@ -78,17 +79,13 @@ fn read_ids(world: &World) -> Vec<i64> {
 /// Waits until all signals before this one have been dealt with.
 async fn told(capture: &Running, sql: &Client, id: &str) {
     signal(sql, id, "log", &json!({"message": "so far"})).await;
-    eventually("the stream has come to it", async || {
-        capture.events("signal_log").iter().any(|said| said["id"] == id)
-    })
-    .await;
+    eventually("the stream has come to it", async || capture.events("signal_log").iter().any(|said| said["id"] == id))
+        .await;
 }
 
 async fn completed(capture: &Running, count: usize) {
-    eventually("the snapshot is completed", async || {
-        capture.events("incremental_snapshot_completed").len() >= count
-    })
-    .await;
+    eventually("the snapshot is completed", async || capture.events("incremental_snapshot_completed").len() >= count)
+        .await;
 }
 
 /// Writers that raise versions, insert and delete, until told to stop.
@@ -138,12 +135,15 @@ async fn table(sql: &Client) -> BTreeMap<i64, i64> {
     rows.iter().map(|row| (row.get(0), row.get(1))).collect()
 }
 
+/// Whether a slot is confirmed beyond a position.
+const CONFIRMED: &str = "SELECT confirmed_flush_lsn > $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $2";
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded_chunk_and_folds_to_the_table() {
     const ROWS: i32 = 20_000;
     let (world, sql) = world_with("inc_killed", ROWS).await;
     let (writer, is_over) = write_items(&world, ROWS).await;
-    let (topic, chunk) = (format!("{}.public.items", world.name()), "incremental.snapshot.chunk.size=40");
+    let (topic, chunk) = (format!("{}.public.items", world.name()), "incremental.snapshot.chunk.size=20");
     signal(&sql, "all", "execute-snapshot", &items()).await;
     for kill in 1..=4_u32 {
         let mut capture = world.start(&capture(chunk, &[]));
@@ -151,6 +151,13 @@ async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded
         let begun = topic_end(&world, &topic).unwrap_or(0);
         let more = i64::from(ROWS) / 7 * i64::from(kill % 3 + 1) / 2;
         eventually("more is written", async || topic_end(&world, &topic).unwrap_or(0) >= begun + more).await;
+        if kill == 4 {
+            let end: String = sql.query_one("SELECT pg_current_wal_lsn()::text", &[]).await.unwrap().get(0);
+            eventually("chunks are on record", async || {
+                sql.query_one(CONFIRMED, &[&end, &world.name()]).await.unwrap().get(0)
+            })
+            .await;
+        }
         assert!(capture.events("incremental_snapshot_completed").is_empty(), "it is killed in the middle");
         capture.kill();
     }
@@ -191,13 +198,13 @@ async fn a_snapshot_is_paused_goes_on_and_is_stopped_by_signals() {
     signal(&sql, "7", "stop-snapshot", &json!({"type": "incremental", "data-collections": ["public.i.*"]})).await;
     told(&capture, &sql, "8").await;
     locker.batch_execute("COMMIT").await.unwrap();
-    completed(&capture, 2).await;
+    told(&capture, &sql, "8b").await;
     assert_eq!(read_ids(&world).len(), 7, "nothing more is read");
 
     let data = json!({"data-collections": ["public.items"], "surrogate-key": "version",
         "additional-conditions": [{"data-collection": "public.items", "filter": "id > 5"}]});
     signal(&sql, "9", "execute-snapshot", &data).await;
-    completed(&capture, 3).await;
+    completed(&capture, 2).await;
     assert_eq!(read_ids(&world), [1, 2, 3, 4, 5, 6, 6, 7, 7]);
     assert_eq!(capture.stop().code, Some(0));
 }
@@ -206,11 +213,8 @@ async fn a_snapshot_is_paused_goes_on_and_is_stopped_by_signals() {
 async fn records_of_the_signal_topic_are_signals_once_and_those_of_others_are_not() {
     let (world, sql) = world_with("inc_kafka", 5).await;
     let topic = format!("{}-signal", world.name());
-    let record = |key: &str, value: &str| NewRecord {
-        key: Some(key.into()),
-        value: Some(value.into()),
-        ..NewRecord::default()
-    };
+    let record =
+        |key: &str, value: &str| NewRecord { key: Some(key.into()), value: Some(value.into()), ..NewRecord::default() };
     let channels = ["--set", "signal.enabled.channels=kafka", "--set", "signal.poll.interval.ms=50"];
     let arguments = capture("incremental.snapshot.chunk.size=2", &channels);
     produce(&world, &topic, &[record(world.name(), r#"{"id":"before","type":"log","data":{"message":"m"}}"#)]).await;
@@ -240,9 +244,11 @@ async fn records_of_the_signal_topic_are_signals_once_and_those_of_others_are_no
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_signal_is_told_and_stops_nothing() {
     let (world, sql) = world_with("inc_bad", 3).await;
-    sql.batch_execute("CREATE TABLE public.keyless (v text); ALTER TABLE public.items ADD CONSTRAINT v CHECK (version >= 0)")
-        .await
-        .unwrap();
+    sql.batch_execute(
+        "CREATE TABLE public.keyless (v text); ALTER TABLE public.items ADD CONSTRAINT v CHECK (version >= 0)",
+    )
+    .await
+    .unwrap();
     let mut capture = world.start(&capture("incremental.snapshot.chunk.size=2", &[]));
     capture.event("streaming_started").await;
     let bad = [

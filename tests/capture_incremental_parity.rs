@@ -1,5 +1,6 @@
 //! Incremental snapshots as live Debezium writes them: one database, two connectors, and each record of both compared.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -42,6 +43,7 @@ struct Pair<'a> {
     sql: Client,
     connect: String,
     overrides: Vec<(&'static str, &'static str)>,
+    shown: RefCell<String>,
 }
 
 impl Pair<'_> {
@@ -79,6 +81,16 @@ impl Pair<'_> {
         TOPICS.iter().map(|table| topic_end(self.world, &self.topic(side, table)).unwrap_or(0)).collect()
     }
 
+    /// Whether Debezium has written as many records as evp; what each has is shown where the test fails.
+    fn is_level(&self) -> bool {
+        let (ours, theirs) = (self.ends("ours"), self.ends("theirs"));
+        let ends = format!("{TOPICS:?}: evp {ours:?}, Debezium {theirs:?}");
+        if self.shown.replace(ends.clone()) != ends {
+            eprintln!("{ends}");
+        }
+        ours == theirs
+    }
+
     /// Asks both for the same.
     async fn signal(&self, id: &str, kind: &str, data: &Value) {
         for side in ["ours", "theirs"] {
@@ -93,7 +105,7 @@ impl Pair<'_> {
             ours.events("incremental_snapshot_completed").len() >= completed
         })
         .await;
-        eventually("Debezium has written as much as evp", async || self.ends("theirs") == self.ends("ours")).await;
+        eventually("Debezium has written as much as evp", async || self.is_level()).await;
     }
 
     /// Rows of a table change while both wait to read their first chunk of it.
@@ -159,12 +171,12 @@ async fn compare(stack: &OwnStack, test: &str, overrides: &[(&'static str, &'sta
     let sql = world.sql().await;
     sql.batch_execute(TABLES).await.unwrap();
     let connect = stack.variables()["CONNECT_URL"].clone();
-    let pair = Pair { world: &world, sql, connect, overrides: overrides.to_vec() };
+    let pair = Pair { world: &world, sql, connect, overrides: overrides.to_vec(), shown: RefCell::default() };
     let (theirs, ours) = (pair.file("theirs"), pair.file("ours"));
     connector(&world, "deploy", &pair.connect, &theirs);
     let mut capture = world.start(&["capture", "--connector", ours.to_str().unwrap()]);
     capture.event("streaming_started").await;
-    eventually("Debezium has begun as evp has", async || pair.ends("theirs") == pair.ends("ours")).await;
+    eventually("Debezium has begun as evp has", async || pair.is_level()).await;
 
     let all = json!({"type": "incremental", "data-collections":
         ["inc.composite", "inc.empty", "inc.types", "inc.keyless", "inc.none", r"inc\.Odd.*"]});
@@ -192,7 +204,8 @@ async fn compare(stack: &OwnStack, test: &str, overrides: &[(&'static str, &'sta
 async fn handover_is_refused(pair: &Pair<'_>, mut capture: Running, ours: &std::path::Path) {
     let writer = pair.world.sql().await;
     writer.batch_execute("BEGIN; LOCK TABLE inc.types IN ACCESS EXCLUSIVE MODE").await.unwrap();
-    let insert = "INSERT INTO inc.ours_signals VALUES ('open', 'execute-snapshot', '{\"data-collections\":[\"inc.types\"]}')";
+    let insert =
+        "INSERT INTO inc.ours_signals VALUES ('open', 'execute-snapshot', '{\"data-collections\":[\"inc.types\"]}')";
     pair.sql.batch_execute(insert).await.unwrap();
     eventually("the snapshot is asked for", async || capture.events("incremental_snapshot_requested").len() == 4).await;
     let confirmed = "SELECT confirmed_flush_lsn > $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $2";

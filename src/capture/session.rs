@@ -321,8 +321,10 @@ impl Capture {
         let finishing = async {
             self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
             let (_, flushed) = self.acknowledgements.positions();
-            if flushed > stream.confirmed.get() {
-                confirmer.write(flushed).await?;
+            // A signal of a topic moves nothing but the lineage.
+            confirmer.lineage.lock().incremental.passed(flushed);
+            if flushed > stream.confirmed.get() || confirmer.has_changed_lineage().await {
+                confirmer.write(flushed.max(stream.confirmed.get())).await?;
             }
             Ok::<_, Error>(())
         };

@@ -13,6 +13,7 @@ mod page;
 mod plan;
 #[cfg(test)]
 mod posted;
+mod producer;
 mod properties;
 mod records;
 mod references;

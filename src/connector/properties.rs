@@ -44,6 +44,8 @@ const RETRY: &str = "evp goes on by itself after an outage, for as long as it la
 const MEMORY: &str = "evp bounds its memory by itself";
 const CONFIGURED: &str = "snapshot.mode=configuration_based is refused";
 const ONE_READER: &str = "evp reads one table after the other, row by row, in one transaction";
+const PRODUCER: &str =
+    "evp writes each record once, in order and to all replicas, which rests on its own value";
 const LOGGED: &str = "evp logs each failure once, and no values";
 const INIT: &str = "`evp init` makes the topics";
 const WORKER: &str = "it is for Kafka Connect's worker and its clients: KAFKA_BOOTSTRAP_SERVERS, KAFKA_… and --kafka NAME=VALUE are evp's";
@@ -245,6 +247,30 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("predicates", Any),
     ("primary.key.fields", Idle(SINK)),
     ("primary.key.mode", Idle(SINK)),
+    ("producer.override.acks", Idle(PRODUCER)),
+    ("producer.override.batch.size", Idle("evp makes batches as large as the topics take")),
+    ("producer.override.buffer.memory", Idle(MEMORY)),
+    ("producer.override.client.dns.lookup", Any),
+    ("producer.override.client.id", Any),
+    ("producer.override.compression.type", Any),
+    ("producer.override.connections.max.idle.ms", Any),
+    ("producer.override.delivery.timeout.ms", Idle(PRODUCER)),
+    ("producer.override.enable.idempotence", Idle(PRODUCER)),
+    ("producer.override.linger.ms", Any),
+    ("producer.override.max.block.ms", Idle(RETRY)),
+    ("producer.override.max.in.flight.requests.per.connection", Idle(PRODUCER)),
+    ("producer.override.max.request.size", Idle("the topic's own limit decides what is too large")),
+    ("producer.override.partitioner.class", Idle(PRODUCER)),
+    ("producer.override.receive.buffer.bytes", Any),
+    ("producer.override.reconnect.backoff.max.ms", Any),
+    ("producer.override.reconnect.backoff.ms", Any),
+    ("producer.override.request.timeout.ms", Any),
+    ("producer.override.retries", Idle(PRODUCER)),
+    ("producer.override.retry.backoff.max.ms", Any),
+    ("producer.override.retry.backoff.ms", Any),
+    ("producer.override.send.buffer.bytes", Any),
+    ("producer.override.socket.connection.setup.timeout.ms", Any),
+    ("producer.override.transactional.id", Idle(PRODUCER)),
     ("provide.transaction.metadata", Any),
     ("publication.autocreate.mode", Idle("`evp init` makes the publication, and capture changes none")),
     ("publication.name", Any),
@@ -486,7 +512,7 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_others_is_accepted_with_a_reason_and_what_is_misspelt_is_not() {
-        for name in ["bootstrap.servers", "producer.override.linger.ms", "database.history.kafka.topic", "topics.regex"]
+        for name in ["bootstrap.servers", "producer.override.max.block.ms", "database.history.kafka.topic", "topics.regex"]
         {
             assert!(matches!(property_status(name, "x"), WithoutEffect(_)), "{name}");
         }

@@ -23,11 +23,13 @@ mod query;
 mod reader;
 mod report;
 mod signal;
+mod taking;
 mod window;
 
 pub(super) use progress::Ledger;
 pub(super) use reader::Part;
 pub(super) use signal::WindowEnd;
+pub(super) use taking::Given;
 pub(super) use window::Window;
 
 use std::sync::Arc;
@@ -38,15 +40,13 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::CaptureOptions;
 use super::lineage::Lineage;
-use super::published::Published;
 use crate::kafka::signals::TopicSignal;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Relation, RelationId, Xid};
 use crate::row::{RowChange, TableShape};
-use progress::{IncrementalProgress, TableTurn};
-use reader::{Chunk, Reader, Told};
+use progress::IncrementalProgress;
+use reader::{Chunk, Reader, Request, Told};
 use report::Report;
-use signal::{Signal, parse};
 use window::Unseen;
 
 /// Signals and what they have brought about, for one session.
@@ -60,12 +60,13 @@ pub(super) struct Incremental {
     is_published: bool,
     window: Option<Window>,
     chunk: Option<Chunk>,
-    /// A chunk is asked for, and the mark behind it has not come.
+    /// A chunk is asked for, by the request of this number, and the mark behind it has not come.
     is_reading: bool,
+    request: u64,
     /// That chunk is of no use any more.
     is_void: bool,
     unseen: Unseen,
-    requests: UnboundedSender<Vec<TableTurn>>,
+    requests: UnboundedSender<Request>,
     told: UnboundedReceiver<Told>,
     topic: Option<UnboundedReceiver<TopicSignal>>,
     report: Report,
@@ -76,14 +77,6 @@ pub(super) struct Incremental {
 pub(super) enum Heard {
     FromReader(Told),
     FromTopic(TopicSignal),
-}
-
-/// A signal as it came.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Given<'a> {
-    pub(super) id: &'a str,
-    pub(super) kind: &'a str,
-    pub(super) data: &'a str,
 }
 
 /// What is to be done when a window closes.
@@ -106,7 +99,7 @@ impl Incremental {
         if !settings.are_taken() {
             if !state.tables.is_empty() {
                 tracing::warn!(
-                    event = "incremental_snapshot_waiting",
+                    event = "incremental_snapshot_left",
                     tables = state.tables.len(),
                     "an incremental snapshot is not finished, and no signals are taken: it goes on once they are again"
                 );
@@ -126,8 +119,7 @@ impl Incremental {
         let (teller, told) = unbounded_channel();
         let token = CancellationToken::new();
         if let Some(signals) = settings.table.clone().filter(|_| is_published) {
-            let reader =
-                Reader { options: Arc::clone(options), signals, told: teller, rows_max: settings.chunk_rows };
+            let reader = Reader { options: Arc::clone(options), signals, told: teller, rows_max: settings.chunk_rows };
             tokio::spawn(token.clone().run_until_cancelled_owned(reader.run(asked)));
         }
         let topic = settings.topic.as_ref().map(|_| kafka_signals::start(options, state.next_offset, token.clone()));
@@ -141,6 +133,7 @@ impl Incremental {
             window: None,
             chunk: None,
             is_reading: false,
+            request: 0,
             is_void: false,
             unseen: Unseen::default(),
             requests,
@@ -190,7 +183,7 @@ impl Incremental {
 
     /// Whether a snapshot is being taken, and not all of it is with Kafka.
     pub(super) fn is_busy(&self) -> bool {
-        self.state.is_running() || self.report.is_completing()
+        (self.is_published && self.state.is_running()) || self.report.is_completing()
     }
 
     /// Whether the rows of this table are signals.
@@ -225,7 +218,7 @@ impl Incremental {
                 self.window = Some(Window::new(id));
                 self.chunk = None;
             }
-            Told::Chunk(chunk) => self.chunk = Some(chunk),
+            Told::Chunk(chunk) => self.chunk = Some(chunk).filter(|chunk| chunk.request == self.request),
             Told::GivenUp(error) => {
                 tracing::warn!(
                     event = "incremental_snapshot_given_up",
@@ -235,6 +228,7 @@ impl Incremental {
                 );
                 (self.window, self.chunk, self.is_reading, self.is_void) = (None, None, false, false);
                 self.state.stop(&[]);
+                self.report.ended();
                 self.note(commit_lsn);
             }
         }
@@ -265,11 +259,9 @@ impl Incremental {
         };
         self.is_reading = false;
         let is_void = std::mem::take(&mut self.is_void);
-        let Chunk { finished, part } = chunk;
-        let is_whole = |part: &Part| {
-            window.is_open() && !window.is_spoilt_for(RelationId(part.oid), part.plan.shape())
-        };
-        let is_used = part.as_ref().is_none_or(|part| is_whole(part) && self.unseen.is_shown_by(&part.visible));
+        let Chunk { finished, part, .. } = chunk;
+        let is_whole = |part: &Part| window.is_open() && !window.is_spoilt_for(RelationId(part.oid), part.plan.shape());
+        let is_used = part.as_deref().is_none_or(|part| is_whole(part) && self.unseen.is_shown_by(&part.visible));
         if is_void || !is_used {
             tracing::debug!(event = "chunk_read_again", is_void, "the chunk of a window is not used");
             self.go_on();
@@ -277,7 +269,7 @@ impl Incremental {
         }
         self.state.read(finished, 0, None);
         if let Some(part) = part {
-            return Closed::Rows(window, Box::new(part));
+            return Closed::Rows(window, part);
         }
         self.note(commit_lsn);
         self.go_on();
@@ -289,89 +281,6 @@ impl Incremental {
         self.state.read(0, rows, Some(part.reading));
         self.note(commit_lsn);
         self.go_on();
-    }
-
-    /// A row of the signal table that is no mark.
-    pub(super) fn signal_of_row(&mut self, given: Given<'_>, (commit_lsn, row): (Lsn, u64)) {
-        if self.state.is_new(commit_lsn, row) {
-            self.signal(given);
-            self.note(commit_lsn);
-            self.go_on();
-        }
-    }
-
-    /// A record of the signal topic.
-    pub(super) fn signal_of_topic(&mut self, record: &TopicSignal, commit_lsn: Lsn) {
-        if record.key.as_deref() == Some(self.options.settings.topic_prefix.as_bytes()) {
-            let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
-            match signal::of_record(&value) {
-                Ok((id, kind, data)) => self.signal(Given { id: &id, kind: &kind, data: &data }),
-                Err(why) => tracing::warn!(event = "signal_ignored", offset = record.offset, why, "no signal"),
-            }
-        } else {
-            tracing::info!(
-                event = "signal_of_another",
-                offset = record.offset,
-                "a record of the signal topic has another key than this topic.prefix, and is left to others"
-            );
-        }
-        self.state.next_offset = Some(record.offset.saturating_add(1));
-        self.note(commit_lsn);
-        self.go_on();
-    }
-
-    /// Applies a signal; one that is not understood changes nothing.
-    fn signal(&mut self, given: Given<'_>) {
-        let Given { id, kind, data } = given;
-        let signal = match parse(kind, data) {
-            Ok(signal) => signal,
-            Err(why) => {
-                tracing::warn!(event = "signal_ignored", id, kind, why, "the signal is passed over");
-                return;
-            }
-        };
-        match &signal {
-            Signal::Log(message) => tracing::info!(event = "signal_log", id, message),
-            Signal::Execute(_) if !self.is_published => tracing::warn!(
-                event = "signal_ignored",
-                id,
-                kind,
-                why = "incremental snapshots need a signal table: set signal.data.collection, and publish that table",
-                "the signal is passed over"
-            ),
-            Signal::Execute(asked) => {
-                let captured = self.captured();
-                for collection in self.state.add(asked, &captured) {
-                    tracing::warn!(
-                        event = "signal_collection_unknown",
-                        id,
-                        collection,
-                        "no captured table has this name, so nothing is read for it"
-                    );
-                }
-                let tables: Vec<String> = self.state.tables.iter().map(TableTurn::name).collect();
-                tracing::info!(event = "incremental_snapshot_requested", id, tables = tables.join(", "), "tables to read");
-            }
-            Signal::Stop(collections) => {
-                let stopped = self.state.stop(collections);
-                self.is_void |= self.is_reading && !stopped.is_empty();
-                if self.state.tables.is_empty() {
-                    self.state.is_paused = false;
-                }
-                tracing::info!(event = "incremental_snapshot_stopped", id, tables = stopped.join(", "), "stopped by a signal");
-            }
-            Signal::Pause | Signal::Resume => {
-                self.state.pause_or_resume(&signal);
-                tracing::info!(event = "incremental_snapshot_paused", id, is_paused = self.state.is_paused, kind);
-            }
-        }
-    }
-
-    /// The tables that were captured when the catalog was looked at last. It is not asked here: a table that is being altered
-    /// would keep it, and the stream, waiting.
-    fn captured(&self) -> Vec<(String, String)> {
-        let lineage = self.lineage.lock();
-        lineage.published.as_ref().map(Published::captured).unwrap_or_default()
     }
 
     /// Puts the state down for when `commit_lsn` is confirmed.
@@ -390,7 +299,9 @@ impl Incremental {
     fn go_on(&mut self) {
         if self.is_published && !self.is_reading && self.state.is_running() {
             self.is_reading = true;
-            let _ = self.requests.send(self.state.tables.iter().cloned().collect());
+            self.request = self.request.saturating_add(1);
+            let turns = self.state.tables.iter().cloned().collect();
+            let _ = self.requests.send(Request { number: self.request, turns });
         }
     }
 }

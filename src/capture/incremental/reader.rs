@@ -34,12 +34,20 @@ pub(in crate::capture) enum Told {
     GivenUp(Error),
 }
 
+/// What is asked for: the next rows of the first of these tables that has any.
+pub(super) struct Request {
+    pub(super) number: u64,
+    pub(super) turns: Vec<TableTurn>,
+}
+
 /// The rows that were read in one window.
 pub(in crate::capture) struct Chunk {
+    /// The number of the request: it may have been answered before, as far as the reader can know.
+    pub(super) request: u64,
     /// How many tables of the request have no more rows.
     pub(in crate::capture) finished: usize,
     /// Rows of the table behind those.
-    pub(in crate::capture) part: Option<Part>,
+    pub(in crate::capture) part: Option<Box<Part>>,
 }
 
 /// Rows of a table.
@@ -63,11 +71,11 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Answers requests, each for one chunk of the tables it names, until there are no more of them.
-    pub(super) async fn run(mut self, mut requests: UnboundedReceiver<Vec<TableTurn>>) {
+    /// Answers requests, each by one chunk, until there are no more of them.
+    pub(super) async fn run(mut self, mut requests: UnboundedReceiver<Request>) {
         let (mut connection, mut is_told) = (None, false);
-        while let Some(turns) = requests.recv().await {
-            while let Err(error) = self.read(&mut connection, &turns).await {
+        while let Some(request) = requests.recv().await {
+            while let Err(error) = self.read(&mut connection, &request).await {
                 connection = None;
                 if error.kind().reaction() != Reaction::Retry {
                     let _ = self.told.send(Told::GivenUp(error));
@@ -82,7 +90,7 @@ impl Reader {
         }
     }
 
-    async fn read(&mut self, connection: &mut Option<SnapshotTransaction>, turns: &[TableTurn]) -> Result<()> {
+    async fn read(&mut self, connection: &mut Option<SnapshotTransaction>, request: &Request) -> Result<()> {
         let sql = match connection {
             Some(sql) => sql,
             None => connection.insert(SnapshotTransaction::connect(&self.options.postgres).await?),
@@ -93,7 +101,7 @@ impl Reader {
         let opened_at = instant();
         let opening = format!("{{\"openWindowTimestamp\": \"{opened_at}\"}}");
         self.mark(sql, &open, "snapshot-window-open", &opening).await?;
-        let chunk = self.chunk(sql, turns).await?;
+        let chunk = self.chunk(sql, request).await?;
         let _ = self.told.send(Told::Chunk(chunk));
         if self.options.settings.signals.deletes_marks {
             return self.unmark(sql, &open).await;
@@ -120,15 +128,16 @@ impl Reader {
     }
 
     /// The next rows of the first table that has any. A table that cannot be read is passed over.
-    async fn chunk(&mut self, sql: &SnapshotTransaction, turns: &[TableTurn]) -> Result<Chunk> {
-        for (finished, turn) in turns.iter().enumerate() {
+    async fn chunk(&mut self, sql: &SnapshotTransaction, request: &Request) -> Result<Chunk> {
+        let chunk = |finished, part| Chunk { request: request.number, finished, part };
+        for (finished, turn) in request.turns.iter().enumerate() {
             let read = self.part(sql, turn).await;
             if read.as_ref().is_err_and(|error| error.kind().reaction() == Reaction::Retry) {
-                return read.map(|part| Chunk { finished, part });
+                return read.map(|part| chunk(finished, part));
             }
             sql.end().await?;
             match read {
-                Ok(Some(part)) => return Ok(Chunk { finished, part: Some(part) }),
+                Ok(Some(part)) => return Ok(chunk(finished, Some(part))),
                 Ok(None) => tracing::info!(
                     event = "incremental_snapshot_table_completed",
                     table = turn.name(),
@@ -142,11 +151,11 @@ impl Reader {
                 ),
             }
         }
-        Ok(Chunk { finished: turns.len(), part: None })
+        Ok(chunk(request.turns.len(), None))
     }
 
     /// The next rows of a table, if it has any.
-    async fn part(&mut self, sql: &SnapshotTransaction, turn: &TableTurn) -> Result<Option<Part>> {
+    async fn part(&mut self, sql: &SnapshotTransaction, turn: &TableTurn) -> Result<Option<Box<Part>>> {
         let (settings, name) = (&self.options.settings, (turn.schema.clone(), turn.table.clone()));
         let names = std::slice::from_ref(&name);
         let facts = sql.begin_next(names, settings.snapshot.lock_timeout).await?;
@@ -166,7 +175,7 @@ impl Reader {
         let Some(last) = lines.last() else { return Ok(None) };
         let after = place(plan.shape(), chunked.key(), last)?;
         let reading = Reading { after, until: reading.until };
-        Ok(Some(Part { oid: table.oid, lines, reading, visible, plan }))
+        Ok(Some(Box::new(Part { oid: table.oid, lines, reading, visible, plan })))
     }
 
     /// Where to go on, or nothing if there are no rows. A table whose key has changed begins again.
@@ -183,7 +192,11 @@ impl Reader {
         let Some(line) = lines.next().await? else { return Ok(None) };
         while lines.next().await?.is_some() {}
         let until = place(&chunked.key_shape(), chunked.key(), &line)?;
-        tracing::info!(event = "incremental_snapshot_table_started", table = turn.name(), "reading the table in chunks");
+        tracing::info!(
+            event = "incremental_snapshot_table_started",
+            table = turn.name(),
+            "reading the table in chunks"
+        );
         Ok(Some(Reading { after: Vec::new(), until }))
     }
 

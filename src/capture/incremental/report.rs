@@ -58,6 +58,11 @@ impl Report {
         }
     }
 
+    /// It ends before all is read.
+    pub(super) fn ended(&mut self) {
+        (self.started, self.completes_at) = (None, None);
+    }
+
     /// Whether all rows of a snapshot are sent, and not all of them are with Kafka.
     pub(super) fn is_completing(&self) -> bool {
         self.completes_at.is_some()

@@ -113,7 +113,8 @@ pub(crate) fn parse(kind: &str, data: &str) -> Result<Signal, String> {
 
 fn execution(data: Value) -> Result<Execution, String> {
     let data = ExecutionData::deserialize(data).map_err(|error| format!("its data is not understood: {error}"))?;
-    let collections = data.data_collections.filter(|list| !list.is_empty()).ok_or("its data has no data-collections")?;
+    let collections =
+        data.data_collections.filter(|list| !list.is_empty()).ok_or("its data has no data-collections")?;
     let conditions = data.additional_conditions.into_iter();
     Ok(Execution {
         collections,
@@ -171,7 +172,11 @@ mod tests {
             ("execute-snapshot", r#"{"data-collections":[]}"#, "no data-collections"),
             ("execute-snapshot", r#"{"data-collections":["a.b"],"type":"blocking"}"#, "blocking"),
             ("execute-snapshot", r#"{"data-collections":["a.b"],"type":"odd"}"#, "not incremental"),
-            ("execute-snapshot", r#"{"data-collections":["a.b"],"additional-conditions":[{"data-collection":"a.b"}]}"#, "filter"),
+            (
+                "execute-snapshot",
+                r#"{"data-collections":["a.b"],"additional-conditions":[{"data-collection":"a.b"}]}"#,
+                "filter",
+            ),
             ("stop-snapshot", r#"{"data-collections":"a.b"}"#, "no list"),
             ("log", "{}", "no message"),
         ] {

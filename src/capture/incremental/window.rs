@@ -177,10 +177,8 @@ mod tests {
     const TABLE: RelationId = RelationId(7);
 
     fn shape(identity: &[&str]) -> TableShape {
-        let column = |name: &str| ColumnShape {
-            is_identity: identity.contains(&name),
-            ..ColumnShape::named(name, "text")
-        };
+        let column =
+            |name: &str| ColumnShape { is_identity: identity.contains(&name), ..ColumnShape::named(name, "text") };
         TableShape {
             schema: "s".to_owned(),
             table: "t".to_owned(),

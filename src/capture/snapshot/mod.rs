@@ -43,7 +43,7 @@ use super::relations::Relations;
 use crate::envelope::{ChangeEncoder, TablePlan, TransactionContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::{SnapshotFacts, SnapshotTable, SnapshotTransaction};
-use plan::{TableRead, ordered};
+use plan::{TableRead, is_included, ordered};
 use progress::View;
 use report::Report;
 use table::{Moment, TableReader};
@@ -129,8 +129,8 @@ impl Context<'_> {
     /// The tables that are to be read: those of the snapshot that are not done, or all before it has begun.
     fn tables_left(&self) -> Result<Vec<(String, String)>> {
         let progress = self.progress()?;
-        let settings = &self.options.settings.snapshot;
-        let captured = self.tables.iter().filter(|(schema, table)| settings.includes(schema, table));
+        let settings = &self.options.settings;
+        let captured = self.tables.iter().filter(|(schema, table)| is_included(settings, schema, table));
         let is_left = |(schema, name): &&(String, String)| {
             let known = progress.tables().iter().find(|table| table.schema == *schema && table.table == *name);
             known.map_or(progress.tables().is_empty(), |table| !table.is_done)

@@ -5,9 +5,14 @@ use crate::envelope::SnapshotMark;
 use crate::postgres::SnapshotTable;
 use crate::row::TableShape;
 
+/// Whether a captured table is read. The rows of the signal table are told by the stream alone.
+pub(super) fn is_included(settings: &ConnectorSettings, schema: &str, table: &str) -> bool {
+    settings.snapshot.includes(schema, table) && !settings.tables.is_signal_table(schema, table)
+}
+
 /// The tables of a snapshot in Debezium's order: that of the table list's expressions, else that of their names.
 pub(super) fn ordered(mut tables: Vec<SnapshotTable>, settings: &ConnectorSettings) -> Vec<SnapshotTable> {
-    tables.retain(|table| settings.snapshot.includes(&table.schema, &table.table));
+    tables.retain(|table| is_included(settings, &table.schema, &table.table));
     let place = |table: &SnapshotTable| settings.tables.place_in_list(&table.schema, &table.table);
     tables.sort_by_cached_key(|table| (place(table), table.schema.clone(), table.table.clone()));
     tables
