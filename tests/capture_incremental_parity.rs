@@ -113,11 +113,12 @@ impl Pair<'_> {
         let writer = self.world.sql().await;
         writer.batch_execute("BEGIN; LOCK TABLE inc.composite IN ACCESS EXCLUSIVE MODE").await.unwrap();
         self.signal("in the window", "execute-snapshot", data).await;
-        let waiting = "SELECT count(*) FROM pg_locks WHERE relation = 'inc.composite'::regclass AND NOT granted";
-        eventually("both wait for the table", async || {
-            self.sql.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) >= 2
-        })
-        .await;
+        // Whoever looks at what is published waits as well.
+        let waiting = "SELECT count(*) FILTER (WHERE a.application_name LIKE 'Debezium%') > 0 \
+                           AND count(*) FILTER (WHERE a.query LIKE 'BEGIN%LOCK TABLE%') > 0 \
+                       FROM pg_locks l JOIN pg_stat_activity a USING (pid) \
+                       WHERE l.relation = 'inc.composite'::regclass AND NOT l.granted";
+        eventually("both wait for the table", async || self.sql.query_one(waiting, &[]).await.unwrap().get(0)).await;
         writer.batch_execute(&format!("{changes}; COMMIT")).await.unwrap();
     }
 
@@ -201,7 +202,7 @@ async fn compare(stack: &OwnStack, test: &str, overrides: &[(&'static str, &'sta
 }
 
 /// A snapshot that is not finished cannot be gone on with by Debezium.
-async fn handover_is_refused(pair: &Pair<'_>, mut capture: Running, ours: &std::path::Path) {
+async fn handover_is_refused(pair: &Pair<'_>, capture: Running, ours: &std::path::Path) {
     let writer = pair.world.sql().await;
     writer.batch_execute("BEGIN; LOCK TABLE inc.types IN ACCESS EXCLUSIVE MODE").await.unwrap();
     let insert =
@@ -213,13 +214,12 @@ async fn handover_is_refused(pair: &Pair<'_>, mut capture: Running, ours: &std::
     pair.sql.batch_execute("INSERT INTO inc.keyless VALUES ('behind the signal')").await.unwrap();
     let slot = format!("{}_ours", pair.world.name());
     eventually("it is confirmed", async || pair.sql.query_one(confirmed, &[&end, &slot]).await.unwrap().get(0)).await;
-    capture.event("streaming_started").await;
     assert_eq!(capture.stop().code, Some(0));
+    writer.batch_execute("ROLLBACK").await.unwrap();
     let arguments = ["handover", "--to-debezium", "--connect", &pair.connect, "--connector", ours.to_str().unwrap()];
     let finished = pair.world.run(&arguments);
     assert_eq!(finished.code, Some(2), "{finished:?}");
     assert!(finished.failure().contains("incremental snapshot"), "{finished:?}");
-    writer.batch_execute("ROLLBACK").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

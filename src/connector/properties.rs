@@ -44,8 +44,7 @@ const RETRY: &str = "evp goes on by itself after an outage, for as long as it la
 const MEMORY: &str = "evp bounds its memory by itself";
 const CONFIGURED: &str = "snapshot.mode=configuration_based is refused";
 const ONE_READER: &str = "evp reads one table after the other, row by row, in one transaction";
-const PRODUCER: &str =
-    "evp writes each record once, in order and to all replicas, which rests on its own value";
+const PRODUCER: &str = "evp writes each record once, in order and to all replicas, which rests on its own value";
 const LOGGED: &str = "evp logs each failure once, and no values";
 const INIT: &str = "`evp init` makes the topics";
 const WORKER: &str = "it is for Kafka Connect's worker and its clients: KAFKA_BOOTSTRAP_SERVERS, KAFKA_… and --kafka NAME=VALUE are evp's";
@@ -512,7 +511,8 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_others_is_accepted_with_a_reason_and_what_is_misspelt_is_not() {
-        for name in ["bootstrap.servers", "producer.override.max.block.ms", "database.history.kafka.topic", "topics.regex"]
+        for name in
+            ["bootstrap.servers", "producer.override.max.block.ms", "database.history.kafka.topic", "topics.regex"]
         {
             assert!(matches!(property_status(name, "x"), WithoutEffect(_)), "{name}");
         }
