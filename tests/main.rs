@@ -15,6 +15,8 @@ mod capture;
 mod capture_defaults;
 /// `evp capture` when the server behind the slot, or the topic, is not what it was.
 mod capture_history;
+/// `evp capture`: incremental snapshots and signals.
+mod capture_incremental;
 /// `evp capture`: the keys of records.
 mod capture_keys;
 /// `evp capture`: lists of tables and columns, the first start, and the query of heartbeats.

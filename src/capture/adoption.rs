@@ -94,6 +94,12 @@ impl Standing {
         snapshot.is_some_and(|snapshot| !snapshot.is_completed() || self.slot_lsn < snapshot.reach())
     }
 
+    /// Whether an incremental snapshot of evp's is not finished.
+    pub(crate) fn is_within_incremental_snapshot(&self) -> bool {
+        let lineage = self.topics.confirmation.as_ref().map(|record| &record.lineage);
+        lineage.is_some_and(|lineage| !lineage.incremental.recorded().tables.is_empty())
+    }
+
     /// Whether the last record of some partition is Debezium's and lies behind `lsn`.
     pub(crate) fn debezium_is_beyond(&self, lsn: Lsn) -> bool {
         self.topics.tails.debezium_is_beyond(lsn)

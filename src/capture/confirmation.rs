@@ -208,6 +208,7 @@ impl Confirmer {
         let lineage = {
             let mut lineage = self.lineage.lock();
             lineage.note_ends(&self.acknowledgements.ends());
+            lineage.incremental.passed(lsn);
             lineage.clone()
         };
         let keys = Keys::of(&self.slot_name);

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::gap::Shortened;
+use super::incremental::Ledger;
 use super::published::Published;
 use super::snapshot::SnapshotProgress;
 use crate::lsn::Lsn;
@@ -41,6 +42,9 @@ pub(crate) struct Lineage {
     /// The snapshot that was begun last.
     #[serde(default)]
     pub(crate) snapshot: Option<SnapshotProgress>,
+    /// Signals, and the incremental snapshot that they have asked for.
+    #[serde(default)]
+    pub(crate) incremental: Ledger,
 }
 
 /// The end of a partition that has begun again while it was written to.
@@ -131,7 +135,12 @@ impl Lineage {
             (Some(one), Some(other)) => one.differs_from(other),
             (one, other) => one.is_some() != other.is_some(),
         };
-        let without = |lineage: &Self| Self { published: None, ends: Ends::new(), ..lineage.clone() };
+        let without = |lineage: &Self| Self {
+            published: None,
+            ends: Ends::new(),
+            incremental: lineage.incremental.alone(),
+            ..lineage.clone()
+        };
         published || self.ends_beyond(other) || without(self) != without(other)
     }
 

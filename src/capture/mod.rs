@@ -1,9 +1,10 @@
 //! PostgreSQL to Kafka: assembly of a session, its restart after a failure, and its end.
 //!
 //! A session takes the slot and inspects both sides ([`preparation`]), refuses gaps ([`gap`], [`published`]), takes a
-//! [`snapshot`] where one is due, and runs the [`pipeline`] from frames to records. Beside it the [`confirmation`] follows acknowledgements, [`feedback`] tells
-//! PostgreSQL, [`stall`] looks after the producers and [`catalog_watch`] after slot and publications. Whatever can heal
-//! ends the session and begins another.
+//! [`snapshot`] where one is due, and runs the [`pipeline`] from frames to records, into which signals bring the rows of
+//! [`incremental`] snapshots. Beside it the [`confirmation`] follows acknowledgements, [`feedback`] tells PostgreSQL,
+//! [`stall`] looks after the producers and [`catalog_watch`] after slot and publications. Whatever can heal ends the
+//! session and begins another.
 
 mod acknowledged_ends;
 mod acknowledgements;
@@ -14,6 +15,7 @@ mod confirmation;
 mod feedback;
 mod gap;
 mod heartbeat_query;
+mod incremental;
 mod lane;
 mod lineage;
 mod meter;

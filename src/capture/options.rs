@@ -61,7 +61,10 @@ impl CaptureOptions {
         });
         Ok(Self {
             postgres: connector.postgres(variables),
-            kafka: KafkaConfig::from_variables(variables, choices.kafka),
+            kafka: KafkaConfig {
+                producer_properties: connector.producer_properties(),
+                ..KafkaConfig::from_variables(variables, choices.kafka)
+            },
             settings: connector.settings(variables, profile),
             without_effect: connector
                 .without_effect()

@@ -2,6 +2,7 @@
 
 mod beside;
 mod change;
+mod signals;
 mod sink;
 mod topic;
 
@@ -14,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::CaptureOptions;
 use super::confirmation::{Confirmed, Confirmer};
+use super::incremental::Incremental;
 use super::lane::{InFlight, Lane, has_room, next_lane};
 use super::progress::Ticket;
 use super::relations::Relations;
@@ -31,6 +33,7 @@ use crate::row::Operation;
 use beside::violation;
 pub(super) use change::now_ns;
 use change::{Item, Placed};
+use signals::{SignalPlace, hears};
 pub(super) use sink::{Rest, Sink, Stop, Subject};
 
 /// How often positions are published.
@@ -48,6 +51,10 @@ pub(super) struct Pipeline<'a> {
     pub(super) confirmer: Arc<Confirmer>,
     pub(super) confirmed: Arc<Confirmed>,
     pub(super) transaction: TransactionState,
+    /// Signals and incremental snapshots, where the connector takes signals.
+    pub(super) incremental: Option<Box<Incremental>>,
+    /// The rows of the next chunk are sent one by one, to find the one that a broker refuses.
+    pub(super) reads_carefully: bool,
     pub(super) system_identifier: u64,
     /// What all records have or lack.
     pub(super) records: RecordOptions,
@@ -166,6 +173,7 @@ impl Pipeline<'_> {
                     }
                 }
                 () = self.sink.acknowledgements.wait_for(|now| next_lane(now.in_flight()).is_some()), if awaits_kafka => {}
+                heard = hears(&mut self.incremental) => self.heard(heard),
                 read = reader.fill(), if is_reading => {
                     read?;
                     stream.heard_at = Instant::now();
@@ -191,11 +199,17 @@ impl Pipeline<'_> {
                     Handled::Wholly => {}
                     Handled::Relation(relation) => {
                         let plan = self.plan(&relation).await?;
+                        if let Some(incremental) = &mut self.incremental {
+                            incremental.described(&relation);
+                        }
                         stream.tables.insert(relation.id, plan);
                     }
                     Handled::UpTo { change, row, order, rest } => {
                         let placed = Placed { item: Item::Change(&change), lsn, row, part: 0, order };
                         self.finish(stream, placed, *rest).await?;
+                    }
+                    Handled::Signalled { change, row, order } => {
+                        self.signalled(stream, &change, SignalPlace { lsn, row, order }).await?;
                     }
                     Handled::Begun => self.write_begin(stream, lsn).await?,
                     Handled::Ending(commit) => {
@@ -249,12 +263,21 @@ impl Pipeline<'_> {
             Message::Change(change) => {
                 let row = self.transaction.open("row").map_err(violation)?.next_row();
                 let order = self.count_change(stream, &change)?;
+                if let Some(incremental) = &self.incremental {
+                    if incremental.is_signal(change.relation()) {
+                        return Ok(Handled::Signalled { change, row, order });
+                    }
+                    self.note_change(stream, &change)?;
+                }
                 let placed = Placed { item: Item::Change(&change), lsn, row, part: 0, order };
                 if let Some(rest) = self.write(stream, placed, 0)? {
                     return Ok(Handled::UpTo { change, row, order, rest: Box::new(rest) });
                 }
             }
             Message::Truncate(truncate) => {
+                if let Some(incremental) = &mut self.incremental {
+                    truncate.relations.iter().for_each(|relation| incremental.touch_all(*relation));
+                }
                 if !self.options.settings.skipped_operations.contains(&Operation::Truncate) {
                     return Ok(Handled::Truncated(truncate));
                 }
@@ -282,8 +305,11 @@ impl Pipeline<'_> {
     }
 
     /// Publishes the positions, notices a silent server, and says whether the target is reached.
-    fn look_around(&self, stream: &Stream) -> Result<bool> {
+    fn look_around(&mut self, stream: &Stream) -> Result<bool> {
         let (received, flushed) = self.sink.acknowledgements.positions();
+        if let Some(incremental) = &mut self.incremental {
+            incremental.passed(flushed);
+        }
         self.sink.meter.positions(received, self.confirmed.get(), self.sink.acknowledgements.in_flight().records);
         if stream.heard_at.elapsed() > self.silence_max {
             return Err(Error::unavailable(format!(
@@ -291,7 +317,8 @@ impl Pipeline<'_> {
                 self.options.postgres.address()
             )));
         }
-        Ok(!self.transaction.is_open() && self.target.is_some_and(|target| flushed >= target))
+        let is_busy = self.incremental.as_ref().is_some_and(|incremental| incremental.is_busy());
+        Ok(!self.transaction.is_open() && !is_busy && self.target.is_some_and(|target| flushed >= target))
     }
 }
 
@@ -306,6 +333,12 @@ enum Handled {
         row: u64,
         order: Option<EventOrder>,
         rest: Box<Rest>,
+    },
+    /// A change of the signal table.
+    Signalled {
+        change: Change,
+        row: u64,
+        order: Option<EventOrder>,
     },
     /// A transaction has begun, and a record is to tell of it.
     Begun,

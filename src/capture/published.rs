@@ -61,6 +61,13 @@ impl Published {
         published
     }
 
+    /// The captured tables, as schema and name.
+    pub(crate) fn captured(&self) -> Vec<(String, String)> {
+        let mut tables: Vec<_> = self.tables.values().map(|seen| (seen.schema.clone(), seen.table.clone())).collect();
+        tables.sort();
+        tables
+    }
+
     /// The object ids and names that a look has to cover.
     pub(crate) fn known_tables(&self) -> (Vec<u32>, Vec<String>) {
         let names = self.tables.values().map(|known| (&known.schema, &known.table));

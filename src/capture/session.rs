@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::acknowledgements::Acknowledgements;
 use super::companions::Companions;
 use super::confirmation::{Confirmer, WrittenLineage, position_topic};
+use super::incremental::Incremental;
 use super::lineage::END_LOST;
 use super::meter::Meter;
 use super::pipeline::{Ending, Pipeline, Sink};
@@ -21,7 +22,7 @@ use super::refused_rows::{RefusedRows, RowName, stopped};
 use super::transaction::TransactionState;
 use super::{CaptureOptions, CaptureSummary, catalog_watch, heartbeat_query, snapshot, stall};
 use crate::connector::SnapshotMode;
-use crate::envelope::{ContextHeaders, Position, RecordOptions};
+use crate::envelope::{ContextHeaders, Position, PositionKind, RecordOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
 use crate::kafka::limits::usual_batch_bytes;
@@ -183,6 +184,8 @@ impl Capture {
                 last_alone: None,
             },
             transaction: TransactionState::resuming_after(last_commit_end),
+            incremental: Incremental::start(&self.options, &lineage, &tables),
+            reads_carefully: self.careful_until.is_some(),
             system_identifier: identity.system_identifier,
             records: RecordOptions {
                 with_tombstones: self.options.settings.tombstones_on_delete,
@@ -303,7 +306,9 @@ impl Capture {
         if !refusal.is_of_the_record() {
             return Error::new(ErrorKind::Unknown, format!("{} cannot be written: {remedy}", row.describe()));
         }
-        if self.options.refused_rows == RefusedRows::Stop {
+        // The rows of a chunk that is read again have other positions.
+        let is_read_again = row.position.kind == PositionKind::Incremental;
+        if is_read_again || self.options.refused_rows == RefusedRows::Stop {
             return stopped(&row, &remedy);
         }
         let told = Error::unavailable(format!("{} is refused and becomes a dead letter: {remedy}", row.describe()));
@@ -316,8 +321,10 @@ impl Capture {
         let finishing = async {
             self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
             let (_, flushed) = self.acknowledgements.positions();
-            if flushed > stream.confirmed.get() {
-                confirmer.write(flushed).await?;
+            // A signal of a topic moves nothing but the lineage.
+            confirmer.lineage.lock().incremental.passed(flushed);
+            if flushed > stream.confirmed.get() || confirmer.has_changed_lineage().await {
+                confirmer.write(flushed.max(stream.confirmed.get())).await?;
             }
             Ok::<_, Error>(())
         };

@@ -222,7 +222,7 @@ fn later_tail(tail: Option<(i64, Tail)>, record: TopicRecord<'_>, with_tombstone
     if let Some(position) = position.and_then(|text| Position::from_header(text, with_tombstones).ok()) {
         // Rows of a snapshot have an order of their own.
         return match position.kind {
-            PositionKind::Stream => Some((record.offset(), Tail::Ours(position))),
+            PositionKind::Stream | PositionKind::Incremental => Some((record.offset(), Tail::Ours(position))),
             PositionKind::Snapshot => tail,
         };
     }

@@ -26,6 +26,8 @@ pub struct KafkaConfig {
     pub offset_reset: OffsetReset,
     /// librdkafka properties for security and whatever `--kafka NAME=VALUE` adds; later ones win.
     pub properties: Vec<(String, Secret)>,
+    /// Those of the producer alone, which the former win over.
+    pub producer_properties: Vec<(String, Secret)>,
 }
 
 impl KafkaConfig {
@@ -59,6 +61,7 @@ impl KafkaConfig {
             group_id: variables.text("KAFKA_GROUP_ID", "event-processor-group"),
             offset_reset: if reset == "latest" { OffsetReset::Latest } else { OffsetReset::Earliest },
             properties,
+            producer_properties: Vec::new(),
         }
     }
 

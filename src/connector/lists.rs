@@ -1,5 +1,6 @@
 //! Which schemas, tables and columns are captured: `schema.`, `table.` and `column.include.list` and `.exclude.list`.
 
+use super::signals::parse_table;
 use crate::config::Variables;
 use crate::pattern::{Pattern, listed};
 
@@ -61,18 +62,27 @@ pub struct CaptureLists {
     schemas: List,
     tables: List,
     columns: List,
+    /// The signal table, which is captured whatever the lists say.
+    signals: Option<(String, String)>,
 }
 
 impl CaptureLists {
     /// From the properties that `given` knows; mistakes are noted.
     pub(super) fn parse<'a>(variables: &mut Variables, given: impl Fn(&str) -> Option<&'a str>) -> Self {
         let mut list = |family: &str| List::parse(variables, family, &given);
-        Self { schemas: list("schema"), tables: list("table"), columns: list("column") }
+        let signals = given("signal.data.collection").and_then(parse_table);
+        Self { schemas: list("schema"), tables: list("table"), columns: list("column"), signals }
     }
 
     /// Whether changes of this table are streamed.
     pub fn accepts(&self, schema: &str, table: &str) -> bool {
-        self.schemas.accepts(schema) && self.tables.accepts(&format!("{schema}.{table}"))
+        let is_listed = || self.schemas.accepts(schema) && self.tables.accepts(&format!("{schema}.{table}"));
+        self.is_signal_table(schema, table) || is_listed()
+    }
+
+    /// Whether it is the table of signals.
+    pub fn is_signal_table(&self, schema: &str, table: &str) -> bool {
+        self.signals.as_ref().is_some_and(|signals| signals.0 == schema && signals.1 == table)
     }
 
     /// The place of the first expression of `table.include.list` that takes this table; tables without one come last.
@@ -139,6 +149,13 @@ mod tests {
             ["`Sales.*` of schema.include.list"]
         );
         assert!(lists.accepts_column("app", "orders", "id"), "no list takes all");
+    }
+
+    #[test]
+    fn the_table_of_signals_is_captured_whatever_the_lists_say() {
+        let (lists, _) = lists(&[("table.include.list", "app.orders"), ("signal.data.collection", "app.signals")]);
+        assert!(lists.accepts("app", "signals") && lists.is_signal_table("app", "signals"));
+        assert!(!lists.accepts("app", "others") && !lists.is_signal_table("app", "orders"));
     }
 
     #[test]

@@ -13,10 +13,12 @@ mod page;
 mod plan;
 #[cfg(test)]
 mod posted;
+mod producer;
 mod properties;
 mod records;
 mod references;
 mod route;
+mod signals;
 mod snapshot;
 mod transforms;
 
@@ -33,6 +35,7 @@ pub use properties::{PropertyStatus, property_status};
 use properties::{has_listed_values, todays_name};
 pub use records::TopicCreation;
 pub use route::topic_name;
+pub use signals::{SignalSettings, SignalTopic};
 pub use snapshot::{SnapshotMode, SnapshotSettings};
 
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
@@ -82,6 +85,8 @@ pub struct ConnectorSettings {
     pub tables: CaptureLists,
     /// When and of what snapshots are taken.
     pub snapshot: SnapshotSettings,
+    /// Where signals come from, and how they have tables read.
+    pub signals: SignalSettings,
     /// Columns that make the message key, per table.
     pub message_keys: MessageKeys,
     /// Write a null value after each delete.
@@ -376,6 +381,7 @@ impl Connector {
             publication_name: self.publication_name().to_owned(),
             tables: CaptureLists::parse(variables, |name| self.get(name)),
             snapshot: SnapshotSettings::of(self, variables),
+            signals: SignalSettings::of(self, variables),
             message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),
             tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
             skipped_operations: self.skipped_operations(variables),

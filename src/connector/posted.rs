@@ -54,7 +54,7 @@ fn files_that_people_post_are_taken_and_what_has_no_effect_is_named() {
         (
             "worker-properties",
             &[],
-            &["bootstrap.servers", "internal.key.converter", "plugin.path", "producer.override.linger.ms", "rest.port"],
+            &["bootstrap.servers", "internal.key.converter", "plugin.path", "producer.override.acks", "rest.port"],
         ),
         (
             "from-another-database",

@@ -43,8 +43,8 @@ const METRICS: &str = "evp's metrics have names of their own";
 const RETRY: &str = "evp goes on by itself after an outage, for as long as it lasts";
 const MEMORY: &str = "evp bounds its memory by itself";
 const CONFIGURED: &str = "snapshot.mode=configuration_based is refused";
-const INCREMENTAL: &str = "it is about incremental snapshots, which evp has not";
 const ONE_READER: &str = "evp reads one table after the other, row by row, in one transaction";
+const PRODUCER: &str = "evp writes each record once, in order and to all replicas, which rests on its own value";
 const LOGGED: &str = "evp logs each failure once, and no values";
 const INIT: &str = "`evp init` makes the topics";
 const WORKER: &str = "it is for Kafka Connect's worker and its clients: KAFKA_BOOTSTRAP_SERVERS, KAFKA_… and --kafka NAME=VALUE are evp's";
@@ -183,9 +183,15 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("include.schema.comments", Default(&["false"], LATER)),
     ("include.unknown.datatypes", Any),
     ("inconsistent.schema.handling.mode", Idle(OTHER)),
-    ("incremental.snapshot.allow.schema.changes", Idle(INCREMENTAL)),
-    ("incremental.snapshot.chunk.size", Idle(INCREMENTAL)),
-    ("incremental.snapshot.watermarking.strategy", Idle(INCREMENTAL)),
+    (
+        "incremental.snapshot.allow.schema.changes",
+        Idle("each chunk is read, and written, with the columns that its table has at that moment"),
+    ),
+    ("incremental.snapshot.chunk.size", Any),
+    (
+        "incremental.snapshot.watermarking.strategy",
+        Only(&["insert_insert", "insert_delete"], "it is insert_insert or insert_delete"),
+    ),
     ("insert.mode", Idle(SINK)),
     ("interval.handling.mode", Only(&["numeric", "string"], "it is numeric or string")),
     (
@@ -240,13 +246,37 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("predicates", Any),
     ("primary.key.fields", Idle(SINK)),
     ("primary.key.mode", Idle(SINK)),
+    ("producer.override.acks", Idle(PRODUCER)),
+    ("producer.override.batch.size", Idle("evp makes batches as large as the topics take")),
+    ("producer.override.buffer.memory", Idle(MEMORY)),
+    ("producer.override.client.dns.lookup", Any),
+    ("producer.override.client.id", Any),
+    ("producer.override.compression.type", Any),
+    ("producer.override.connections.max.idle.ms", Any),
+    ("producer.override.delivery.timeout.ms", Idle(PRODUCER)),
+    ("producer.override.enable.idempotence", Idle(PRODUCER)),
+    ("producer.override.linger.ms", Any),
+    ("producer.override.max.block.ms", Idle(RETRY)),
+    ("producer.override.max.in.flight.requests.per.connection", Idle(PRODUCER)),
+    ("producer.override.max.request.size", Idle("the topic's own limit decides what is too large")),
+    ("producer.override.partitioner.class", Idle(PRODUCER)),
+    ("producer.override.receive.buffer.bytes", Any),
+    ("producer.override.reconnect.backoff.max.ms", Any),
+    ("producer.override.reconnect.backoff.ms", Any),
+    ("producer.override.request.timeout.ms", Any),
+    ("producer.override.retries", Idle(PRODUCER)),
+    ("producer.override.retry.backoff.max.ms", Any),
+    ("producer.override.retry.backoff.ms", Any),
+    ("producer.override.send.buffer.bytes", Any),
+    ("producer.override.socket.connection.setup.timeout.ms", Any),
+    ("producer.override.transactional.id", Idle(PRODUCER)),
     ("provide.transaction.metadata", Any),
     ("publication.autocreate.mode", Idle("`evp init` makes the publication, and capture changes none")),
     ("publication.name", Any),
     ("publish.via.partition.root", Idle("`evp init` makes the publication, and capture changes none")),
     ("query.fetch.size", Idle(TIMEOUT)),
     ("rac.nodes", Idle(OTHER)),
-    ("read.only", Idle(INCREMENTAL)),
+    ("read.only", Default(&["false"], "evp marks the windows of incremental snapshots in the signal table")),
     ("replica.identity.autoset.values", refused("evp alters no tables; use ALTER TABLE … REPLICA IDENTITY")),
     ("request.timeout.ms", Idle(WORKER)),
     ("response.http.headers.config", Idle(WORKER)),
@@ -260,9 +290,14 @@ pub(super) const TABLE: &[(&str, Rule)] = &[
     ("schema.include.list", Any),
     ("schema.name.adjustment.mode", Any),
     ("schema.refresh.mode", Idle("the stream tells every change of a table's columns")),
-    ("signal.data.collection", refused("evp has no signals yet")),
-    ("signal.enabled.channels", Default(&["source"], "evp has no signals yet")),
-    ("signal.poll.interval.ms", Idle("evp has no signals yet")),
+    ("signal.data.collection", Any),
+    ("signal.enabled.channels", Any),
+    ("signal.file", Idle("signal.enabled.channels=file is refused")),
+    ("signal.kafka.bootstrap.servers", Any),
+    ("signal.kafka.groupId", Any),
+    ("signal.kafka.poll.timeout.ms", Idle(TIMEOUT)),
+    ("signal.kafka.topic", Any),
+    ("signal.poll.interval.ms", Any),
     ("skip.messages.without.change", Any),
     ("skipped.operations", Any),
     ("slot.drop.on.stop", Only(&["false"], "dropping the slot loses every change until the next start")),
@@ -391,7 +426,7 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("sasl.", Idle(WORKER)),
     ("schema.history.internal", Idle(OTHER)),
     ("security.", Idle(WORKER)),
-    ("signal.kafka.", refused("evp has no signals yet")),
+    ("signal.consumer.", Idle(WORKER)),
     ("snapshot.select.statement.overrides.", Any),
     ("ssl.", Idle(WORKER)),
     ("status.storage.", Idle(WORKER)),
@@ -476,7 +511,8 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_others_is_accepted_with_a_reason_and_what_is_misspelt_is_not() {
-        for name in ["bootstrap.servers", "producer.override.linger.ms", "database.history.kafka.topic", "topics.regex"]
+        for name in
+            ["bootstrap.servers", "producer.override.max.block.ms", "database.history.kafka.topic", "topics.regex"]
         {
             assert!(matches!(property_status(name, "x"), WithoutEffect(_)), "{name}");
         }

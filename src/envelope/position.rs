@@ -23,6 +23,9 @@ pub(super) const PART_NEW_KEY: u32 = 2;
 pub const PART_BETWEEN: u32 = 3;
 /// The part of the record of a transaction's end, behind everything else of its last row.
 pub const PART_END: u32 = u32::MAX - 1;
+/// Where the rows of an incremental snapshot stand: behind everything else of the row before the one that closes their
+/// window.
+const PART_READ: u32 = u32::MAX - 2;
 
 /// Where a record stands in the stream of one cluster.
 ///
@@ -50,6 +53,8 @@ pub enum PositionKind {
     Stream,
     /// `r`: a snapshot, which reads rows.
     Snapshot,
+    /// `i`: a snapshot that is taken while the stream goes on. Its rows stand in the stream, those of a chunk at one place.
+    Incremental,
 }
 
 impl PositionKind {
@@ -57,14 +62,16 @@ impl PositionKind {
         match self {
             Self::Stream => "s",
             Self::Snapshot => "r",
+            Self::Incremental => "i",
         }
     }
 }
 
 impl Position {
-    /// What orders records of the same cluster and kind.
+    /// What orders records of the same cluster, those of the stream and of incremental snapshots together.
     pub fn order(&self) -> (Lsn, u64, u32) {
-        (self.commit_lsn, self.row, self.part)
+        let part = if self.kind == PositionKind::Incremental { PART_READ } else { self.part };
+        (self.commit_lsn, self.row, part)
     }
 
     /// The place within the commit as one number, as the first form counted it.
@@ -122,6 +129,7 @@ impl FromStr for Position {
         let kind = match text.split_once(':').filter(|(version, _)| *version == VERSION).map(|(_, rest)| rest) {
             Some(rest) if rest.starts_with("s:") => Some(PositionKind::Stream),
             Some(rest) if rest.starts_with("r:") => Some(PositionKind::Snapshot),
+            Some(rest) if rest.starts_with("i:") => Some(PositionKind::Incremental),
             _ => None,
         };
         let skipped = if kind.is_some() { 2 } else { 0 };
@@ -152,10 +160,17 @@ mod tests {
         Position { kind, system_identifier: 7, commit_lsn: Lsn::new(100), row, part }
     }
 
+    #[test]
+    fn rows_of_a_chunk_stand_between_the_row_before_the_end_of_their_window_and_that_row() {
+        let read = Position { kind: PositionKind::Incremental, ..stream(3, 0) };
+        assert!(stream(3, PART_BETWEEN + 9).order() < read.order() && read.order() < stream(4, 0).order());
+        assert!(read.order() < stream(3, PART_END).order());
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(is_stream: bool, system_identifier: u64, lsn: u64, row: u64, part: u32) {
-            let kind = if is_stream { PositionKind::Stream } else { PositionKind::Snapshot };
+        fn what_is_written_is_read_back(kind in 0..3_usize, system_identifier: u64, lsn: u64, row: u64, part: u32) {
+            let kind = [PositionKind::Stream, PositionKind::Snapshot, PositionKind::Incremental][kind];
             let position = Position { kind, system_identifier, commit_lsn: Lsn::new(lsn), row, part };
             let mut header = b"stale".to_vec();
             position.write(&mut header);

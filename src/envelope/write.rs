@@ -248,6 +248,7 @@ pub(super) fn write_source_value(out: &mut Vec<u8>, piece: &Piece, row: RowConte
             mark => write_string(out, mark.word()),
         },
         Piece::Sequence => write_sequence(out, transaction.previous_commit_end, row.lsn),
+        Piece::TxId | Piece::Lsn if row.snapshot == SnapshotMark::Incremental => out.extend_from_slice(b"null"),
         // A message that is of no transaction.
         Piece::TxId if transaction.xid.0 == 0 => out.extend_from_slice(b"null"),
         Piece::TxId => write_number(out, i64::from(transaction.xid.0)),

@@ -251,6 +251,10 @@ fn check_evp_was_last(options: &HandoverOptions, standing: &Standing) -> Result<
             "evp capture stopped within its snapshot, or before it had passed what the snapshot shows: run \
              `evp capture --until caught-up` first",
         )),
+        Some(_) if standing.is_within_incremental_snapshot() => Err(Error::refused(
+            "an incremental snapshot of evp capture is not finished, and Debezium cannot go on with it: let capture finish it, \
+             or send a stop-snapshot signal first",
+        )),
         Some(_) => standing.check_for_gap(&options.capture),
     }
 }

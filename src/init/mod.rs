@@ -84,6 +84,7 @@ impl InitPlan {
                     .to_owned(),
             );
         }
+        tables.extend(settings.signals.table.clone().filter(|signals| !tables.contains(signals)));
         Ok(Self {
             postgres: connector.postgres(variables),
             event_topics: tables.iter().filter_map(|(schema, table)| connector.topic_of(schema, table)).collect(),

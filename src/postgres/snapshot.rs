@@ -68,9 +68,21 @@ impl SnapshotTransaction {
         tables: &[(String, String)],
         lock_timeout: Duration,
     ) -> Result<(Self, SnapshotFacts)> {
+        let transaction = Self::connect(config).await?;
+        let facts = transaction.begin_next(tables, lock_timeout).await?;
+        Ok((transaction, facts))
+    }
+
+    /// A connection on which such transactions follow each other; none is open yet.
+    pub async fn connect(config: &PostgresConfig) -> Result<Self> {
         let (client, connection) = connect_abortable(config).await?;
-        let what = "beginning the snapshot";
-        answered(what, config, client.batch_execute(SETTINGS)).await?;
+        answered("beginning the snapshot", config, client.batch_execute(SETTINGS)).await?;
+        Ok(Self { client, connection, config: config.clone() })
+    }
+
+    /// Begins the next one.
+    pub async fn begin_next(&self, tables: &[(String, String)], lock_timeout: Duration) -> Result<SnapshotFacts> {
+        let (client, config, what) = (&self.client, &self.config, "beginning the snapshot");
         // A snapshot begins with the first query behind the locks.
         let lsn = answered(what, config, client.query_one("SELECT pg_current_wal_flush_lsn()::text", &[])).await?;
         let mut begin = format!(
@@ -89,13 +101,22 @@ impl SnapshotTransaction {
         let statement = "SELECT pg_current_snapshot()::text, pg_current_wal_insert_lsn()::text, \
                          (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
         let row = answered(what, config, client.query_one(statement, &[])).await?;
-        let facts = SnapshotFacts {
+        Ok(SnapshotFacts {
             visible: row.get(0),
             lsn: parse_lsn(lsn.get(0))?,
             horizon: parse_lsn(row.get(1))?,
             clock_us: row.get(2),
-        };
-        Ok((Self { client, connection, config: config.clone() }, facts))
+        })
+    }
+
+    /// Ends the transaction, whatever has become of it.
+    pub async fn end(&self) -> Result<()> {
+        answered("ending the snapshot", &self.config, self.client.batch_execute("ROLLBACK")).await
+    }
+
+    /// Runs a statement in no transaction but its own.
+    pub async fn execute(&self, what: &str, statement: &str) -> Result<()> {
+        answered(what, &self.config, self.client.batch_execute(statement)).await
     }
 
     /// The connection, for questions about the catalog.

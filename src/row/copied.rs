@@ -24,7 +24,12 @@ impl CopiedRow {
             self.column_count = self.column_count.checked_add(1).ok_or(NotCopied)?;
             self.push(field)?;
         }
-        Ok(Values::new(self.column_count, &self.bytes))
+        Ok(self.values())
+    }
+
+    /// The row that was read last.
+    pub fn values(&self) -> Values<'_> {
+        Values::new(self.column_count, &self.bytes)
     }
 
     fn push(&mut self, field: &[u8]) -> Result<(), NotCopied> {

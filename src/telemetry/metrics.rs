@@ -105,6 +105,19 @@ pub const METRICS: &[Metric] = &[
     metric("evp_capture_snapshot_tables", Gauge, Unit::Count, "Tables of the last snapshot"),
     metric("evp_capture_snapshot_tables_remaining", Gauge, Unit::Count, "Those of them that are not wholly in Kafka"),
     metric(
+        "evp_capture_incremental_running",
+        Gauge,
+        Unit::Count,
+        "1 while tables that a signal names are read beside the stream",
+    ),
+    metric("evp_capture_incremental_rows", Gauge, Unit::Count, "Rows of the last incremental snapshot that are sent"),
+    metric(
+        "evp_capture_incremental_tables_remaining",
+        Gauge,
+        Unit::Count,
+        "Tables of the incremental snapshot that are not wholly read",
+    ),
+    metric(
         "evp_capture_dead_letters_total",
         Counter,
         Unit::Count,

@@ -26,7 +26,10 @@ mod visibility;
 mod written;
 
 pub(super) use decision::{Decision, Found, decide};
+pub(super) use plan::{identifier, literal, rows_of};
 pub(super) use progress::{SnapshotProgress, TailsByTopic};
+pub(super) use table::key_of;
+pub(super) use visibility::{ParseVisibilityError, Visibility};
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -40,11 +43,10 @@ use super::relations::Relations;
 use crate::envelope::{ChangeEncoder, TablePlan, TransactionContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::{SnapshotFacts, SnapshotTable, SnapshotTransaction};
-use plan::{TableRead, ordered};
+use plan::{TableRead, is_included, ordered};
 use progress::View;
 use report::Report;
 use table::{Moment, TableReader};
-use visibility::{ParseVisibilityError, Visibility};
 
 /// What a snapshot works with besides the pipeline's way to Kafka.
 pub(super) struct Context<'a> {
@@ -127,8 +129,8 @@ impl Context<'_> {
     /// The tables that are to be read: those of the snapshot that are not done, or all before it has begun.
     fn tables_left(&self) -> Result<Vec<(String, String)>> {
         let progress = self.progress()?;
-        let settings = &self.options.settings.snapshot;
-        let captured = self.tables.iter().filter(|(schema, table)| settings.includes(schema, table));
+        let settings = &self.options.settings;
+        let captured = self.tables.iter().filter(|(schema, table)| is_included(settings, schema, table));
         let is_left = |(schema, name): &&(String, String)| {
             let known = progress.tables().iter().find(|table| table.schema == *schema && table.table == *name);
             known.map_or(progress.tables().is_empty(), |table| !table.is_done)

@@ -5,9 +5,14 @@ use crate::envelope::SnapshotMark;
 use crate::postgres::SnapshotTable;
 use crate::row::TableShape;
 
+/// Whether a captured table is read. The rows of the signal table are told by the stream alone.
+pub(super) fn is_included(settings: &ConnectorSettings, schema: &str, table: &str) -> bool {
+    settings.snapshot.includes(schema, table) && !settings.tables.is_signal_table(schema, table)
+}
+
 /// The tables of a snapshot in Debezium's order: that of the table list's expressions, else that of their names.
 pub(super) fn ordered(mut tables: Vec<SnapshotTable>, settings: &ConnectorSettings) -> Vec<SnapshotTable> {
-    tables.retain(|table| settings.snapshot.includes(&table.schema, &table.table));
+    tables.retain(|table| is_included(settings, &table.schema, &table.table));
     let place = |table: &SnapshotTable| settings.tables.place_in_list(&table.schema, &table.table);
     tables.sort_by_cached_key(|table| (place(table), table.schema.clone(), table.table.clone()));
     tables
@@ -57,22 +62,26 @@ impl TableRead<'_> {
         format!("SELECT EXISTS (SELECT FROM {}{condition})", self.source())
     }
 
-    /// Tables that inherit from this one are published, and read, under their own names.
     fn source(&self) -> String {
-        if let Some(statement) = self.statement {
-            return format!("({}) AS evp_rows", statement.trim().trim_end_matches(';'));
+        match self.statement {
+            Some(statement) => format!("({}) AS evp_rows", statement.trim().trim_end_matches(';')),
+            None => rows_of(self.table),
         }
-        let only = if self.table.is_partitioned { "" } else { "ONLY " };
-        format!("{only}{}.{}", identifier(&self.table.schema), identifier(&self.table.table))
     }
 }
 
-fn literal(shape: &TableShape, column: &str, text: &str) -> String {
+/// Tables that inherit from a table are published, and read, under their own names.
+pub(in crate::capture) fn rows_of(table: &SnapshotTable) -> String {
+    let only = if table.is_partitioned { "" } else { "ONLY " };
+    format!("{only}{}.{}", identifier(&table.schema), identifier(&table.table))
+}
+
+pub(in crate::capture) fn literal(shape: &TableShape, column: &str, text: &str) -> String {
     let type_name = shape.column(column).map_or("text", |column| column.type_name.as_str());
     format!("'{}'::{type_name}", text.replace('\'', "''"))
 }
 
-fn identifier(name: &str) -> String {
+pub(in crate::capture) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

@@ -282,7 +282,7 @@ impl<'r, 'a> TableReader<'r, 'a> {
 }
 
 /// The texts of the key's columns.
-fn key_of<'v>(
+pub(in crate::capture) fn key_of<'v>(
     shape: &TableShape,
     key: &[String],
     values: impl Iterator<Item = Value<'v>> + Clone,

@@ -1,0 +1,112 @@
+//! Signals as they come: what each of them changes, and what is said of it.
+
+use super::Incremental;
+use super::progress::TableTurn;
+use super::signal::{self, Signal, parse};
+use crate::capture::published::Published;
+use crate::kafka::signals::TopicSignal;
+use crate::lsn::Lsn;
+
+/// A signal as it came.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::capture) struct Given<'a> {
+    pub(in crate::capture) id: &'a str,
+    pub(in crate::capture) kind: &'a str,
+    pub(in crate::capture) data: &'a str,
+}
+
+impl Incremental {
+    /// A row of the signal table that is no mark.
+    pub(in crate::capture) fn signal_of_row(&mut self, given: Given<'_>, (commit_lsn, row): (Lsn, u64)) {
+        if self.state.is_new(commit_lsn, row) {
+            self.signal(given);
+            self.note(commit_lsn);
+            self.go_on();
+        }
+    }
+
+    /// A record of the signal topic.
+    pub(in crate::capture) fn signal_of_topic(&mut self, record: &TopicSignal, commit_lsn: Lsn) {
+        if record.key.as_deref() == Some(self.options.settings.topic_prefix.as_bytes()) {
+            let value = String::from_utf8_lossy(record.value.as_deref().unwrap_or_default());
+            match signal::of_record(&value) {
+                Ok((id, kind, data)) => self.signal(Given { id: &id, kind: &kind, data: &data }),
+                Err(why) => tracing::warn!(event = "signal_ignored", offset = record.offset, why, "no signal"),
+            }
+        } else {
+            tracing::info!(
+                event = "signal_of_another",
+                offset = record.offset,
+                "a record of the signal topic has another key than this topic.prefix, and is left to others"
+            );
+        }
+        self.state.next_offset = Some(record.offset.saturating_add(1));
+        self.note(commit_lsn);
+        self.go_on();
+    }
+
+    /// Applies a signal; one that is not understood changes nothing.
+    fn signal(&mut self, given: Given<'_>) {
+        let Given { id, kind, data } = given;
+        let signal = match parse(kind, data) {
+            Ok(signal) => signal,
+            Err(why) => {
+                tracing::warn!(event = "signal_ignored", id, kind, why, "the signal is passed over");
+                return;
+            }
+        };
+        match &signal {
+            Signal::Log(message) => tracing::info!(event = "signal_log", id, message),
+            Signal::Execute(_) if !self.is_published => tracing::warn!(
+                event = "signal_ignored",
+                id,
+                kind,
+                why = "incremental snapshots need a signal table: set signal.data.collection, and publish that table",
+                "the signal is passed over"
+            ),
+            Signal::Execute(asked) => {
+                let captured = self.captured();
+                for collection in self.state.add(asked, &captured) {
+                    tracing::warn!(
+                        event = "signal_collection_unknown",
+                        id,
+                        collection,
+                        "no captured table has this name, so nothing is read for it"
+                    );
+                }
+                let tables: Vec<String> = self.state.tables.iter().map(TableTurn::name).collect();
+                tracing::info!(
+                    event = "incremental_snapshot_requested",
+                    id,
+                    tables = tables.join(", "),
+                    "tables to read"
+                );
+            }
+            Signal::Stop(collections) => {
+                let stopped = self.state.stop(collections);
+                self.is_void |= self.is_reading && !stopped.is_empty();
+                if self.state.tables.is_empty() {
+                    self.state.is_paused = false;
+                    self.report.ended();
+                }
+                tracing::info!(
+                    event = "incremental_snapshot_stopped",
+                    id,
+                    tables = stopped.join(", "),
+                    "stopped by a signal"
+                );
+            }
+            Signal::Pause | Signal::Resume => {
+                self.state.pause_or_resume(&signal);
+                tracing::info!(event = "incremental_snapshot_paused", id, is_paused = self.state.is_paused, kind);
+            }
+        }
+    }
+
+    /// The tables that were captured when the catalog was looked at last. It is not asked here: a table that is being altered
+    /// would keep it, and the stream, waiting.
+    fn captured(&self) -> Vec<(String, String)> {
+        let lineage = self.lineage.lock();
+        lineage.published.as_ref().map(Published::captured).unwrap_or_default()
+    }
+}
