@@ -37,7 +37,7 @@ CREATE PUBLICATION snap FOR TABLES IN SCHEMA snap
 const TOPICS: [&str; 5] = ["composite", "keyless", "Odd_Name.x", "single", "types"];
 const RECORDS: i64 = 4 + 4 + 1 + 1 + 2;
 
-fn connector(world: &World, verb: &str, connect: &str, file: &Path) {
+pub(crate) fn connector(world: &World, verb: &str, connect: &str, file: &Path) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut command = Command::new(root.join("debezium/connector"));
     for name in ["POSTGRES_HOST", "POSTGRES_PORT", "POSTGRES_DB", "POSTGRES_USER", "POSTGRES_PASSWORD"] {
@@ -48,7 +48,7 @@ fn connector(world: &World, verb: &str, connect: &str, file: &Path) {
 }
 
 /// A record as text, without clocks, positions and what tells one run from another.
-fn masked(record: &Record) -> String {
+pub(crate) fn masked(record: &Record) -> String {
     let text = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     let clocks = Regex::new(r#""(_*(?:source_)?(?:ts_ms|ts_us|ts_ns|txId|lsn))":\d+"#).unwrap();
     let sequence = Regex::new(r#""sequence":"\[null,\\"\d+\\"\]""#).unwrap();

@@ -17,6 +17,8 @@ mod capture_defaults;
 mod capture_history;
 /// `evp capture`: incremental snapshots and signals.
 mod capture_incremental;
+/// `evp capture`: incremental snapshots beside live Debezium.
+mod capture_incremental_parity;
 /// `evp capture`: the keys of records.
 mod capture_keys;
 /// `evp capture`: lists of tables and columns, the first start, and the query of heartbeats.
