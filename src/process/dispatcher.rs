@@ -205,7 +205,7 @@ impl Dispatcher {
         loop {
             // First, so that what waited for a batch is known to be on its way when the next one is claimed.
             self.start_writing();
-            let claiming_due = self.start_claiming()?;
+            self.start_claiming()?;
             self.start_giving_up();
             if self.parts.until == Until::CaughtUp && self.has_caught_up() {
                 if !self.first_records.is_holding() {
@@ -214,7 +214,7 @@ impl Dispatcher {
                 self.given_up.extend(self.first_records.decide()?);
                 continue;
             }
-            match self.next(&mut commit_tick, claiming_due, shutdown).await {
+            match self.next(&mut commit_tick, shutdown).await {
                 Next::Stop => return Ok(()),
                 next => self.handle(next).await?,
             }
@@ -261,14 +261,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    async fn next(
-        &mut self,
-        commit_tick: &mut tokio::time::Interval,
-        claiming_due: Option<Instant>,
-        shutdown: &CancellationToken,
-    ) -> Next {
+    async fn next(&mut self, commit_tick: &mut tokio::time::Interval, shutdown: &CancellationToken) -> Next {
         let due = if self.writing.has_room() { self.next_due() } else { None };
-        let due = due.into_iter().chain(claiming_due).min();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Next::Stop,
@@ -376,7 +370,7 @@ impl Dispatcher {
             if is_done {
                 return Ok(());
             }
-            let next = self.next(&mut commit_tick, None, &never).await;
+            let next = self.next(&mut commit_tick, &never).await;
             self.handle(next).await?;
         }
     }

@@ -9,36 +9,28 @@ use std::collections::HashMap;
 use std::collections::hash_map::{Entry, RandomState};
 use std::future::pending;
 use std::hash::BuildHasher;
-use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
 use super::apply::Applied;
 use super::in_flight::{Effect, InFlight};
 use super::tasks::joined;
-use super::waiting::after;
 use crate::error::Result;
 use crate::mongo::WriteModel;
 
-/// Batches that are written at once, at the most. More make commands smaller, and the server no faster.
-const BATCHES_MAX: usize = 4;
-
-/// The last batch counts so much less than all before it in what is usual.
-const USUAL_OF: u32 = 8;
+/// Batches that are written at once, at the most. More keep more in memory, and the server no busier.
+const BATCHES_MAX: usize = 2;
 
 /// The batches, and what came meanwhile for their documents.
 #[derive(Debug, Default)]
 pub(super) struct Writing {
-    batches: JoinSet<(Result<Applied>, Duration)>,
+    batches: JoinSet<Result<Applied>>,
     /// The documents that are being written, with what came for them since, in order.
     documents: HashMap<u64, Vec<Effect>>,
     queued: usize,
     /// What came for documents whose batch has ended.
     released: Vec<Effect>,
     names: RandomState,
-    begun: Option<Instant>,
-    /// How long batches took lately.
-    usual: Duration,
 }
 
 impl Writing {
@@ -93,29 +85,15 @@ impl Writing {
 
     /// Begins to write what was admitted.
     pub(super) fn begin(&mut self, batch: impl Future<Output = Result<Applied>> + Send + 'static) {
-        let began = Instant::now();
-        self.begun = Some(began);
-        self.batches.spawn(async move { (batch.await, began.elapsed()) });
-    }
-
-    /// When another small batch is worth its commands: at once if none is being written, or so long after the last one that
-    /// as many as there is room for are spread over the time that one takes. So they are small and many while the server is
-    /// quick, and few and large when it is busy. `None` until one has ended.
-    pub(super) fn next_due(&self) -> Option<Instant> {
-        let spread = self.usual / u32::try_from(BATCHES_MAX).unwrap_or(1);
-        match self.begun {
-            Some(begun) if !self.is_idle() => self.has_room().then(|| after(begun, spread)),
-            _ => Some(Instant::now()),
-        }
+        self.batches.spawn(batch);
     }
 
     /// The next batch that is written; its documents are free once it was [`Self::ended`].
     pub(super) async fn next(&mut self) -> Result<Applied> {
-        let Some(ended) = self.batches.join_next().await else { return pending().await };
-        joined(ended.map(|(written, took)| {
-            self.usual = if self.usual.is_zero() { took } else { (self.usual * (USUAL_OF - 1) + took) / USUAL_OF };
-            written
-        }))
+        match self.batches.join_next().await {
+            Some(written) => joined(written),
+            None => pending().await,
+        }
     }
 
     /// Frees the documents of a batch.
@@ -213,19 +191,7 @@ mod tests {
             writing.begin(std::future::pending());
         }
         assert!(!writing.has_room() && !writing.is_idle());
-        assert_eq!(writing.next_due(), None);
         writing.abort();
         assert!(writing.next().await.is_err());
-    }
-
-    #[tokio::test]
-    async fn small_batches_are_spread_over_the_time_that_one_takes() {
-        let mut writing = Writing::default();
-        let wait = |writing: &Writing| writing.next_due().map(|due| due.saturating_duration_since(Instant::now()));
-        assert_eq!(wait(&writing), Some(Duration::ZERO));
-        writing.usual = Duration::from_secs(8);
-        writing.begin(pending());
-        let spread = wait(&writing).unwrap();
-        assert!(spread > Duration::from_secs(1) && spread <= Duration::from_secs(2), "{spread:?}");
     }
 }

@@ -10,24 +10,28 @@ use crate::process::create::EarlyCreates;
 use crate::process::prepare::Prepared;
 use crate::process::tally::End;
 
-/// From so many records on the next batch is claimed while the one before is being written.
+/// From so many records on the next batch is claimed while others are being written.
 const CLAIM_AHEAD_RECORDS: usize = 450;
+
 impl Dispatcher {
-    /// Starts claiming the next batch, unless too much is waiting already, or more records are worth waiting for.
-    /// Tells when to ask again, if that is for time to pass.
-    pub(super) fn start_claiming(&mut self) -> Result<Option<Instant>> {
+    /// Starts claiming the next batch, unless too much is waiting already.
+    ///
+    /// Few records are not claimed while a batch is being written: until it ends more of them can share the commands, each of
+    /// which costs a busy server more than it gains.
+    pub(super) fn start_claiming(&mut self) -> Result<()> {
         let has_room = self.makes_room() && self.withheld.has_room();
         let is_busy = self.claiming.is_some() || self.claimed.is_some();
         if let Some(postponed) = self.postponed.take_if(|postponed| !is_busy && !self.open.contains(postponed.until)) {
             self.claim(Prepared { events: postponed.events, ..Prepared::default() }, EarlyCreates::default());
-            return Ok(None);
+            return Ok(());
         }
-        if is_busy || self.postponed.is_some() || self.release_withheld() || self.gathered.is_empty() || !has_room {
-            return Ok(None);
+        if is_busy || self.postponed.is_some() || self.release_withheld() {
+            return Ok(());
         }
-        let due = self.claiming_due();
-        if due.is_none_or(|due| due > Instant::now()) {
-            return Ok(due);
+        let is_worth_it = self.writing.is_idle()
+            || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
+        if self.gathered.is_empty() || !is_worth_it || !has_room {
+            return Ok(());
         }
         let chunks = self.gathered.take(self.parts.process.batch_records_max);
         self.parts.source.received(&chunks);
@@ -50,13 +54,7 @@ impl Dispatcher {
             false => EarlyCreates::default(),
         };
         self.claim(prepared, creates);
-        Ok(None)
-    }
-
-    /// When what is gathered is claimed; `None` until a batch has ended.
-    fn claiming_due(&self) -> Option<Instant> {
-        let is_much = self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
-        if is_much { Some(Instant::now()) } else { self.writing.next_due() }
+        Ok(())
     }
 
     pub(super) fn claim(&mut self, prepared: Prepared, creates: EarlyCreates) {
