@@ -18,8 +18,9 @@ use super::tasks::joined;
 use crate::error::Result;
 use crate::mongo::WriteModel;
 
-/// Batches that are written at once, at the most. More keep more in memory, and the server no busier.
-const BATCHES_MAX: usize = 2;
+/// Batches that are written at once. With two, what waits behind a batch is given up where a partition is given back, so that the
+/// next member applies again, without effect, what stands behind it.
+const BATCHES_MAX: usize = 1;
 
 /// The batches, and what came meanwhile for their documents.
 #[derive(Debug, Default)]
