@@ -36,8 +36,8 @@
 //! where they go, `kafka/producer.rs` sends them, and `capture/confirmation.rs` tells PostgreSQL once they are acknowledged.
 //!
 //! One record, from broker to MongoDB: `kafka/consumer/reader.rs` copies it, `process/told.rs` reads what it tells, `process/prepare.rs`
-//! asks the handlers, `process/claim.rs` whether it is this record that applies the event; `process/writing.rs` lets it wait for what
-//! writes its documents, `process/collection.rs` puts it into a command, `mongo/fold.rs` under its guards, which `mongo/store.rs` runs
+//! asks the handlers, `process/claim.rs` whether it is this record that applies the event; `process/apply.rs` writes its batch
+//! and makes it durable, `process/collection.rs` puts it into a command, `mongo/fold.rs` under its guards, which `mongo/store.rs` runs
 //! until it is answered; `process/settle.rs` judges the answer, and `process/progress.rs` commits its offset.
 //!
 //! # Where things go

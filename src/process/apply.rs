@@ -4,7 +4,7 @@
 //! stands before them in the log: each such wait costs several times what the writes of a small batch cost. A change
 //! of primary in between shows in the election terms, and the batch is written again. What survived is recognised by
 //! its guards; what was lost has nothing behind it that could hide it, because each document is written once in a
-//! batch, and nothing else writes it before the batch is durable.
+//! batch and the next batch waits.
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,8 @@
-//! The loop of `process`: while batches are written, the next is parsed and claimed.
+//! The loop of `process`: while one batch is written, the next is parsed and claimed.
 //!
 //! Every wait is a branch of one `select!`, so that rebalances, time limits and the request to stop are
-//! answered whatever MongoDB and the dead-letter topic do. One batch is claimed at a time, and those that are written
-//! at once have no document in common, which keeps the order of each document.
+//! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
+//! time, which keeps the order of each document.
 
 mod claiming;
 mod dead_letters;
@@ -38,7 +38,6 @@ use super::tally::{End, Tally};
 use super::tasks::{DeadLettered, Pulse, join, write_effects};
 use super::waiting::{Held, Waiting};
 use super::withheld::Withheld;
-use super::writing::Writing;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::consumer::{ConsumerHandle, Delivery};
@@ -86,7 +85,7 @@ pub(super) struct Dispatcher {
     claiming: Option<JoinHandle<Result<Claimed>>>,
     /// Claimed, not being written.
     claimed: Option<Vec<Effect>>,
-    writing: Writing,
+    applying: Option<JoinHandle<Result<Applied>>>,
     first_records: FirstRecords,
     /// Events without hope, not yet in the dead-letter topic.
     given_up: GivenUp,
@@ -129,7 +128,7 @@ impl Dispatcher {
             open: Arc::default(),
             claiming: None,
             claimed: None,
-            writing: Writing::default(),
+            applying: None,
             first_records,
             given_up: GivenUp::default(),
             giving_up: None,
@@ -161,7 +160,9 @@ impl Dispatcher {
             }
             Err(error) => Err(error),
         };
-        self.writing.abort();
+        if let Some(applying) = self.applying.take() {
+            applying.abort();
+        }
         if let Some(giving_up) = self.giving_up.take() {
             giving_up.abort();
         }
@@ -203,9 +204,8 @@ impl Dispatcher {
         let mut commit_tick = tokio::time::interval(COMMIT_INTERVAL);
         commit_tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            // First, so that what waited for a batch is known to be on its way when the next one is claimed.
-            self.start_writing();
             self.start_claiming()?;
+            self.start_writing();
             self.start_giving_up();
             if self.parts.until == Until::CaughtUp && self.has_caught_up() {
                 if !self.first_records.is_holding() {
@@ -255,18 +255,18 @@ impl Dispatcher {
         self.parts.source.check(&self.consumer)?;
         self.look_at_topic();
         self.given_up.extend(self.first_records.take_due(Instant::now())?);
-        let is_idle = self.claiming.is_none() && self.writing.is_idle();
+        let is_idle = self.claiming.is_none() && self.applying.is_none();
         self.pulse.beat(&self.parts.store, is_idle);
         self.pulse.look_at_sizes(&self.parts.store);
         Ok(())
     }
 
     async fn next(&mut self, commit_tick: &mut tokio::time::Interval, shutdown: &CancellationToken) -> Next {
-        let due = if self.writing.has_room() { self.next_due() } else { None };
+        let due = if self.applying.is_none() { self.next_due() } else { None };
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Next::Stop,
-            applied = self.writing.next(), if !self.writing.is_idle() => Next::Applied(applied),
+            applied = join(&mut self.applying), if self.applying.is_some() => Next::Applied(applied),
             claimed = join(&mut self.claiming), if self.claiming.is_some() => Next::Claimed(claimed),
             outcome = join(&mut self.giving_up), if self.giving_up.is_some() => Next::DeadLettered(outcome),
             turn = self.desk.turn() => Next::Desk(turn),
@@ -277,14 +277,13 @@ impl Dispatcher {
     }
 
     fn start_writing(&mut self) {
-        if !self.writing.has_room() {
+        if self.applying.is_some() {
             return;
         }
         let now = Instant::now();
         let probes = self.probe(now);
         let is_due = self.next_document_due().is_some_and(|due| due <= now);
-        let has_released = self.parking.has_released() || self.writing.has_released();
-        if self.claimed.is_none() && !is_due && probes.is_empty() && !has_released {
+        if self.claimed.is_none() && !is_due && probes.is_empty() && !self.parking.has_released() {
             return;
         }
         let effects = self.claimed.take().unwrap_or_default();
@@ -293,14 +292,9 @@ impl Dispatcher {
         let (breaker, progress) = (&self.breaker, &mut self.progress);
         let holds = |effect: &Effect| breaker.holds(effect);
         let held: Held<'_> = if breaker.is_holding() { Some(&holds) } else { None };
-        // What waited for a batch stands before what came later.
-        let effects = self.writing.take_released().into_iter().chain(effects).collect();
         let effects = self.waiting.admit(effects, now, probes, held, |event| progress.waits(event));
-        let effects = self.writing.admit(effects);
-        if !effects.is_empty() {
-            let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
-            self.writing.begin(write_effects(store, claims, self.parts.source.number(), effects));
-        }
+        let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
+        self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
     }
 
     fn has_caught_up(&self) -> bool {
@@ -309,8 +303,7 @@ impl Dispatcher {
             && self.withheld.is_empty()
             && self.claiming.is_none()
             && self.claimed.is_none()
-            && self.writing.is_idle()
-            && self.writing.queued() == 0
+            && self.applying.is_none()
             && self.giving_up.is_none()
             && self.given_up.is_empty()
             && self.parking.len() == 0
@@ -327,7 +320,6 @@ impl Dispatcher {
         let now = Instant::now();
         // What is read no further cannot bring what is missing.
         let is_stuck = self.postponed.is_some() || self.is_full();
-        self.writing.ended(&applied.effects);
         let has_passed = |missing| is_stuck || self.frontier.has_passed(missing);
         let settled = settle(applied, is_current, policy, has_passed, &mut self.breaker, now)?;
         for event in settled.applied {
@@ -363,8 +355,7 @@ impl Dispatcher {
             self.start_writing();
             self.start_giving_up();
             let is_done = self.claiming.is_none()
-                && self.writing.is_idle()
-                && self.writing.queued() == 0
+                && self.applying.is_none()
                 && self.giving_up.is_none()
                 && self.given_up.is_empty();
             if is_done {

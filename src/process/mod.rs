@@ -37,7 +37,6 @@ mod topics;
 mod waiting;
 mod withheld;
 mod write_paths;
-mod writing;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -144,7 +144,7 @@ pub(super) async fn join<T>(task: &mut Option<JoinHandle<Result<T>>>) -> Result<
     joined(result)
 }
 
-pub(super) fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
+fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {
     result
         .unwrap_or_else(|error| Err(Error::with_source(ErrorKind::System, "a task of the dispatcher panicked", error)))
 }

@@ -10,16 +10,18 @@ use crate::process::create::EarlyCreates;
 use crate::process::prepare::Prepared;
 use crate::process::tally::End;
 
-/// From so many records on the next batch is claimed while others are being written.
+/// From so many records on the next batch is claimed while the one before is being written.
 const CLAIM_AHEAD_RECORDS: usize = 450;
 
 impl Dispatcher {
     /// Starts claiming the next batch, unless too much is waiting already.
     ///
-    /// Few records are not claimed while a batch is being written: until it ends more of them can share the commands, each of
-    /// which costs a busy server more than it gains.
+    /// Few records are not claimed while a batch is being written, because they could not be written before it ends,
+    /// and until then more of them can share the commands.
     pub(super) fn start_claiming(&mut self) -> Result<()> {
         let has_room = self.makes_room() && self.withheld.has_room();
+        let is_worth_it = self.applying.is_none()
+            || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
         let is_busy = self.claiming.is_some() || self.claimed.is_some();
         if let Some(postponed) = self.postponed.take_if(|postponed| !is_busy && !self.open.contains(postponed.until)) {
             self.claim(Prepared { events: postponed.events, ..Prepared::default() }, EarlyCreates::default());
@@ -28,8 +30,6 @@ impl Dispatcher {
         if is_busy || self.postponed.is_some() || self.release_withheld() {
             return Ok(());
         }
-        let is_worth_it = self.writing.is_idle()
-            || self.gathered.records() >= CLAIM_AHEAD_RECORDS.min(self.parts.process.batch_records_max);
         if self.gathered.is_empty() || !is_worth_it || !has_room {
             return Ok(());
         }
@@ -46,11 +46,11 @@ impl Dispatcher {
         self.withhold(&mut prepared);
         #[allow(clippy::cast_precision_loss)]
         metrics::histogram!("evp_process_batch_records").record(prepared.records as f64);
-        // Behind a write that is not durable yet, a document could be created that an election then lets come first.
+        // Behind a batch that is not durable yet, a document could be created that an election then lets come first.
         let is_held = self.waiting.is_holding() || self.breaker.is_holding();
-        let is_small = prepared.records < CLAIM_AHEAD_RECORDS && !is_held;
-        let creates = match is_small && self.parts.store.tells_terms() {
-            true => EarlyCreates::of(&prepared.events, |model| self.waiting.has(model) || self.writing.has(model)),
+        let is_alone = self.applying.is_none() && prepared.records < CLAIM_AHEAD_RECORDS && !is_held;
+        let creates = match is_alone && self.parts.store.tells_terms() {
+            true => EarlyCreates::of(&prepared.events, |model| self.waiting.has(model)),
             false => EarlyCreates::default(),
         };
         self.claim(prepared, creates);

@@ -29,8 +29,7 @@ impl Dispatcher {
             self.progress.waits(&event);
             self.parking.failed(&event);
             if event.parks() {
-                let mut waiting = self.waiting.extract(|effect| follows(effect, &event));
-                waiting.extend(self.writing.extract(|effect| follows(effect, &event)));
+                let waiting = self.waiting.extract(|effect| follows(effect, &event));
                 events.extend(self.parking.fail_behind(&event, waiting));
             }
             self.given_up.extend(vec![event]);

@@ -8,7 +8,7 @@ use crate::kafka::consumer::Delivery;
 use crate::process::in_flight::InFlight;
 use crate::process::tasks::join;
 
-/// A rebalance waits this long for the batches that are being written; the consumer thread waits a little longer.
+/// A rebalance waits this long for the batch that is being written; the consumer thread waits a little longer.
 const FENCE_WAIT: Duration = Duration::from_secs(8);
 
 impl Dispatcher {
@@ -45,13 +45,13 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Lets the batches that are being written finish, forgets what is behind it, and says what may be committed.
+    /// Lets the batch that is being written finish, forgets what is behind it, and says what may be committed.
     async fn fence(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>> {
         tracing::info!(event = "partitions_revoked", ?partitions, "another member reads them from now on");
         self.parts.dead_letters.forget_refusals();
         let deadline = tokio::time::Instant::now() + FENCE_WAIT;
-        while !self.writing.is_idle()
-            && let Ok(applied) = tokio::time::timeout_at(deadline, self.writing.next()).await
+        if self.applying.is_some()
+            && let Ok(applied) = tokio::time::timeout_at(deadline, join(&mut self.applying)).await
         {
             self.settle(applied?)?;
         }
@@ -68,7 +68,6 @@ impl Dispatcher {
         let progress = &self.progress;
         let is_ours = |event: &InFlight| progress.is_current(event);
         self.waiting.retain(is_ours);
-        self.writing.retain(is_ours);
         self.given_up.retain(is_ours);
         self.parking.retain(is_ours, partitions);
         self.first_records.retain(is_ours);

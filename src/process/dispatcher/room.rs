@@ -51,11 +51,10 @@ impl Dispatcher {
     }
 
     fn room(&self) -> Room {
-        let waiting = self.waiting.len().saturating_add(self.parking.len()).saturating_add(self.writing.queued());
         let kept_bytes = self.waiting.bytes().saturating_add(self.given_up.bytes());
         let fits = |quarters: usize| {
             let share = |of: usize| (of / 4).saturating_mul(quarters);
-            waiting < share(WAITING_EFFECTS_MAX)
+            self.waiting.len().saturating_add(self.parking.len()) < share(WAITING_EFFECTS_MAX)
                 && kept_bytes < share(KEPT_BYTES_MAX)
                 && self.progress.tracker.outstanding() < share(OUTSTANDING_RECORDS_MAX)
         };
