@@ -66,6 +66,12 @@ impl Publisher {
     }
 }
 
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        self.producer.finish();
+    }
+}
+
 /// The partition that a record came from, if its topic has it.
 pub(super) fn partition_of(partition: Option<i32>, topic: &str, counts: &HashMap<String, i32>) -> Option<i32> {
     partition.filter(|partition| counts.get(topic).is_some_and(|count| (0..*count).contains(partition)))

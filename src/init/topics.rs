@@ -1,7 +1,7 @@
 //! The topics that capture and process use, each with the settings that its use asks for.
 
 use super::{InitPlan, Report, Step};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kafka::admin::{Admin, COMPACTED, Creation, KEPT, TopicPlan};
 use crate::process::dead_letter_topic;
 
@@ -67,6 +67,11 @@ async fn create(plan: &InitPlan, admin: &Admin, topic: &WantedTopic, report: &mu
     match admin.create(&TopicPlan { name, partitions, replicas, settings }, "").await? {
         Creation::Created => report.step(Step::Created, what),
         Creation::Exists => report.step(Step::Exists, format_args!("topic {name}")),
+        Creation::TooFewBrokers => {
+            return Err(Error::configuration(format!(
+                "topic {name}: Kafka has fewer brokers than --replication-factor {replicas}"
+            )));
+        }
     }
     Ok(())
 }

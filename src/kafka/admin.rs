@@ -36,6 +36,8 @@ pub(crate) struct TopicPlan<'a> {
 pub(crate) enum Creation {
     Created,
     Exists,
+    /// There are fewer brokers than replicas.
+    TooFewBrokers,
 }
 
 /// Asks the brokers for topics and settings.
@@ -65,9 +67,7 @@ impl Admin {
         match outcomes.into_iter().next() {
             None | Some(Ok(_)) => Ok(Creation::Created),
             Some(Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(Creation::Exists),
-            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) if *replicas > 0 => Err(Error::configuration(
-                format!("topic {name}: Kafka has fewer brokers than --replication-factor {replicas}"),
-            )),
+            Some(Err((_, RDKafkaErrorCode::InvalidReplicationFactor))) if *replicas > 0 => Ok(Creation::TooFewBrokers),
             Some(Err((_, code))) => Err(failed(KafkaError::AdminOp(code))),
         }
     }
@@ -141,7 +141,12 @@ pub(crate) async fn create_routed_topic(
 ) -> Result<()> {
     let settings = settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     let plan = TopicPlan { name: topic, partitions, replicas, settings };
-    Admin::new(config)?.create(&plan, "").await.map(|_| ())
+    match Admin::new(config)?.create(&plan, "").await? {
+        Creation::Created | Creation::Exists => Ok(()),
+        Creation::TooFewBrokers => Err(Error::configuration(format!(
+            "topic {topic}: Kafka has fewer brokers than topic.creation.default.replication.factor, which is {replicas}"
+        ))),
+    }
 }
 
 async fn create_topic(config: &KafkaConfig, topic: &str, setting: (&str, &str)) -> Result<()> {

@@ -103,6 +103,12 @@ impl LetterProducer {
         sent.map(|delivery| Sent { delivery }).map_err(|(error, _)| NotTaken::Kafka(error))
     }
 
+    /// Waits for what is on its way, as it is where a command was interrupted.
+    pub(crate) fn finish(&self) {
+        let is_empty = self.producer.in_flight_count() == 0;
+        let _ = self.producer.flush(if is_empty { Duration::ZERO } else { FLUSH_TIMEOUT });
+    }
+
     /// [`NotTaken`] as an [`Error`] about writing to a topic.
     pub(crate) fn error(&self, topic: &str, not_taken: NotTaken) -> Error {
         match not_taken {
@@ -120,13 +126,5 @@ impl Sent {
             Ok(Err((error, _))) => Err(NotTaken::Kafka(error)),
             Err(_) => Err(NotTaken::Interrupted),
         }
-    }
-}
-
-impl Drop for LetterProducer {
-    fn drop(&mut self) {
-        // Nothing is left in it unless its user was interrupted.
-        let is_empty = self.producer.in_flight_count() == 0;
-        let _ = self.producer.flush(if is_empty { Duration::ZERO } else { FLUSH_TIMEOUT });
     }
 }
