@@ -1,26 +1,24 @@
 //! `evp capture`: incremental snapshots by signals, beside writers, interrupted, and signals that are none.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
-use tokio::task::JoinHandle;
 use tokio_postgres::Client;
 
 use crate::support::envelopes::{NewRecord, produce};
-use crate::support::{Running, World, eventually, records, topic_end};
+use crate::support::items::{FILL, ITEMS, items, write_items, written};
+use crate::support::{Running, World, eventually, topic_end};
 
-const TABLES: &str = "CREATE TABLE public.items (id int PRIMARY KEY, version int NOT NULL, filler text);
-    CREATE TABLE public.signals (id text PRIMARY KEY, type text, data text)";
+const TABLE: &str = "public.items";
+const SIGNALS: &str = "CREATE TABLE public.signals (id text PRIMARY KEY, type text, data text)";
 
 /// A world with these rows; slot, publication and topics as `init` makes them.
 async fn world_with(test: &str, rows: i32) -> (World, Client) {
     let world = World::new(test).await;
     let sql = world.sql().await;
-    sql.batch_execute(TABLES).await.unwrap();
-    let fill = "INSERT INTO public.items SELECT n, 0, repeat('x', 100) FROM generate_series(1, $1::int) n";
-    sql.execute(fill, &[&rows]).await.unwrap();
+    sql.batch_execute(&format!("{ITEMS}; {SIGNALS}")).await.unwrap();
+    sql.execute(FILL, &[&rows]).await.unwrap();
     let finished = world.run(&[&["init", "--partitions", "3"][..], &SETS].concat());
     assert_eq!(finished.code, Some(0), "{finished:?}");
     (world, sql)
@@ -45,27 +43,13 @@ async fn signal(sql: &Client, id: &str, kind: &str, data: &Value) {
     sql.execute("INSERT INTO public.signals VALUES ($1, $2, $3)", &[&id, &kind, &data.to_string()]).await.unwrap();
 }
 
-fn items() -> Value {
+fn all_items() -> Value {
     json!({"type": "incremental", "data-collections": ["public.items"]})
-}
-
-/// Operation, mark and row of each record, partition by partition.
-fn written(world: &World) -> Vec<(String, String, Value)> {
-    let values =
-        records(world, &format!("{}.public.items", world.name())).into_iter().filter_map(|record| record.value);
-    values
-        .map(|value| {
-            let value: Value = serde_json::from_slice(&value).unwrap();
-            let text = |value: &Value| value.as_str().unwrap().to_owned();
-            let row = if value["op"] == "d" { &value["before"] } else { &value["after"] };
-            (text(&value["op"]), text(&value["source"]["snapshot"]), row.clone())
-        })
-        .collect()
 }
 
 /// The ids of the rows that a snapshot has brought, with repetitions.
 fn read_ids(world: &World) -> Vec<i64> {
-    let read = written(world).into_iter().filter(|(operation, ..)| operation == "r");
+    let read = written(world, TABLE).into_iter().filter(|(operation, ..)| operation == "r");
     let mut ids: Vec<i64> = read
         .map(|(_, mark, row)| {
             assert_eq!(mark, "incremental");
@@ -88,29 +72,11 @@ async fn completed(capture: &Running, count: usize) {
         .await;
 }
 
-/// Writers that raise versions, insert and delete, until told to stop.
-async fn write_items(world: &World, rows: i32) -> (JoinHandle<()>, Arc<AtomicBool>) {
-    let (client, is_over) = (world.sql().await, Arc::new(AtomicBool::new(false)));
-    let over = Arc::clone(&is_over);
-    let writer = tokio::spawn(async move {
-        let mut round = 0;
-        while !over.load(Ordering::Relaxed) {
-            round += 1;
-            let update = "UPDATE public.items SET version = version + 1 WHERE id % 997 = $1";
-            client.execute(update, &[&(round % 997)]).await.unwrap();
-            let insert = "INSERT INTO public.items VALUES ($1, 0, ''), (-$1, 0, '')";
-            client.execute(insert, &[&(rows + round)]).await.unwrap();
-            client.execute("DELETE FROM public.items WHERE id = $1", &[&(round * 13 % rows)]).await.unwrap();
-        }
-    });
-    (writer, is_over)
-}
-
 /// The topic's rows as they are in the end. Each change of a row comes once and in order, and a snapshot's row has the
 /// version that was told last, if one was.
 fn folded(world: &World) -> BTreeMap<i64, i64> {
     let (mut fold, mut last, mut gone) = (BTreeMap::new(), HashMap::<i64, i64>::new(), BTreeSet::new());
-    for (operation, mark, row) in written(world) {
+    for (operation, mark, row) in written(world, TABLE) {
         let (id, version) = (row["id"].as_i64().unwrap(), row["version"].as_i64());
         assert!(!gone.contains(&id), "row {id} comes ({operation}) behind its end");
         if operation == "d" {
@@ -130,11 +96,6 @@ fn folded(world: &World) -> BTreeMap<i64, i64> {
     fold
 }
 
-async fn table(sql: &Client) -> BTreeMap<i64, i64> {
-    let rows = sql.query("SELECT id::int8, version::int8 FROM public.items", &[]).await.unwrap();
-    rows.iter().map(|row| (row.get(0), row.get(1))).collect()
-}
-
 /// Whether a slot is confirmed beyond a position.
 const CONFIRMED: &str = "SELECT confirmed_flush_lsn > $1::text::pg_lsn FROM pg_replication_slots WHERE slot_name = $2";
 
@@ -144,7 +105,7 @@ async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded
     let (world, sql) = world_with("inc_killed", ROWS).await;
     let (writer, is_over) = write_items(&world, ROWS).await;
     let (topic, chunk) = (format!("{}.public.items", world.name()), "incremental.snapshot.chunk.size=20");
-    signal(&sql, "all", "execute-snapshot", &items()).await;
+    signal(&sql, "all", "execute-snapshot", &all_items()).await;
     for kill in 1..=4_u32 {
         let mut capture = world.start(&capture(chunk, &[]));
         capture.event("streaming_started").await;
@@ -172,7 +133,7 @@ async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded
     let again = world.run(&capture(chunk, &["--until", "caught-up"]));
     assert_eq!(again.code, Some(0), "{again:?}");
     assert!(!again.stderr.contains("incremental_snapshot_requested"), "the signal is taken once: {again:?}");
-    assert_eq!(folded(&world), table(&sql).await);
+    assert_eq!(folded(&world), items(&sql).await);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -182,7 +143,7 @@ async fn a_snapshot_is_paused_goes_on_and_is_stopped_by_signals() {
     capture.event("streaming_started").await;
     let (locker, lock) = (world.sql().await, "BEGIN; LOCK TABLE public.items IN ACCESS EXCLUSIVE MODE");
     locker.batch_execute(lock).await.unwrap();
-    signal(&sql, "1", "execute-snapshot", &items()).await;
+    signal(&sql, "1", "execute-snapshot", &all_items()).await;
     signal(&sql, "2", "pause-snapshot", &json!({"type": "incremental"})).await;
     told(&capture, &sql, "3").await;
     locker.batch_execute("COMMIT").await.unwrap();
@@ -194,7 +155,7 @@ async fn a_snapshot_is_paused_goes_on_and_is_stopped_by_signals() {
     assert_eq!(read_ids(&world), [1, 2, 3, 4, 5, 6, 7]);
 
     locker.batch_execute(lock).await.unwrap();
-    signal(&sql, "6", "execute-snapshot", &items()).await;
+    signal(&sql, "6", "execute-snapshot", &all_items()).await;
     signal(&sql, "7", "stop-snapshot", &json!({"type": "incremental", "data-collections": ["public.i.*"]})).await;
     told(&capture, &sql, "8").await;
     locker.batch_execute("COMMIT").await.unwrap();
@@ -220,7 +181,7 @@ async fn records_of_the_signal_topic_are_signals_once_and_those_of_others_are_no
     produce(&world, &topic, &[record(world.name(), r#"{"id":"before","type":"log","data":{"message":"m"}}"#)]).await;
     let mut capture = world.start(&arguments);
     capture.event("streaming_started").await;
-    let asked = json!({"id": "k", "type": "execute-snapshot", "data": items()}).to_string();
+    let asked = json!({"id": "k", "type": "execute-snapshot", "data": all_items()}).to_string();
     let others = [record("another", &asked), record(world.name(), "{nope"), record(world.name(), &asked)];
     produce(&world, &topic, &others).await;
     completed(&capture, 1).await;
@@ -230,7 +191,7 @@ async fn records_of_the_signal_topic_are_signals_once_and_those_of_others_are_no
     assert_eq!(capture.stop().code, Some(0));
 
     // A row of the signal table is none where the channel is Kafka.
-    signal(&sql, "by table", "execute-snapshot", &items()).await;
+    signal(&sql, "by table", "execute-snapshot", &all_items()).await;
     let mut again = world.start(&arguments);
     again.event("streaming_started").await;
     produce(&world, &topic, &[record(world.name(), r#"{"type":"log","data":{"message":"again"}}"#)]).await;
@@ -280,6 +241,7 @@ async fn what_is_no_signal_is_told_and_stops_nothing() {
     completed(&capture, 2).await;
     assert_eq!(read_ids(&world), [1, 2]);
     sql.batch_execute("UPDATE public.items SET version = 1 WHERE id = 3").await.unwrap();
-    eventually("the stream goes on", async || written(&world).iter().any(|(operation, ..)| operation == "u")).await;
+    eventually("the stream goes on", async || written(&world, TABLE).iter().any(|(operation, ..)| operation == "u"))
+        .await;
     assert_eq!(capture.stop().code, Some(0));
 }

@@ -62,7 +62,7 @@ impl CaptureOptions {
         Ok(Self {
             postgres: connector.postgres(variables),
             kafka: KafkaConfig {
-                producer_properties: connector.producer_properties(),
+                producer_properties: connector.producer_properties(variables),
                 ..KafkaConfig::from_variables(variables, choices.kafka)
             },
             settings: connector.settings(variables, profile),

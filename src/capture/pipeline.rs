@@ -244,6 +244,9 @@ impl Pipeline<'_> {
                 self.transaction.begin(&begin).map_err(violation)?;
                 let open = self.transaction.open("begin").map_err(violation)?;
                 let (commit_lsn, commit_time_us) = (open.commit_lsn, open.context.commit_time_us);
+                if let Some(incremental) = &mut self.incremental {
+                    incremental.began(open.context.xid);
+                }
                 self.began(stream, commit_lsn, commit_time_us);
                 if stream.transactions.is_some() {
                     return Ok(Handled::Begun);

@@ -458,6 +458,16 @@ impl Connector {
     }
 }
 
+/// What `read` makes of the shipped file with these properties, and the mistakes that it notes, for tests.
+#[cfg(test)]
+fn read_from<T>(sets: &[&str], read: impl FnOnce(&Connector, &mut Variables) -> T) -> (T, String) {
+    let mut variables = Variables::default();
+    let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
+    let connector = Connector::load(&mut variables, None, &sets).unwrap();
+    let read = read(&connector, &mut variables);
+    (read, variables.finish().err().map(|error| error.to_string()).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -97,13 +97,10 @@ pub(super) fn parse_table(text: &str) -> Option<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::read_from;
 
     fn settings(sets: &[&str]) -> (SignalSettings, String) {
-        let mut variables = Variables::default();
-        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-        let connector = Connector::load(&mut variables, None, &sets).unwrap();
-        let settings = SignalSettings::of(&connector, &mut variables);
-        (settings, variables.finish().err().map(|error| error.to_string()).unwrap_or_default())
+        read_from(sets, SignalSettings::of)
     }
 
     #[test]

@@ -98,13 +98,10 @@ fn statements(connector: &Connector, variables: &mut Variables) -> BTreeMap<Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connector::read_from;
 
     fn settings(sets: &[&str]) -> (SnapshotSettings, String) {
-        let mut variables = Variables::default();
-        let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
-        let connector = Connector::load(&mut variables, None, &sets).unwrap();
-        let settings = SnapshotSettings::of(&connector, &mut variables);
-        (settings, variables.finish().err().map(|error| error.to_string()).unwrap_or_default())
+        read_from(sets, SnapshotSettings::of)
     }
 
     #[test]

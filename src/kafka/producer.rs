@@ -375,8 +375,10 @@ fn producer_config(config: &KafkaConfig, purpose: Purpose) -> rdkafka::ClientCon
         // The topic's own limit decides what is too large.
         .set("message.max.bytes", "1000000000")
         .set("topic.metadata.refresh.interval.ms", "30000");
-    for (name, value) in &config.producer_properties {
-        client.set(name, value.expose());
+    if let Purpose::Stream { .. } = purpose {
+        for (name, value) in &config.producer_properties {
+            client.set(name, value.expose());
+        }
     }
     with_user_properties(&mut client, config);
     client

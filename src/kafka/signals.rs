@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::Message as _;
 use rdkafka::{Offset, TopicPartitionList};
@@ -16,6 +16,8 @@ use crate::error::Result;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// What arrives within this is taken together.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
+/// What one look takes at the most.
+const SIGNALS_MAX: usize = 1_000;
 /// As Debezium, which reads no other.
 const PARTITION: i32 = 0;
 
@@ -49,7 +51,9 @@ impl SignalReader {
         }
         let Some(consumer) = &self.consumer else { return Ok(Vec::new()) };
         let mut signals = Vec::new();
-        while let Some(polled) = consumer.poll(POLL_TIMEOUT) {
+        while signals.len() < SIGNALS_MAX
+            && let Some(polled) = consumer.poll(POLL_TIMEOUT)
+        {
             match polled {
                 Ok(record) => signals.push(TopicSignal {
                     offset: record.offset(),
@@ -66,7 +70,6 @@ impl SignalReader {
         }
         if let Some(last) = signals.last() {
             self.next_offset = Some(last.offset.saturating_add(1));
-            self.commit();
         }
         Ok(signals)
     }
@@ -113,16 +116,5 @@ impl SignalReader {
         };
         let known = committed.elements().first().map(rdkafka::topic_partition_list::TopicPartitionListElem::offset);
         Ok(known.filter(|offset| matches!(offset, Offset::Offset(_))).unwrap_or(Offset::Beginning))
-    }
-
-    /// For Debezium, should it take over; evp itself goes on by its own record.
-    fn commit(&self) {
-        let (Some(consumer), Some(next)) = (&self.consumer, self.next_offset) else { return };
-        let mut list = TopicPartitionList::new();
-        if list.add_partition_offset(&self.topic, PARTITION, Offset::Offset(next)).is_ok()
-            && let Err(error) = consumer.commit(&list, CommitMode::Async)
-        {
-            tracing::debug!(event = "signal_offset_uncommitted", %error, "the group's offset of signals stays behind");
-        }
     }
 }

@@ -9,6 +9,7 @@
 
 mod connect;
 pub(crate) mod envelopes;
+pub(crate) mod items;
 mod kafka;
 pub(crate) mod library;
 mod load;

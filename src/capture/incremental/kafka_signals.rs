@@ -2,20 +2,23 @@
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, channel};
 use tokio_util::sync::CancellationToken;
 
 use crate::capture::CaptureOptions;
 use crate::config::KafkaConfig;
 use crate::kafka::signals::{SignalReader, TopicSignal};
 
+/// Signals that may wait to be taken.
+const SIGNALS_AHEAD_MAX: usize = 64;
+
 /// Reads the topic from an offset on, or from where Debezium would go on, until the token is cancelled.
 pub(super) fn start(
     options: &Arc<CaptureOptions>,
     next_offset: Option<i64>,
     token: CancellationToken,
-) -> UnboundedReceiver<TopicSignal> {
-    let (sender, receiver) = unbounded_channel();
+) -> Receiver<TopicSignal> {
+    let (sender, receiver) = channel(SIGNALS_AHEAD_MAX);
     let options = Arc::clone(options);
     // A thread of its own: it waits for the broker, and for the next look.
     tokio::task::spawn_blocking(move || {
@@ -29,7 +32,7 @@ pub(super) fn start(
                 Ok(signals) => {
                     told = None;
                     for signal in signals {
-                        if sender.send(signal).is_err() {
+                        if sender.blocking_send(signal).is_err() {
                             return;
                         }
                     }

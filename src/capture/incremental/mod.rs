@@ -35,7 +35,7 @@ pub(super) use window::Window;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::CaptureOptions;
@@ -44,10 +44,15 @@ use crate::kafka::signals::TopicSignal;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Relation, RelationId, Xid};
 use crate::row::{RowChange, TableShape};
-use progress::IncrementalProgress;
+use progress::{IncrementalProgress, TableTurn};
 use reader::{Chunk, Reader, Request, Told};
 use report::Report;
 use window::Unseen;
+
+/// So many chunks in a row are read again at once: beside writers most need it now and then.
+const REREADS_AT_ONCE: u32 = 5;
+/// So many chunks in a row that could not be used are told of.
+const REREADS_TOLD: u32 = 10;
 
 /// Signals and what they have brought about, for one session.
 pub(super) struct Incremental {
@@ -65,10 +70,12 @@ pub(super) struct Incremental {
     request: u64,
     /// That chunk is of no use any more.
     is_void: bool,
+    /// How often in a row chunks could not be used.
+    rereads: u32,
     unseen: Unseen,
     requests: UnboundedSender<Request>,
     told: UnboundedReceiver<Told>,
-    topic: Option<UnboundedReceiver<TopicSignal>>,
+    topic: Option<Receiver<TopicSignal>>,
     report: Report,
     _tasks: DropGuard,
 }
@@ -112,7 +119,7 @@ impl Incremental {
                 event = "signal_table_unpublished",
                 table = format!("{schema}.{table}"),
                 publication = options.settings.publication_name,
-                "the signal table is not published, so that nothing comes of its rows; add it to the publication"
+                "the signal table is not published, so that nothing comes of its rows; add it to the publication, and start again"
             );
         }
         let (requests, asked) = unbounded_channel();
@@ -135,6 +142,7 @@ impl Incremental {
             is_reading: false,
             request: 0,
             is_void: false,
+            rereads: 0,
             unseen: Unseen::default(),
             requests,
             told,
@@ -169,7 +177,9 @@ impl Incremental {
 
     /// The stream has told of a change.
     pub(super) fn touch(&mut self, relation: RelationId, shape: &TableShape, change: RowChange<'_>) {
-        if let Some(window) = &mut self.window {
+        // What other tables do is nothing to the chunk.
+        let is_wanted = |turn: &TableTurn| turn.schema == shape.schema && turn.table == shape.table;
+        if let Some(window) = self.window.as_mut().filter(|_| self.state.tables.iter().any(is_wanted)) {
             window.touch(relation, shape, change);
         }
     }
@@ -224,11 +234,13 @@ impl Incremental {
                     event = "incremental_snapshot_given_up",
                     %error,
                     tables = self.state.tables.len(),
-                    "no window can be marked, so the snapshot ends here; the stream goes on"
+                    "no window can be marked, so the snapshot is paused; let evp's role insert into the signal table (and for \
+                     insert_delete select from it and delete), then send resume-snapshot; the stream goes on"
                 );
                 (self.window, self.chunk, self.is_reading, self.is_void) = (None, None, false, false);
-                self.state.stop(&[]);
-                self.report.ended();
+                // What was asked for before is not answered any more.
+                self.request = self.request.saturating_add(1);
+                self.state.set_paused(true);
                 self.note(commit_lsn);
             }
         }
@@ -263,10 +275,10 @@ impl Incremental {
         let is_whole = |part: &Part| window.is_open() && !window.is_spoilt_for(RelationId(part.oid), part.plan.shape());
         let is_used = part.as_deref().is_none_or(|part| is_whole(part) && self.unseen.is_shown_by(&part.visible));
         if is_void || !is_used {
-            tracing::debug!(event = "chunk_read_again", is_void, "the chunk of a window is not used");
-            self.go_on();
+            self.reread(is_void);
             return Closed::Ignored;
         }
+        self.rereads = 0;
         self.state.read(finished, 0, None);
         if let Some(part) = part {
             return Closed::Rows(window, part);
@@ -274,6 +286,26 @@ impl Incremental {
         self.note(commit_lsn);
         self.go_on();
         Closed::Ignored
+    }
+
+    /// Asks for a chunk that is not used once more. What hinders it may last, so many tries are told, and slow down.
+    fn reread(&mut self, is_void: bool) {
+        self.rereads = if is_void { 0 } else { self.rereads.saturating_add(1) };
+        tracing::debug!(
+            event = "chunk_read_again",
+            is_void,
+            rereads = self.rereads,
+            "the chunk of a window is not used"
+        );
+        if self.rereads == REREADS_TOLD {
+            tracing::warn!(
+                event = "incremental_snapshot_hindered",
+                rereads = self.rereads,
+                "chunks are read again and again: each time the stream touches rows whose key it does not tell, as those of a table with \
+                 another replica identity, or has a commit that does not show yet; it goes on by itself"
+            );
+        }
+        self.go_on();
     }
 
     /// The rows of a chunk have been sent, so many of them, with the transaction that commits at `commit_lsn`.
@@ -301,7 +333,7 @@ impl Incremental {
             self.is_reading = true;
             self.request = self.request.saturating_add(1);
             let turns = self.state.tables.iter().cloned().collect();
-            let _ = self.requests.send(Request { number: self.request, turns });
+            let _ = self.requests.send(Request { number: self.request, turns, waits: self.rereads >= REREADS_AT_ONCE });
         }
     }
 }

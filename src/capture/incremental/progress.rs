@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-use super::signal::{Execution, Signal};
+use super::signal::Execution;
 use crate::lsn::Lsn;
 use crate::pattern::Pattern;
 
@@ -113,16 +113,19 @@ impl IncrementalProgress {
         };
         let (stopped, kept): (VecDeque<_>, VecDeque<_>) = self.tables.drain(..).partition(is_stopped);
         self.tables = kept;
+        self.forget_idle_pause();
         stopped.iter().map(TableTurn::name).collect()
     }
 
-    /// Applies a signal that changes nothing but the state, if it is one of these.
-    pub(crate) fn pause_or_resume(&mut self, signal: &Signal) {
-        match signal {
-            Signal::Pause => self.is_paused = !self.tables.is_empty(),
-            Signal::Resume => self.is_paused = false,
-            Signal::Log(_) | Signal::Execute(_) | Signal::Stop(_) => {}
-        }
+    /// Pauses what there is to read, or lets it go on.
+    pub(crate) fn set_paused(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+        self.forget_idle_pause();
+    }
+
+    /// A pause ends with what it holds up: what is asked for later is read at once.
+    fn forget_idle_pause(&mut self) {
+        self.is_paused &= !self.tables.is_empty();
     }
 
     /// Kafka is to have `rows` more: so many tables at the front are read, and the next one as far as `reading` says.
@@ -132,6 +135,7 @@ impl IncrementalProgress {
         if let Some(turn) = self.tables.front_mut() {
             turn.reading = reading;
         }
+        self.forget_idle_pause();
     }
 }
 
@@ -231,13 +235,29 @@ mod tests {
     #[test]
     fn only_a_snapshot_that_runs_is_paused() {
         let mut progress = IncrementalProgress::default();
-        progress.pause_or_resume(&Signal::Pause);
+        progress.set_paused(true);
         progress.add(&asked(&["s.a"]), &captured());
         assert!(progress.is_running());
-        progress.pause_or_resume(&Signal::Pause);
+        progress.set_paused(true);
         assert!(!progress.is_running());
-        progress.pause_or_resume(&Signal::Resume);
+        progress.set_paused(false);
         assert!(progress.is_running());
+    }
+
+    #[test]
+    fn a_pause_ends_with_what_it_holds_up() {
+        for is_stopped in [true, false] {
+            let mut progress = IncrementalProgress::default();
+            progress.add(&asked(&["s.a"]), &captured());
+            progress.set_paused(true);
+            if is_stopped {
+                progress.stop(&[]);
+            } else {
+                progress.read(1, 0, None);
+            }
+            progress.add(&asked(&["s.b1"]), &captured());
+            assert!(progress.is_running(), "{is_stopped}");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The statements by which a table is read in chunks.
 
 use super::progress::{Reading, TableTurn};
-use crate::capture::snapshot::{identifier, literal, rows_of};
+use crate::capture::snapshot::{identifier, literal, names, rows_of, where_all};
 use crate::postgres::SnapshotTable;
 use crate::row::TableShape;
 
@@ -59,7 +59,7 @@ impl<'a> ChunkedTable<'a> {
     /// Copies the key of the last row.
     pub(crate) fn last_key(&self) -> String {
         let backwards: Vec<String> = self.key.iter().map(|name| format!("{} DESC", identifier(name))).collect();
-        let conditions = conditions(self.shared_conditions());
+        let conditions = where_all(&self.shared_conditions());
         format!(
             "COPY (SELECT {} FROM {}{conditions} ORDER BY {} LIMIT 1) TO STDOUT",
             names(&self.key),
@@ -76,7 +76,7 @@ impl<'a> ChunkedTable<'a> {
             all.push(self.compared(">", &reading.after));
         }
         all.push(self.compared("<=", &reading.until));
-        let conditions = conditions(all);
+        let conditions = where_all(&all);
         let (columns, order) = (names(&columns), names(&self.key));
         let source = rows_of(self.table);
         format!("COPY (SELECT {columns} FROM {source}{conditions} ORDER BY {order} LIMIT {rows_max}) TO STDOUT")
@@ -92,14 +92,6 @@ impl<'a> ChunkedTable<'a> {
         let values: Vec<String> = place.iter().map(|(name, text)| literal(self.shape, name, text)).collect();
         format!("({}) {operator} ({})", names(&self.key), values.join(", "))
     }
-}
-
-fn names(names: &[String]) -> String {
-    names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", ")
-}
-
-fn conditions(all: Vec<String>) -> String {
-    if all.is_empty() { String::new() } else { format!(" WHERE {}", all.join(" AND ")) }
 }
 
 #[cfg(test)]

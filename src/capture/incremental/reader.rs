@@ -13,7 +13,7 @@ use super::query::ChunkedTable;
 use super::signal::window_rows;
 use crate::capture::CaptureOptions;
 use crate::capture::relations::Relations;
-use crate::capture::snapshot::{ParseVisibilityError, Visibility, key_of};
+use crate::capture::snapshot::{ParseVisibilityError, Visibility, identifier, key_of};
 use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Reaction, Result};
 use crate::postgres::SnapshotTransaction;
@@ -38,6 +38,8 @@ pub(in crate::capture) enum Told {
 pub(super) struct Request {
     pub(super) number: u64,
     pub(super) turns: Vec<TableTurn>,
+    /// Not at once: the last ones could not be used.
+    pub(super) waits: bool,
 }
 
 /// The rows that were read in one window.
@@ -75,6 +77,9 @@ impl Reader {
     pub(super) async fn run(mut self, mut requests: UnboundedReceiver<Request>) {
         let (mut connection, mut is_told) = (None, false);
         while let Some(request) = requests.recv().await {
+            if request.waits {
+                tokio::time::sleep(RETRY_WAIT).await;
+            }
             while let Err(error) = self.read(&mut connection, &request).await {
                 connection = None;
                 if error.kind().reaction() != Reaction::Retry {
@@ -123,8 +128,7 @@ impl Reader {
     }
 
     fn table(&self) -> String {
-        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
-        format!("{}.{}", quoted(&self.signals.0), quoted(&self.signals.1))
+        format!("{}.{}", identifier(&self.signals.0), identifier(&self.signals.1))
     }
 
     /// The next rows of the first table that has any. A table that cannot be read is passed over.
@@ -166,7 +170,7 @@ impl Reader {
         let gone = || Error::new(ErrorKind::Missing, format!("table {} is not there", turn.name()));
         let table = known.first().ok_or_else(gone)?;
         let relations = Relations { settings, postgres: &self.options.postgres, catalog: sql.client() };
-        let plan = relations.check(&turn.schema, &turn.table).await?;
+        let plan = relations.of_snapshot(&turn.schema, &turn.table).await?;
         let refused = |why| Error::new(ErrorKind::Unsupported, format!("table {}: {why}", turn.name()));
         let chunked = ChunkedTable::new(turn, table, plan.shape()).map_err(refused)?;
         let Some(reading) = self.reading(sql, turn, &chunked).await? else { return Ok(None) };

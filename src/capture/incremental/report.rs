@@ -5,6 +5,7 @@ use std::time::Instant;
 use metrics::Gauge;
 
 use super::progress::IncrementalProgress;
+use crate::capture::snapshot::number;
 use crate::lsn::Lsn;
 
 /// The gauges, and when to say that a snapshot begins and ends.
@@ -81,9 +82,4 @@ impl Report {
             );
         }
     }
-}
-
-#[allow(clippy::cast_precision_loss)]
-fn number(count: u64) -> f64 {
-    count as f64
 }

@@ -61,7 +61,7 @@ impl Incremental {
                 event = "signal_ignored",
                 id,
                 kind,
-                why = "incremental snapshots need a signal table: set signal.data.collection, and publish that table",
+                why = "incremental snapshots need a signal table: set signal.data.collection, publish that table, and start again",
                 "the signal is passed over"
             ),
             Signal::Execute(asked) => {
@@ -86,7 +86,6 @@ impl Incremental {
                 let stopped = self.state.stop(collections);
                 self.is_void |= self.is_reading && !stopped.is_empty();
                 if self.state.tables.is_empty() {
-                    self.state.is_paused = false;
                     self.report.ended();
                 }
                 tracing::info!(
@@ -97,7 +96,7 @@ impl Incremental {
                 );
             }
             Signal::Pause | Signal::Resume => {
-                self.state.pause_or_resume(&signal);
+                self.state.set_paused(matches!(signal, Signal::Pause));
                 tracing::info!(event = "incremental_snapshot_paused", id, is_paused = self.state.is_paused, kind);
             }
         }

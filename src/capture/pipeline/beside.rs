@@ -109,9 +109,6 @@ impl Pipeline<'_> {
         self.sink.careful_until = self.sink.careful_until.filter(|until| commit_lsn <= *until);
         let ticket: Ticket = self.sink.acknowledgements.begin(commit_lsn, commit_time_us);
         stream.ticket = ticket;
-        if let (Some(incremental), Ok(open)) = (&mut self.incremental, self.transaction.open("begin")) {
-            incremental.began(open.context.xid);
-        }
     }
 }
 

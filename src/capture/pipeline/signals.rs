@@ -1,5 +1,7 @@
 //! Signals in the stream, the windows that they lead to, and the rows of chunks, which enter the stream here.
 
+use std::time::Instant;
+
 use super::change::{Item, Placed, now_ns};
 use super::sink::{Rest, Subject};
 use super::{Pipeline, Stream, not_delivered};
@@ -117,7 +119,6 @@ impl Pipeline<'_> {
         for copied in &part.lines {
             let new = line.read(copied).map_err(|error| Error::protocol(error.to_string()))?;
             if window.has_touched(RelationId(part.oid), part.plan.shape(), new) {
-                self.sink.meter.dropped_duplicates.increment(1);
                 continue;
             }
             self.wait_for_room(stream).await?;
@@ -175,6 +176,7 @@ impl Pipeline<'_> {
     async fn wait_for_room(&mut self, stream: &mut Stream) -> Result<()> {
         if self.sink.careful_until.is_some() {
             self.sink.settle().await?;
+            stream.heard_at = Instant::now();
         }
         let acknowledgements = std::sync::Arc::clone(&self.sink.acknowledgements);
         loop {
@@ -192,6 +194,8 @@ impl Pipeline<'_> {
                 return Ok(());
             }
             acknowledgements.wait_for(|now| now.in_flight().records == 0 || has_room(lane, now.in_flight())).await;
+            // PostgreSQL was not listened to meanwhile, which is no silence of its own.
+            stream.heard_at = Instant::now();
         }
     }
 
@@ -208,7 +212,7 @@ pub(super) async fn hears(incremental: &mut Option<Box<Incremental>>) -> Heard {
     }
 }
 
-/// The texts of the first three columns: id, type and data, whatever they are called.
+/// The texts of the first three columns: id, type and data.
 fn texts(values: Values<'_>) -> [String; 3] {
     let mut columns = values.columns();
     std::array::from_fn(|_| match columns.next() {

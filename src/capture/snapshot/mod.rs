@@ -26,8 +26,9 @@ mod visibility;
 mod written;
 
 pub(super) use decision::{Decision, Found, decide};
-pub(super) use plan::{identifier, literal, rows_of};
+pub(super) use plan::{identifier, literal, names, rows_of, where_all};
 pub(super) use progress::{SnapshotProgress, TailsByTopic};
+pub(super) use report::number;
 pub(super) use table::key_of;
 pub(super) use visibility::{ParseVisibilityError, Visibility};
 

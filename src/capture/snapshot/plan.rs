@@ -34,7 +34,6 @@ impl TableRead<'_> {
 
     /// Copies the rows behind the key `after`, or all.
     pub(super) fn copy_statement(&self, shape: &TableShape, after: &[(String, String)]) -> String {
-        let names = |names: &[String]| names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", ");
         let columns: Vec<String> = shape.columns.iter().map(|column| column.name.clone()).collect();
         let source = self.source();
         let key = self.key(shape);
@@ -49,8 +48,7 @@ impl TableRead<'_> {
             let values: Vec<String> = after.iter().map(|(name, text)| literal(shape, name, text)).collect();
             conditions.push(format!("({}) > ({})", names(key), values.join(", ")));
         }
-        let condition =
-            if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
+        let condition = where_all(&conditions);
         let order = if key.is_empty() { String::new() } else { format!(" ORDER BY {}", names(key)) };
         format!("COPY (SELECT {} FROM {source}{condition}{order}) TO STDOUT", names(&columns))
     }
@@ -83,6 +81,14 @@ pub(in crate::capture) fn literal(shape: &TableShape, column: &str, text: &str) 
 
 pub(in crate::capture) fn identifier(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+pub(in crate::capture) fn names(names: &[String]) -> String {
+    names.iter().map(|name| identifier(name)).collect::<Vec<_>>().join(", ")
+}
+
+pub(in crate::capture) fn where_all(conditions: &[String]) -> String {
+    if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) }
 }
 
 /// Where a row stands.

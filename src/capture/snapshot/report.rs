@@ -122,6 +122,6 @@ impl Drop for Report {
 }
 
 #[allow(clippy::cast_precision_loss)]
-fn number(count: u64) -> f64 {
+pub(in crate::capture) fn number(count: u64) -> f64 {
     count as f64
 }
