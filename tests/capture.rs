@@ -273,6 +273,32 @@ async fn a_slot_that_somebody_else_reads_is_waited_for_and_its_reader_named() {
     second.event("streaming_started").await;
 }
 
+/// What the next one reads of slot and topics has to be what the one before has left, so it is read under the slot.
+#[tokio::test]
+async fn captures_that_wait_for_each_others_slot_go_on_exactly_where_the_one_before_was_killed_or_stopped() {
+    let world = World::new("capture_relay").await;
+    world.init(3);
+    let oracle = Oracle::watch(&world.sql().await, world.name(), PUBLICATION).await;
+    let load = Load::start(&world, 3, 12_000).await;
+    let mut holder = world.start(&["capture"]);
+    holder.event("streaming_started").await;
+    for round in 1..=8_u64 {
+        let mut next = world.start(&["capture", "--set", "slot.retry.delay.ms=50"]);
+        next.event("slot_busy").await;
+        eventually("the next part of the load is written", async || load.written() >= round * 1_200).await;
+        match round % 2 {
+            0 => assert_eq!(holder.stop().code, Some(0)),
+            _ => holder.kill(),
+        }
+        next.event("streaming_started").await;
+        holder = next;
+    }
+    load.finish().await;
+    assert_eq!(holder.stop().code, Some(0));
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+    assert_topic_equals_commits(&world, &oracle).await;
+}
+
 #[tokio::test]
 async fn a_gap_is_accepted_at_the_start_and_not_later() {
     let world = World::new("capture_flag").await;
@@ -415,4 +441,16 @@ async fn tls_is_checked_as_asked_and_the_password_bound_to_it() {
     assert_eq!(finished.code, Some(1), "a root that does not vouch for the server: {finished:?}");
     assert!(finished.failure().contains("POSTGRES_SSLROOTCERT"), "{}", finished.failure());
     assert_eq!(topic_end(&world, world.topic()), Some(1));
+    // The server has TLS, and wants these roles without: `prefer` tries both, as libpq does.
+    let sql = world.sql().await;
+    let file: String = sql.query_one("SHOW hba_file", &[]).await.unwrap().get(0);
+    std::fs::write(file, "hostnossl all,replication all 127.0.0.1/32 scram-sha-256\n").unwrap();
+    sql.execute("SELECT pg_reload_conf()", &[]).await.unwrap();
+    insert(&sql, 1).await;
+    for (mode, code) in [("require", 1), ("prefer", 0)] {
+        world.set("POSTGRES_SSLMODE", mode);
+        let finished = world.run(&["capture", "--until", "caught-up"]);
+        assert_eq!(finished.code, Some(code), "{mode}: {finished:?}");
+    }
+    assert_eq!(topic_end(&world, world.topic()), Some(2));
 }

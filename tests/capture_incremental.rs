@@ -202,6 +202,24 @@ async fn records_of_the_signal_topic_are_signals_once_and_those_of_others_are_no
     assert_eq!(read_ids(&world), [1, 2, 3, 4, 5]);
 }
 
+/// Nothing but the position of the stream tells that a mark will never come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_whose_marks_are_not_published_is_paused_with_the_remedy() {
+    let (world, sql) = world_with("inc_unmarked", 3).await;
+    let without_marks = "ALTER PUBLICATION debezium_publication SET TABLE public.items, public.signals \
+                         WHERE (id NOT LIKE '%-open' AND id NOT LIKE '%-close')";
+    sql.batch_execute(without_marks).await.unwrap();
+    let mut capture = world.start(&capture("incremental.snapshot.chunk.size=2", &[]));
+    capture.event("streaming_started").await;
+    signal(&sql, "all", "execute-snapshot", &all_items()).await;
+    let told = capture.event("incremental_snapshot_given_up").await;
+    assert!(told["remedy"].as_str().unwrap().contains("publication"), "{told}");
+    sql.batch_execute("UPDATE public.items SET version = 1 WHERE id = 3").await.unwrap();
+    eventually("the stream goes on", async || written(&world, TABLE).iter().any(|(operation, ..)| operation == "u"))
+        .await;
+    assert_eq!((read_ids(&world), capture.stop().code), (Vec::new(), Some(0)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_no_signal_is_told_and_stops_nothing() {
     let (world, sql) = world_with("inc_bad", 3).await;

@@ -69,6 +69,11 @@ impl Share {
         is_ours && !names(&self.except, handler)
     }
 
+    /// Whether it is every handler's part.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.taken_over.is_empty() && self.except.is_empty()
+    }
+
     fn is_nothing(&self) -> bool {
         let is_done = |handler: &String| names(&self.except, handler);
         names(&self.except, EVERY_HANDLER) || (!self.taken_over.is_empty() && self.taken_over.iter().all(is_done))

@@ -84,8 +84,13 @@ impl Session {
                 Err(error) if error.kind() == ErrorKind::Denied => attempt(true).await,
                 outcome => outcome,
             },
+            // And its `prefer`: a server may have TLS, and take this role without it only.
+            SslMode::Prefer => match attempt(true).await {
+                Err(error) if error.kind() == ErrorKind::Denied => attempt(false).await.map_err(|_| error),
+                outcome => outcome,
+            },
             SslMode::Disable => attempt(false).await,
-            _ => attempt(true).await,
+            SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => attempt(true).await,
         }
     }
 

@@ -119,6 +119,12 @@ impl SnapshotTransaction {
         answered(what, &self.config, self.client.batch_execute(statement)).await
     }
 
+    /// Behind everything that this connection has committed.
+    pub async fn log_end(&self) -> Result<Lsn> {
+        let asked = self.client.query_one("SELECT pg_current_wal_insert_lsn()::text", &[]);
+        parse_lsn(answered("asking for the end of the log", &self.config, asked).await?.get(0))
+    }
+
     /// The connection, for questions about the catalog.
     pub fn client(&self) -> &Client {
         &self.client

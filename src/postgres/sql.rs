@@ -67,7 +67,12 @@ async fn connect_by_mode(config: &PostgresConfig) -> Result<(Client, AbortHandle
             Err(error) if error.kind() == ErrorKind::Denied => connect_once(config, DriverSslMode::Require).await,
             outcome => outcome,
         },
-        SslMode::Prefer => connect_once(config, DriverSslMode::Prefer).await,
+        SslMode::Prefer => match connect_once(config, DriverSslMode::Prefer).await {
+            Err(error) if error.kind() == ErrorKind::Denied => {
+                connect_once(config, DriverSslMode::Disable).await.map_err(|_| error)
+            }
+            outcome => outcome,
+        },
         SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
             connect_once(config, DriverSslMode::Require).await
         }

@@ -25,6 +25,8 @@ pub(crate) struct InFlight {
     pub(crate) claim_term: Option<i64>,
     /// The handlers whose dead letters of an earlier record it takes over; empty if there were none.
     pub(crate) taken_over: Vec<String>,
+    /// Some of its handlers are not this record's to call: they are done, or have failed.
+    pub(crate) is_part: bool,
     pub(crate) source_ts_us: Option<i64>,
     /// The aggregate, if a handler that parks serves the event.
     pub(crate) ordered_aggregate: Option<Arc<str>>,
@@ -189,6 +191,7 @@ impl InFlight {
             claim: None,
             claim_term: None,
             taken_over: Vec::new(),
+            is_part: false,
             source_ts_us: None,
             ordered_aggregate: None,
             progress: Mutex::new(Progress {

@@ -75,6 +75,7 @@ impl PreparedEvent {
         if let Some(order @ EventOrder::Commit(_)) = share.order {
             self.event.position.order = order;
         }
+        self.event.is_part = !share.is_whole();
         self.event.taken_over = share.taken_over;
     }
 

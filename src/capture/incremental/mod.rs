@@ -70,6 +70,8 @@ pub(super) struct Incremental {
     request: u64,
     /// That chunk is of no use any more.
     is_void: bool,
+    /// The mark behind it stands before this.
+    marked: Option<Lsn>,
     /// How often in a row chunks could not be used.
     rereads: u32,
     unseen: Unseen,
@@ -142,6 +144,7 @@ impl Incremental {
             is_reading: false,
             request: 0,
             is_void: false,
+            marked: None,
             rereads: 0,
             unseen: Unseen::default(),
             requests,
@@ -229,21 +232,29 @@ impl Incremental {
                 self.chunk = None;
             }
             Told::Chunk(chunk) => self.chunk = Some(chunk).filter(|chunk| chunk.request == self.request),
-            Told::GivenUp(error) => {
-                tracing::warn!(
-                    event = "incremental_snapshot_given_up",
-                    %error,
-                    tables = self.state.tables.len(),
-                    "no window can be marked, so the snapshot is paused; let evp's role insert into the signal table (and for \
-                     insert_delete select from it and delete), then send resume-snapshot; the stream goes on"
-                );
-                (self.window, self.chunk, self.is_reading, self.is_void) = (None, None, false, false);
-                // What was asked for before is not answered any more.
-                self.request = self.request.saturating_add(1);
-                self.state.set_paused(true);
-                self.note(commit_lsn);
-            }
+            Told::Marked(request, end) => self.marked = Some(end).filter(|_| self.is_reading && request == self.request),
+            Told::GivenUp(error) => self.give_up(
+                &error.to_string(),
+                "let evp's role insert into the signal table, and for insert_delete select from it and delete",
+                commit_lsn,
+            ),
         }
+    }
+
+    /// Pauses the snapshot, for its windows cannot be told.
+    fn give_up(&mut self, error: &str, remedy: &str, commit_lsn: Lsn) {
+        tracing::warn!(
+            event = "incremental_snapshot_given_up",
+            error,
+            remedy,
+            tables = self.state.tables.len(),
+            "the snapshot is paused; mend that, then send resume-snapshot; the stream goes on"
+        );
+        (self.window, self.chunk, self.is_reading, self.is_void, self.marked) = (None, None, false, false, None);
+        // What was asked for before is not answered any more.
+        self.request = self.request.saturating_add(1);
+        self.state.set_paused(true);
+        self.note(commit_lsn);
     }
 
     /// A mark has come by the stream, in the transaction that commits at `commit_lsn`.
@@ -269,7 +280,7 @@ impl Incremental {
         let (Some(window), Some(chunk)) = (self.window.take_if(|_| is_ready), self.chunk.take_if(|_| is_ready)) else {
             return Closed::Ignored;
         };
-        self.is_reading = false;
+        (self.is_reading, self.marked) = (false, None);
         let is_void = std::mem::take(&mut self.is_void);
         let Chunk { finished, part, .. } = chunk;
         let is_whole = |part: &Part| window.is_open() && !window.is_spoilt_for(RelationId(part.oid), part.plan.shape());
@@ -321,8 +332,15 @@ impl Incremental {
         self.lineage.lock().incremental.note(commit_lsn, self.state.clone());
     }
 
-    /// Everything before `flushed` is with Kafka.
+    /// Everything before `flushed` has come by the stream, and is with Kafka.
     pub(super) fn passed(&mut self, flushed: Lsn) {
+        if self.is_reading && self.marked.is_some_and(|marked| marked <= flushed) {
+            self.give_up(
+                "the mark behind a chunk was committed, and has not come by the stream",
+                "let the publication send all rows of the signal table, its inserts, and for insert_delete its deletes",
+                flushed,
+            );
+        }
         self.lineage.lock().incremental.passed(flushed);
         self.report.passed(flushed, &self.state);
     }

@@ -16,6 +16,7 @@ use crate::capture::relations::Relations;
 use crate::capture::snapshot::{ParseVisibilityError, Visibility, identifier, key_of};
 use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Reaction, Result};
+use crate::lsn::Lsn;
 use crate::postgres::SnapshotTransaction;
 use crate::row::{CopiedRow, TableShape};
 
@@ -30,6 +31,8 @@ pub(in crate::capture) enum Told {
     Window(String),
     /// What was read; told before the mark behind it is written.
     Chunk(Chunk),
+    /// The mark behind the chunk of this request stands before this position.
+    Marked(u64, Lsn),
     /// Nothing can be read.
     GivenUp(Error),
 }
@@ -109,12 +112,15 @@ impl Reader {
         let chunk = self.chunk(sql, request).await?;
         let _ = self.told.send(Told::Chunk(chunk));
         if self.options.settings.signals.deletes_marks {
-            return self.unmark(sql, &open).await;
+            self.unmark(sql, &open).await?;
+        } else {
+            let closed_at = instant();
+            let closing =
+                format!("{{\"openWindowTimestamp\": \"{opened_at}\", \"closeWindowTimestamp\": \"{closed_at}\"}}");
+            self.mark(sql, &close, "snapshot-window-close", &closing).await?;
         }
-        let closed_at = instant();
-        let closing =
-            format!("{{\"openWindowTimestamp\": \"{opened_at}\", \"closeWindowTimestamp\": \"{closed_at}\"}}");
-        self.mark(sql, &close, "snapshot-window-close", &closing).await
+        let _ = self.told.send(Told::Marked(request.number, sql.log_end().await?));
+        Ok(())
     }
 
     async fn mark(&self, sql: &SnapshotTransaction, id: &str, kind: &str, data: &str) -> Result<()> {

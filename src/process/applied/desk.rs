@@ -92,10 +92,10 @@ impl Desk {
             self.letters.note(event.claim.map(|claim| claim.event_id), commit.map(|commit| commit.lsn));
         }
         self.has_news = true;
-        // What is left of an earlier dead letter is in its claim alone.
+        // What handlers that were not asked now have left undone is in its claim alone.
         if !self.events.is_empty()
             && end == End::Applied
-            && event.taken_over.is_empty()
+            && !event.is_part
             && let Some(claim) = event.claim
         {
             let answers = self.events.remove(&claim.event_id).into_iter().flatten();
@@ -175,9 +175,12 @@ impl Desk {
             }
             Happening::Due => {}
         }
-        self.forget_gone();
         let now = Instant::now();
-        if !self.is_idle() && self.look.is_none() && self.due() <= now {
+        if self.is_idle() || self.look.is_some() || self.due() > now {
+            return;
+        }
+        self.forget_gone();
+        if !self.is_idle() {
             (self.began, self.has_news) = (now, false);
             if consumer.is_unreachable() {
                 self.not_seen(&Error::unavailable("Kafka does not answer"));
@@ -255,6 +258,24 @@ impl Desk {
         }
     }
 
+    /// Why a question about a commit may wait for a quiet partition in vain.
+    fn captured_problem(&self, look: &Look) -> Option<String> {
+        if look.captured.is_some() || self.commits.is_empty() {
+            return None;
+        }
+        let unnamed = || {
+            format!(
+                "how far capture has written is not known: {} is not named <prefix>.<schema>.<table>; set POSITION_TOPIC",
+                self.kafka.topic
+            )
+        };
+        match (&self.captured, &self.position_topic) {
+            (Some(captured), _) => captured.problem(),
+            (None, None) => Some(unnamed()),
+            (None, Some(_)) => None,
+        }
+    }
+
     fn publish(&self, look: &Look) {
         let partitions = look.ends.iter().map(|ends| {
             let own = look.own.get(&ends.partition);
@@ -270,7 +291,7 @@ impl Desk {
             topic: self.kafka.topic.clone(),
             captured: look.captured.map(|(captured, _)| captured.lsn),
             partitions: partitions.collect(),
-            problem: None,
+            problem: self.captured_problem(look),
         };
     }
 

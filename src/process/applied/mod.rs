@@ -22,7 +22,7 @@ pub(super) use desk::{Desk, Turn};
 pub(crate) use http::routes;
 
 /// Questions that wait at the same time.
-const QUESTIONS_MAX: usize = 10_000;
+const QUESTIONS_MAX: usize = 1_000;
 /// How soon somebody is looked for again who can answer.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 /// Dead letters that an answer names.

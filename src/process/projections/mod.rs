@@ -66,13 +66,15 @@ impl HandlerRegistry {
 
     /// The same from a file on disk.
     pub fn with_projection_file(&self, path: &std::path::Path) -> Result<Self> {
-        let name = path.display().to_string();
-        let unreadable = |error: std::io::Error| {
-            Error::configuration(format!("{name}: the projection file cannot be read: {error}"))
-        };
-        let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        self.with_projections(&name, &text)
+        self.with_projections(&path.display().to_string(), &text_of(path)?)
     }
+}
+
+fn text_of(path: &std::path::Path) -> Result<String> {
+    let unreadable = |error: std::io::Error| {
+        Error::configuration(format!("{}: the projection file cannot be read: {error}", path.display()))
+    };
+    std::fs::read_to_string(path).map_err(unreadable)
 }
 
 /// Whether the program's handlers stay, and those of the file.

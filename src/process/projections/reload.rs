@@ -4,10 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use super::text_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mongo::{Generations, Store, generations};
 use crate::process::HandlerRegistry;
@@ -21,13 +23,17 @@ pub struct ProjectionFile {
     path: PathBuf,
     program: HandlerRegistry,
     current: Arc<watch::Sender<HandlerRegistry>>,
+    /// The text that was looked at last.
+    known: Arc<Mutex<Option<String>>>,
 }
 
 impl ProjectionFile {
     /// Reads the file; `program` has the handlers that may stay beside those of the file.
     pub fn load(path: PathBuf, program: HandlerRegistry) -> Result<Self> {
-        let registry = program.with_projection_file(&path)?;
-        Ok(Self { path, program, current: Arc::new(watch::Sender::new(registry)) })
+        let text = text_of(&path)?;
+        let registry = program.with_projections(&path.display().to_string(), &text)?;
+        let (current, known) = (Arc::new(watch::Sender::new(registry)), Arc::new(Mutex::new(Some(text))));
+        Ok(Self { path, program, current, known })
     }
 
     /// The handlers of the last valid file.
@@ -41,7 +47,6 @@ impl ProjectionFile {
         let mut hang_up = signal(SignalKind::hangup()).map_err(unavailable)?;
         let file = self.clone();
         Ok(tokio::spawn(async move {
-            let mut known = file.text().await.ok();
             loop {
                 let is_asked = tokio::select! {
                     asked = hang_up.recv() => asked.is_some(),
@@ -49,25 +54,25 @@ impl ProjectionFile {
                 };
                 let text = file.text().await;
                 // A file that is being replaced may be away for a moment.
-                if !is_asked && (text.is_err() || text.as_ref().ok() == known.as_ref()) {
+                if !is_asked && (text.is_err() || text.as_ref().ok() == file.known.lock().as_ref()) {
                     continue;
                 }
                 file.take(text.as_deref());
-                known = text.ok();
+                *file.known.lock() = text.ok();
             }
         }))
     }
 
-    async fn text(&self) -> std::result::Result<String, String> {
+    async fn text(&self) -> Result<String> {
         let path = self.path.clone();
-        let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(path)).await;
-        read.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+        let interrupted = |error| Error::with_source(ErrorKind::System, "reading the projection file panicked", error);
+        tokio::task::spawn_blocking(move || text_of(&path)).await.map_err(interrupted)?
     }
 
-    fn take(&self, text: std::result::Result<&str, &String>) {
+    fn take(&self, text: std::result::Result<&str, &Error>) {
         let file = self.path.display().to_string();
-        let unreadable = |error: &String| Error::configuration(format!("{file}: cannot be read: {error}"));
-        match text.map_err(unreadable).and_then(|text| self.program.with_projections(&file, text)) {
+        let read = |text| self.program.with_projections(&file, text).map_err(|error| error.to_string());
+        match text.map_err(ToString::to_string).and_then(read) {
             Ok(registry) => {
                 let handlers = registry.len();
                 self.current.send_replace(registry);
@@ -85,12 +90,14 @@ impl ProjectionFile {
 pub(in crate::process) struct Replacement {
     changes: Option<watch::Receiver<HandlerRegistry>>,
     preparing: Option<JoinHandle<Result<(HandlerRegistry, Generations)>>>,
+    /// That it does not succeed has been told.
+    is_told: bool,
 }
 
 impl Replacement {
     /// Of the handlers that the file has now.
     pub(in crate::process) fn of(file: Option<&ProjectionFile>) -> Self {
-        Self { changes: file.map(|file| file.current.subscribe()), preparing: None }
+        Self { changes: file.map(|file| file.current.subscribe()), preparing: None, is_told: false }
     }
 
     /// New handlers, once the database knows since when each of them is there.
@@ -98,9 +105,16 @@ impl Replacement {
         let changes = self.changes.as_mut()?;
         if let Some(preparing) = self.preparing.take_if(|preparing| preparing.is_finished()) {
             return match futures_util::FutureExt::now_or_never(preparing) {
-                Some(Ok(Ok(prepared))) => Some(prepared),
+                Some(Ok(Ok(prepared))) => {
+                    self.is_told = false;
+                    Some(prepared)
+                }
                 prepared => {
-                    tracing::debug!(event = "handlers_not_replaced", ?prepared, "tried again");
+                    if !std::mem::replace(&mut self.is_told, true) {
+                        let error = prepared.and_then(std::result::Result::ok).and_then(Result::err);
+                        let error = error.map(|error| error.to_string());
+                        tracing::warn!(event = "handlers_not_replaced", error, "those of before go on; it is tried again");
+                    }
                     changes.mark_changed();
                     None
                 }

@@ -227,6 +227,9 @@ fn a_mistake_beside_the_handlers_is_told_with_its_line() {
         ("handlers: []".to_owned(), "f.yaml:1: `handlers` has none"),
         (format!("handler: 1\n{good}"), "f.yaml:1: a projection file has no `handler`: did you mean `handlers`?"),
         (format!("{good}---\n{good}"), "a second document"),
+        (format!("handlers: {}1", "- ".repeat(100_000)), "f.yaml:1: "),
+        (format!("handlers:\n  {}1", "- ".repeat(100_000)), "f.yaml:2: this is nested too deeply"),
+        (format!("handlers: {}", "[".repeat(100_000)), "nested too deeply"),
         (
             handlers(&[("a", "profile"), ("b", "profile.bio")]),
             "f.yaml:3: handler `a` of `E` writes `profile` of `users`",

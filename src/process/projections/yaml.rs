@@ -3,12 +3,13 @@
 use std::fmt::Display;
 
 use saphyr::{LoadableYamlNode as _, MarkedYaml, Scalar, YamlData};
+use saphyr_parser::{Event, Parser};
 
 use crate::error::{Error, Result};
 
 /// A larger file is none of projections.
 const BYTES_MAX: usize = 1_000_000;
-/// Nobody writes deeper by hand, and trees are walked by recursion.
+/// Nobody writes deeper by hand, and trees are built and walked by recursion.
 const DEPTH_MAX: usize = 32;
 
 /// A value and the line that it begins at.
@@ -44,6 +45,10 @@ impl Node {
             mistakes.at(1, format!("the file is larger than {BYTES_MAX} bytes"));
             return None;
         }
+        if let Some(line) = too_deep_at(text) {
+            mistakes.at(line, "this is nested too deeply");
+            return None;
+        }
         let documents = match MarkedYaml::load_from_str(text) {
             Ok(documents) => documents,
             Err(error) => {
@@ -52,7 +57,7 @@ impl Node {
             }
         };
         match documents.as_slice() {
-            [document] => Self::of(document, 0, mistakes),
+            [document] => Self::of(document, mistakes),
             [] => {
                 mistakes.at(1, "the file is empty; it begins with `handlers:`");
                 None
@@ -64,13 +69,8 @@ impl Node {
         }
     }
 
-    fn of(yaml: &MarkedYaml<'_>, depth: usize, mistakes: &mut Mistakes) -> Option<Self> {
+    fn of(yaml: &MarkedYaml<'_>, mistakes: &mut Mistakes) -> Option<Self> {
         let line = yaml.span.start.line();
-        let deeper = depth.saturating_add(1);
-        if deeper > DEPTH_MAX {
-            mistakes.at(line, "this is nested too deeply");
-            return None;
-        }
         let content = match &yaml.data {
             YamlData::Value(Scalar::Null) => Content::Null,
             YamlData::Value(Scalar::Boolean(value)) => Content::Boolean(*value),
@@ -78,7 +78,7 @@ impl Node {
             YamlData::Value(Scalar::FloatingPoint(value)) => Content::Number(value.into_inner()),
             YamlData::Value(Scalar::String(value)) => Content::Text(value.as_ref().to_owned()),
             YamlData::Sequence(items) => {
-                Content::List(items.iter().filter_map(|item| Self::of(item, deeper, mistakes)).collect())
+                Content::List(items.iter().filter_map(|item| Self::of(item, mistakes)).collect())
             }
             YamlData::Mapping(pairs) => {
                 let mut entries = Vec::with_capacity(pairs.len());
@@ -88,7 +88,7 @@ impl Node {
                         mistakes.at(line, "a key has to be a text; put it into quotes");
                         continue;
                     };
-                    let value = Self::of(value, deeper, mistakes);
+                    let value = Self::of(value, mistakes);
                     entries.extend(value.map(|value| Entry { line, name: name.as_ref().to_owned(), value }));
                 }
                 Content::Map(entries)
@@ -160,6 +160,23 @@ impl Node {
             }
         }
     }
+}
+
+/// The line at which the text is nested too deeply, read event by event, without recursion. What is no YAML is left to the loader.
+fn too_deep_at(text: &str) -> Option<usize> {
+    let mut parser = Parser::new_from_str(text);
+    let mut depth = 0_usize;
+    while let Some(Ok((event, span))) = parser.next_event() {
+        match event {
+            Event::SequenceStart(..) | Event::MappingStart(..) => depth = depth.saturating_add(1),
+            Event::SequenceEnd | Event::MappingEnd => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Some(span.start.line());
+        }
+    }
+    None
 }
 
 /// The entry of that name.
