@@ -123,8 +123,7 @@ async fn quiet_partitions_and_other_log_traffic_keep_nobody_waiting() {
     let topic = &answer["topics"][0];
     assert_eq!((status, topic["partitions"].as_array().unwrap().len()), (504, 4), "{answer}");
     assert!(topic["captured_lsn"].is_string() && topic["partitions"][0]["read_by"] == "this process", "{answer}");
-    let system: i64 =
-        sql.query_one("SELECT system_identifier FROM pg_control_system()", &[]).await.unwrap().get(0);
+    let system: i64 = sql.query_one("SELECT system_identifier FROM pg_control_system()", &[]).await.unwrap().get(0);
     assert_eq!(ask(&address, &format!("lsn=0/1&system={system}&timeout=20")).await.0, 200);
     assert_eq!(ask(&address, "lsn=0/1&system=1&timeout=300ms").await.0, 504, "that of another cluster");
     assert_eq!(ask(&address, "lsn=").await.0, 400);

@@ -283,12 +283,12 @@ async fn captures_that_wait_for_each_others_slot_go_on_exactly_where_the_one_bef
     let mut holder = world.start(&["capture"]);
     holder.event("streaming_started").await;
     for round in 1..=8_u64 {
-        let mut next = world.start(&["capture", "--set", "slot.retry.delay.ms=50"]);
+        let mut next = world.start(&["capture", "--set", "slot.max.retries=1000", "--set", "slot.retry.delay.ms=50"]);
         next.event("slot_busy").await;
         eventually("the next part of the load is written", async || load.written() >= round * 1_200).await;
         match round % 2 {
             0 => assert_eq!(holder.stop().code, Some(0)),
-            _ => holder.kill(),
+            _ => drop(holder.kill()),
         }
         next.event("streaming_started").await;
         holder = next;

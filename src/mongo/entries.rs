@@ -1,28 +1,33 @@
 //! Lists whose entries are put in and taken out, as expressions: of each entry the last writer wins.
 
+use super::expression::{
+    Either, Expression, Literals, Nothing, Variable, all_lists, and, both_lists, cond, element_at, eq, filter, is_in,
+    let_in, list_at, map, not, or,
+};
 use super::fold::{EntriesFold, EntryFold};
-use super::lists::list_or_empty;
 use super::path::escaped;
-use super::pipeline::{PartitionPaths, Wins, write_is_new};
+use super::pipeline::{PartitionPaths, Wins, is_new};
 use super::writer::Writer;
 
-/// The list without what is taken out and with what is put in, each in the place of the entry with its key or at the
+const KNOWN: Variable<'static> = Variable("$$known", "");
+const PUT: Variable<'static> = Variable("$$put", "");
+const GONE: Variable<'static> = Variable("$$gone", "");
+
+/// An expression of one kind among others.
+type Any<'a> = Box<dyn Expression + 'a>;
+
+/// Writes the list without what is taken out and with what is put in, each in the place of the entry with its key or at the
 /// end; and what is kept of the last writer of each.
 pub(super) fn write_entries(list: &EntriesFold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
     let wins: Vec<Wins> = list.entries.iter().map(|entry| wins(list, entry)).collect();
-    writer.begin_document(list.list.as_str());
-    writer.begin_document("$let");
-    writer.begin_document("vars");
-    write_vars(list, &wins, writer, partition);
-    writer.end();
-    writer.begin_document("in");
-    writer.begin_array("$concatArrays");
-    write_kept(list, writer);
-    write_appended(list, writer);
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
+    let variables = (
+        ("known", list_at(list.list.as_str())),
+        ("put", put(list, &wins, partition)),
+        ("gone", gone(list, &wins, partition)),
+    );
+    let suffix = list.field.map(|field| format!(".{field}")).unwrap_or_default();
+    let key = Key { list, suffix: &suffix };
+    let_in(variables, both_lists(kept(&key), appended(&key))).write(list.list.as_str(), writer);
     wins.iter().for_each(|wins| wins.write_record(writer, partition));
 }
 
@@ -31,164 +36,73 @@ fn wins(list: &EntriesFold<'_>, entry: &EntryFold<'_>) -> Wins {
     Wins { record, offset: entry.offset, order: entry.order, is_replay: entry.is_replay }
 }
 
-/// `known`, the list as it is; `put`, the keys of what is put in; `gone`, the keys of what leaves its place.
-fn write_vars(list: &EntriesFold<'_>, wins: &[Wins], writer: &mut Writer, partition: &PartitionPaths) {
-    writer.begin_document("known");
-    writer.begin_array("$ifNull");
-    writer.joined_string("", "$", list.list.as_str());
-    writer.begin_array("");
-    writer.end();
-    writer.end();
-    writer.end();
-    let entries = || list.entries.iter().zip(wins);
-    writer.begin_document("put");
-    writer.begin_array("$concatArrays");
-    for (entry, wins) in entries().filter(|(entry, _)| entry.entry.is_some()) {
-        write_key_if(entry.key, writer, |writer| wins.write(writer, partition));
-    }
-    write_nothing(writer);
-    writer.end();
-    writer.end();
-    writer.begin_document("gone");
-    writer.begin_array("$concatArrays");
-    for (entry, wins) in entries() {
+/// The keys of what is put in.
+fn put<'a>(list: &'a EntriesFold<'_>, wins: &'a [Wins], partition: &'a PartitionPaths) -> impl Expression + use<'a> {
+    let put = list.entries.iter().zip(wins).filter(|(entry, _)| entry.entry.is_some());
+    keys(put.map(|(entry, wins)| -> Any<'a> { Box::new(key_if(entry.key, wins.condition(partition))) }))
+}
+
+/// The keys of what leaves its place: taken out, or taken out and put in again.
+fn gone<'a>(list: &'a EntriesFold<'_>, wins: &'a [Wins], partition: &'a PartitionPaths) -> impl Expression + use<'a> {
+    let gone = list.entries.iter().zip(wins).filter_map(|(entry, wins)| -> Option<Any<'a>> {
+        let wins = wins.condition(partition);
         match (entry.entry, entry.removed_at) {
-            (None, _) => write_key_if(entry.key, writer, |writer| wins.write(writer, partition)),
-            (Some(_), Some(removed_at)) => write_key_if(entry.key, writer, |writer| {
-                writer.begin_document("");
-                writer.begin_array("$and");
-                wins.write(writer, partition);
-                write_is_new(removed_at, writer, partition);
-                writer.end();
-                writer.end();
-            }),
-            (Some(_), None) => {}
+            (None, _) => Some(Box::new(key_if(entry.key, wins))),
+            (Some(_), Some(removed_at)) => Some(Box::new(key_if(entry.key, and(wins, is_new(removed_at, partition))))),
+            (Some(_), None) => None,
+        }
+    });
+    keys(gone)
+}
+
+/// Lists of keys as one.
+fn keys<'a>(lists: impl Iterator<Item = Any<'a>>) -> impl Expression {
+    let nothing: Any<'a> = Box::new(Nothing);
+    all_lists(lists.chain([nothing]).collect())
+}
+
+/// `[key]` if the condition holds, else `[]`.
+fn key_if<E: Expression>(key: &str, condition: E) -> impl Expression {
+    cond(condition, Literals(|writer: &mut Writer| writer.string("", key)), Nothing)
+}
+
+/// How entries of a list are told apart.
+struct Key<'a> {
+    list: &'a EntriesFold<'a>,
+    /// Behind an entry, for its key.
+    suffix: &'a str,
+}
+
+impl Key<'_> {
+    fn of(&self, entry: &'static str) -> Variable<'_> {
+        Variable(entry, self.suffix)
+    }
+
+    /// The entries that are put in.
+    fn put(&self) -> impl Expression {
+        Literals(|writer: &mut Writer| {
+            self.list.entries.iter().filter_map(|entry| entry.entry).for_each(|entry| writer.value("", entry));
+        })
+    }
+
+    /// The keys that the list has.
+    fn known(&self) -> impl Expression {
+        match self.list.field {
+            Some(_) => Either::One(list_at(format!("{}{}", self.list.list, self.suffix))),
+            None => Either::Other(KNOWN),
         }
     }
-    write_nothing(writer);
-    writer.end();
-    writer.end();
-}
-
-/// `[key]` if the condition holds, else `[]`, as an element.
-fn write_key_if(key: &str, writer: &mut Writer, write_condition: impl FnOnce(&mut Writer)) {
-    writer.begin_document("");
-    writer.begin_array("$cond");
-    write_condition(writer);
-    writer.begin_document("");
-    writer.begin_array("$literal");
-    writer.string("", key);
-    writer.end();
-    writer.end();
-    write_nothing(writer);
-    writer.end();
-    writer.end();
-}
-
-fn write_nothing(writer: &mut Writer) {
-    writer.begin_array("");
-    writer.end();
 }
 
 /// What does not leave its place, with the new entry where one is put there.
-fn write_kept(list: &EntriesFold<'_>, writer: &mut Writer) {
-    writer.begin_document("");
-    writer.begin_document("$map");
-    writer.begin_document("input");
-    writer.begin_document("$filter");
-    writer.string("input", "$$known");
-    writer.string("as", "entry");
-    writer.begin_document("cond");
-    writer.begin_array("$not");
-    write_is_in(list, "$$entry", "$$gone", writer);
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.string("as", "entry");
-    writer.begin_document("in");
-    writer.begin_array("$cond");
-    write_is_in(list, "$$entry", "$$put", writer);
-    writer.begin_document("");
-    writer.begin_array("$arrayElemAt");
-    writer.begin_document("");
-    writer.begin_document("$filter");
-    write_put(list, writer);
-    writer.string("as", "new");
-    writer.begin_document("cond");
-    writer.begin_array("$eq");
-    write_key_of(list, "$$new", writer);
-    write_key_of(list, "$$entry", writer);
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.int32("", 0);
-    writer.end();
-    writer.end();
-    writer.string("", "$$entry");
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
+fn kept(key: &Key<'_>) -> impl Expression {
+    let stays = filter(KNOWN, "entry", not(is_in(key.of("$$entry"), GONE)));
+    let new = element_at(filter(key.put(), "new", eq(key.of("$$new"), key.of("$$entry"))), 0_i32);
+    map(stays, "entry", cond(is_in(key.of("$$entry"), PUT), new, Variable("$$entry", "")))
 }
 
 /// What is put in and has no place in the list.
-fn write_appended(list: &EntriesFold<'_>, writer: &mut Writer) {
-    writer.begin_document("");
-    writer.begin_document("$filter");
-    write_put(list, writer);
-    writer.string("as", "new");
-    writer.begin_document("cond");
-    writer.begin_array("$and");
-    write_is_in(list, "$$new", "$$put", writer);
-    writer.begin_document("");
-    writer.begin_array("$or");
-    write_is_in(list, "$$new", "$$gone", writer);
-    writer.begin_document("");
-    writer.begin_array("$not");
-    writer.begin_document("");
-    writer.begin_array("$in");
-    write_key_of(list, "$$new", writer);
-    match list.field {
-        Some(_) => list_or_empty(list.list.as_str(), &suffix(list), writer),
-        None => writer.string("", "$$known"),
-    }
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-}
-
-/// The entries that are put in, as the input of a filter.
-fn write_put(list: &EntriesFold<'_>, writer: &mut Writer) {
-    writer.begin_document("input");
-    writer.begin_array("$literal");
-    list.entries.iter().filter_map(|entry| entry.entry).for_each(|entry| writer.value("", entry));
-    writer.end();
-    writer.end();
-}
-
-/// `{"$in": [key of the entry, keys]}` as an element.
-fn write_is_in(list: &EntriesFold<'_>, entry: &str, keys: &str, writer: &mut Writer) {
-    writer.begin_document("");
-    writer.begin_array("$in");
-    write_key_of(list, entry, writer);
-    writer.string("", keys);
-    writer.end();
-    writer.end();
-}
-
-fn write_key_of(list: &EntriesFold<'_>, entry: &str, writer: &mut Writer) {
-    writer.joined_string("", entry, &suffix(list));
-}
-
-fn suffix(list: &EntriesFold<'_>) -> String {
-    list.field.map(|field| format!(".{field}")).unwrap_or_default()
+fn appended(key: &Key<'_>) -> impl Expression {
+    let has_no_place = or(is_in(key.of("$$new"), GONE), not(is_in(key.of("$$new"), key.known())));
+    filter(key.put(), "new", and(is_in(key.of("$$new"), PUT), has_no_place))
 }

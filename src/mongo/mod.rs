@@ -5,6 +5,7 @@ mod collections;
 mod commands;
 mod entries;
 mod epochs;
+mod expression;
 mod failure;
 mod fold;
 mod generations;

@@ -3,14 +3,20 @@
 //! Expressions of one `$set` stage all see the document as it was before the stage, so that the
 //! watermark read by a condition is the old one wherever it stands.
 
+#[cfg(test)]
+mod tests;
+
 use super::entries::write_entries;
+use super::expression::{
+    Either, Expression, Field, Literal, Literals, Null, Object, Text, Variable, add, and, any_of, concat, cond,
+    element_at, eq, gt, if_null, list_at, lte, map, max, size, sum, trim,
+};
 use super::fold::{Fold, IncrementFold, SetFold};
-use super::lists::{or_empty, write_list, write_values};
+use super::lists::{with_entries, with_values};
 use super::order::EventOrder;
 use super::path::Path;
 use super::write_model::{Absent, JOIN_TRIM};
 use super::writer::Writer;
-use bson::Bson;
 
 /// When a document was deleted, in one of which nothing else is left.
 pub(super) const DELETED: &str = "_evp.d";
@@ -21,7 +27,6 @@ pub(crate) struct PartitionPaths {
     /// `<source>p<partition>`, and `g<generation>` behind it for handlers that are not of the first.
     pub(crate) key: String,
     watermark: String,
-    watermark_reference: String,
 }
 
 impl PartitionPaths {
@@ -31,8 +36,7 @@ impl PartitionPaths {
             0 => format!("{source}p{partition}"),
             later => format!("{source}p{partition}g{later}"),
         };
-        let watermark = format!("_evp.wm.{key}");
-        Self { watermark_reference: format!("${watermark}"), watermark, key }
+        Self { watermark: format!("_evp.wm.{key}"), key }
     }
 
     /// The path of the highest applied offset.
@@ -50,7 +54,7 @@ pub(super) fn write_statement(fold: &Fold<'_>, writer: &mut Writer, partition: &
     writer.begin_array("u");
     write_first_stage(fold, writer, partition);
     write_second_stage(fold, writer);
-    write_last_stage(writer);
+    remains().write("", writer);
     writer.end();
     if fold.absent == Absent::Create {
         writer.boolean("upsert", true);
@@ -65,44 +69,34 @@ fn write_first_stage(fold: &Fold<'_>, writer: &mut Writer, partition: &Partition
         write_set(set, writer, partition);
     }
     for list in &fold.lists {
-        write_list(list, fold.last_offset, writer, partition);
+        with_entries(list, fold.last_offset, partition).write(list.add.list.as_str(), writer);
     }
     for values in &fold.values {
-        write_values(values, writer);
+        with_values(values).write(values.path.as_str(), writer);
     }
     for increment in &fold.increments {
-        write_increment(increment, writer, partition);
+        increased(increment, partition).write(increment.path.as_str(), writer);
     }
     for entries in &fold.entries {
         write_entries(entries, writer, partition);
     }
     if fold.is_deleted {
-        writer.begin_document(DELETED);
-        writer.begin_array("$ifNull");
-        writer.joined_string("", "$", DELETED);
-        writer.string("", "$$NOW");
-        writer.end();
-        writer.end();
+        if_null(Field(DELETED), Variable("$$NOW", "")).write(DELETED, writer);
     }
     for (path, date) in &fold.dates {
-        highest(path.as_str(), writer, |writer| writer.date("", *date));
+        write_highest(path.as_str(), *date, writer);
     }
-    highest(&partition.watermark, writer, |writer| writer.int64("", fold.last_offset));
+    write_highest(&partition.watermark, fold.last_offset, writer);
     if !fold.sets.is_empty() {
-        highest("_evp.s", writer, |writer| writer.order("", fold.highest_order));
+        write_highest("_evp.s", fold.highest_order, writer);
     }
     writer.end();
     writer.end();
 }
 
 /// The field becomes the value, unless it is higher already.
-fn highest(path: &str, writer: &mut Writer, write_value: impl FnOnce(&mut Writer)) {
-    writer.begin_document(path);
-    writer.begin_array("$max");
-    reference(writer, path);
-    write_value(writer);
-    writer.end();
-    writer.end();
+fn write_highest<E: Expression>(path: &str, value: E, writer: &mut Writer) {
+    max(Field(path), value).write(path, writer);
 }
 
 /// What is computed from the fields as the first stage left them.
@@ -115,67 +109,26 @@ fn write_second_stage(fold: &Fold<'_>, writer: &mut Writer) {
     writer.begin_document("");
     writer.begin_document("$set");
     for (target, sources) in &fold.joins {
-        write_join(target, sources, writer);
+        joined(sources).write(target.as_str(), writer);
     }
     for (list, count) in counted {
-        writer.begin_document(count.as_str());
-        writer.begin_document("$size");
-        or_empty(writer, "$ifNull", list.as_str(), "");
-        writer.end();
-        writer.end();
+        size(list_at(list.as_str())).write(count.as_str(), writer);
     }
     writer.end();
     writer.end();
 }
 
-/// Leaves nothing of a deleted document but that it is, and what was applied to it.
-fn write_last_stage(writer: &mut Writer) {
-    writer.begin_document("");
-    writer.begin_document("$replaceWith");
-    writer.begin_array("$cond");
-    writer.begin_document("");
-    writer.begin_array("$lte");
-    writer.joined_string("", "$", DELETED);
-    writer.null("");
-    writer.end();
-    writer.end();
-    writer.string("", "$$ROOT");
-    writer.begin_document("");
-    writer.string("_id", "$_id");
-    writer.begin_document("_evp");
-    writer.string("wm", "$_evp.wm");
-    writer.string("d", "$_evp.d");
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
+/// The last stage: leaves nothing of a deleted document but that it is, and what was applied to it.
+fn remains() -> impl Expression {
+    let is_there = lte(Field(DELETED), Null);
+    let kept = Object((("wm", Field("_evp.wm")), ("d", Field(DELETED))));
+    let tombstone = Object((("_id", Field("_id")), ("_evp", kept)));
+    Object(("$replaceWith", cond(is_there, Variable("$$ROOT", ""), tombstone)))
 }
 
-/// The value at a path, as an expression.
-pub(super) fn reference(writer: &mut Writer, path: &str) {
-    writer.joined_string("", "$", path);
-}
-
-/// A value that is never read as an expression.
-fn literal(writer: &mut Writer, name: &str, value: &Bson) {
-    if matches!(value, Bson::String(_) | Bson::Document(_) | Bson::Array(_)) {
-        writer.begin_document(name);
-        writer.value("$literal", value);
-        writer.end();
-    } else {
-        writer.value(name, value);
-    }
-}
-
-/// `{"$gt": [offset, watermark]}`; a missing watermark is less than any number.
-pub(super) fn write_is_new(offset: i64, writer: &mut Writer, partition: &PartitionPaths) {
-    writer.begin_document("");
-    writer.begin_array("$gt");
-    writer.int64("", offset);
-    writer.string("", &partition.watermark_reference);
-    writer.end();
-    writer.end();
+/// Whether an offset is beyond the watermark; a missing one is less than any number.
+pub(super) fn is_new(offset: i64, partition: &PartitionPaths) -> impl Expression {
+    gt(offset, Field(partition.watermark.as_str()))
 }
 
 fn write_set(set: &SetFold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
@@ -187,16 +140,9 @@ fn write_set(set: &SetFold<'_>, writer: &mut Writer, partition: &PartitionPaths)
         is_replay: set.is_replay,
     };
     for (path, value) in set.fields {
-        writer.begin_document(path.as_str());
-        writer.begin_array("$cond");
-        wins.write(writer, partition);
-        match value {
-            Some(value) => literal(writer, "", value),
-            None => writer.string("", "$$REMOVE"),
-        }
-        reference(writer, path.as_str());
-        writer.end();
-        writer.end();
+        let path = path.as_str();
+        let value = value.as_ref().map_or(Either::Other(Variable("$$REMOVE", "")), |value| Either::One(Literal(value)));
+        cond(wins.condition(partition), value, Field(path)).write(path, writer);
     }
     wins.write_record(writer, partition);
 }
@@ -211,135 +157,63 @@ pub(super) struct Wins {
 }
 
 impl Wins {
-    /// The condition: new in this partition, and either the last writer was this partition or its order was lower. A
-    /// replay comes behind its place in the partition, so that only the order counts.
-    pub(super) fn write(&self, writer: &mut Writer, partition: &PartitionPaths) {
-        writer.begin_document("");
-        writer.begin_array("$and");
-        write_is_new(self.offset, writer, partition);
-        writer.begin_document("");
-        writer.begin_array("$or");
-        if !self.is_replay {
-            writer.begin_document("");
-            writer.begin_array("$eq");
-            writer.joined_string("", &format!("${}", self.record), ".p");
-            writer.string("", &partition.key);
-            writer.end();
-            writer.end();
-        }
-        writer.begin_document("");
-        writer.begin_array("$gt");
-        writer.order("", self.order);
-        writer.joined_string("", &format!("${}", self.record), ".s");
-        writer.end();
-        writer.end();
-        writer.end();
-        writer.end();
-        writer.end();
-        writer.end();
+    /// New in this partition, and either the last writer was this partition or its order was lower. A replay comes behind
+    /// its place in the partition, so that only the order counts.
+    pub(super) fn condition(&self, partition: &PartitionPaths) -> impl Expression {
+        let is_higher = gt(self.order, Field(format!("{}.s", self.record)));
+        let was_here = eq(Field(format!("{}.p", self.record)), Text(&partition.key));
+        let was_here = (!self.is_replay).then_some(Either::One(was_here));
+        let is_last = any_of(was_here.into_iter().chain([Either::Other(is_higher)]).collect());
+        and(is_new(self.offset, partition), is_last)
     }
 
     /// Keeps what has won.
     pub(super) fn write_record(&self, writer: &mut Writer, partition: &PartitionPaths) {
-        writer.begin_document(&self.record);
-        writer.begin_array("$cond");
-        self.write(writer, partition);
-        writer.begin_document("");
-        writer.begin_document("s");
-        writer.begin_array("$max");
-        writer.joined_string("", "$", &format!("{}.s", self.record));
-        writer.order("", self.order);
-        writer.end();
-        writer.end();
-        writer.string("p", &partition.key);
-        writer.end();
-        reference(writer, &self.record);
-        writer.end();
-        writer.end();
+        let order = max(Field(format!("{}.s", self.record)), self.order);
+        let writer_of_now = Object((("s", order), ("p", Text(&partition.key))));
+        let record = self.record.as_str();
+        cond(self.condition(partition), writer_of_now, Field(record)).write(record, writer);
     }
 }
 
 /// The counter plus what each event beyond the watermark adds; all of them are in the usual case.
-fn write_increment(increment: &IncrementFold<'_>, writer: &mut Writer, partition: &PartitionPaths) {
+fn increased(increment: &IncrementFold<'_>, partition: &PartitionPaths) -> impl Expression {
     let total = increment.steps.iter().fold(0_i64, |sum, (_, by)| sum.saturating_add(*by));
     let first_offset = increment.steps.iter().map(|(offset, _)| *offset).min().unwrap_or(i64::MAX);
-    writer.begin_document(increment.path.as_str());
-    writer.begin_array("$add");
-    writer.begin_document("");
-    writer.begin_array("$ifNull");
-    reference(writer, increment.path.as_str());
-    writer.int64("", 0);
-    writer.end();
-    writer.end();
-    writer.begin_document("");
-    writer.begin_array("$cond");
-    write_is_new(first_offset, writer, partition);
-    writer.int64("", total);
-    writer.begin_document("");
-    writer.begin_document("$sum");
-    writer.begin_document("$map");
-    writer.begin_document("input");
-    writer.begin_array("$literal");
-    for (offset, by) in &increment.steps {
-        writer.begin_array("");
-        writer.int64("", *offset);
-        writer.int64("", *by);
-        writer.end();
-    }
-    writer.end();
-    writer.end();
-    writer.string("as", "step");
-    writer.begin_document("in");
-    writer.begin_array("$cond");
-    writer.begin_document("");
-    writer.begin_array("$gt");
-    element_of_step(0, writer);
-    writer.string("", &partition.watermark_reference);
-    writer.end();
-    writer.end();
-    element_of_step(1, writer);
-    writer.int64("", 0);
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-    writer.end();
-}
-
-fn element_of_step(index: i32, writer: &mut Writer) {
-    writer.begin_document("");
-    writer.begin_array("$arrayElemAt");
-    writer.string("", "$$step");
-    writer.int32("", index);
-    writer.end();
-    writer.end();
+    let steps = Literals(|writer: &mut Writer| {
+        for (offset, by) in &increment.steps {
+            writer.begin_array("");
+            writer.int64("", *offset);
+            writer.int64("", *by);
+            writer.end();
+        }
+    });
+    let part = |index: i32| element_at(Variable("$$step", ""), index);
+    let added = cond(gt(part(0), Field(partition.watermark.as_str())), part(1), 0_i64);
+    let sum = sum(map(steps, "step", added));
+    add(if_null(Field(increment.path.as_str()), 0_i64), cond(is_new(first_offset, partition), total, sum))
 }
 
 /// Texts joined with blanks, absent ones empty, white space trimmed.
-fn write_join(target: &Path, sources: &[Path], writer: &mut Writer) {
-    let trimmed: String = JOIN_TRIM.iter().collect();
-    writer.begin_document(target.as_str());
-    writer.begin_document("$trim");
-    writer.begin_document("input");
-    writer.begin_array("$concat");
-    for (index, source) in sources.iter().enumerate() {
-        if index > 0 {
-            writer.string("", " ");
+fn joined(sources: &[Path]) -> impl Expression {
+    let texts = sources.iter().enumerate().flat_map(|(index, source)| {
+        let blank = (index > 0).then_some(Part::Blank);
+        blank.into_iter().chain([Part::Source(source)])
+    });
+    trim(concat(texts.collect()), JOIN_TRIM.iter().collect::<String>())
+}
+
+/// Of a joined text.
+enum Part<'a> {
+    Blank,
+    Source(&'a Path),
+}
+
+impl Expression for Part<'_> {
+    fn write(&self, name: &str, writer: &mut Writer) {
+        match self {
+            Self::Blank => Text(" ").write(name, writer),
+            Self::Source(source) => if_null(Field(source.as_str()), Text("")).write(name, writer),
         }
-        writer.begin_document("");
-        writer.begin_array("$ifNull");
-        reference(writer, source.as_str());
-        writer.string("", "");
-        writer.end();
-        writer.end();
     }
-    writer.end();
-    writer.end();
-    writer.string("chars", &trimmed);
-    writer.end();
-    writer.end();
 }

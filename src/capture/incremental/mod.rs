@@ -232,7 +232,9 @@ impl Incremental {
                 self.chunk = None;
             }
             Told::Chunk(chunk) => self.chunk = Some(chunk).filter(|chunk| chunk.request == self.request),
-            Told::Marked(request, end) => self.marked = Some(end).filter(|_| self.is_reading && request == self.request),
+            Told::Marked(request, end) => {
+                self.marked = Some(end).filter(|_| self.is_reading && request == self.request)
+            }
             Told::GivenUp(error) => self.give_up(
                 &error.to_string(),
                 "let evp's role insert into the signal table, and for insert_delete select from it and delete",

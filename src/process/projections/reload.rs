@@ -113,7 +113,11 @@ impl Replacement {
                     if !std::mem::replace(&mut self.is_told, true) {
                         let error = prepared.and_then(std::result::Result::ok).and_then(Result::err);
                         let error = error.map(|error| error.to_string());
-                        tracing::warn!(event = "handlers_not_replaced", error, "those of before go on; it is tried again");
+                        tracing::warn!(
+                            event = "handlers_not_replaced",
+                            error,
+                            "those of before go on; it is tried again"
+                        );
                     }
                     changes.mark_changed();
                     None

@@ -229,7 +229,7 @@ fn a_mistake_beside_the_handlers_is_told_with_its_line() {
         (format!("{good}---\n{good}"), "a second document"),
         (format!("handlers: {}1", "- ".repeat(100_000)), "f.yaml:1: "),
         (format!("handlers:\n  {}1", "- ".repeat(100_000)), "f.yaml:2: this is nested too deeply"),
-        (format!("handlers: {}", "[".repeat(100_000)), "nested too deeply"),
+        (format!("handlers: {}", "[".repeat(100)), "f.yaml:1: this is nested too deeply"),
         (
             handlers(&[("a", "profile"), ("b", "profile.bio")]),
             "f.yaml:3: handler `a` of `E` writes `profile` of `users`",
