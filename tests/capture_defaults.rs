@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{World, eventually, records, topic_end};
+use crate::support::{OwnStack, World, eventually, records, topic_end};
 
 fn arguments<'a>(command: &[&'a str]) -> Vec<&'a str> {
     [command, &["--set", "table.include.list=public.orders", "--set", "message.key.columns="]].concat()
@@ -52,4 +52,46 @@ async fn a_default_that_is_not_understood_stops_capture_neither_at_its_start_nor
                    "by": "CURRENT_USER", "big": null}),
         ]
     );
+}
+
+/// PostgreSQL sends a commit before it shows to others; a synchronous standby that is away stretches the moment.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_written_as_the_transaction_has_made_it_though_that_does_not_show_yet() {
+    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
+    let world = World::on_stack("defaults_shown", &stack).await;
+    let sql = world.sql().await;
+    sql.batch_execute("CREATE TABLE orders (id int PRIMARY KEY)").await.unwrap();
+    let init = world.run(&arguments(&["init"]));
+    assert_eq!(init.code, Some(0), "{init:?}");
+    let mut capture = world.start(&arguments(&["capture"]));
+    capture.event("streaming_started").await;
+    let set = |names: &str| format!("ALTER SYSTEM SET synchronous_standby_names = '{names}'");
+    sql.batch_execute(&set("nobody")).await.unwrap();
+    sql.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    let held = world.sql().await;
+    let held_up = tokio::spawn(async move {
+        held.batch_execute(
+            "BEGIN; ALTER TABLE orders ADD COLUMN sum int DEFAULT 7; INSERT INTO orders VALUES (1, NULL); COMMIT",
+        )
+        .await
+    });
+    eventually("the commit waits for the standby", async || {
+        let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep'";
+        sql.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 1
+    })
+    .await;
+    let topic = format!("{}.public.orders", world.name());
+    // Long enough for what would not wait.
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert_eq!(topic_end(&world, &topic), Some(0), "the row waits for what it was made with");
+    for statement in [set(""), "SELECT pg_reload_conf()".to_owned()] {
+        // Its own commit would wait as well.
+        sql.batch_execute("SET synchronous_commit = local").await.unwrap();
+        sql.batch_execute(&statement).await.unwrap();
+    }
+    held_up.await.unwrap().unwrap();
+    sql.batch_execute("INSERT INTO orders VALUES (2, NULL)").await.unwrap();
+    eventually("the rows are written", async || topic_end(&world, &topic) == Some(2)).await;
+    assert_eq!(capture.stop().code, Some(0));
+    assert_eq!(rows(&world), [json!({"id": 1, "sum": 7}), json!({"id": 2, "sum": 7})]);
 }

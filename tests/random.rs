@@ -67,6 +67,9 @@ impl<'a> Seed<'a> {
         let mut dice = Dice::new(number);
         let choice = choice.unwrap_or_else(|| Choice::new(&mut dice));
         let sql = world.sql().await;
+        // A commit that is flushed later shows before it is sent. Else Debezium may ask the catalog about a table before its
+        // transaction shows, and chance decides what it finds there.
+        sql.batch_execute("SET synchronous_commit = off").await.unwrap();
         for statement in include_str!("types/schema.sql").lines() {
             sql.batch_execute(statement).await.unwrap();
         }
@@ -371,12 +374,12 @@ async fn run_all(seeds: &[u64], operations: usize, stack: &OwnStack) {
 }
 
 #[tokio::test]
-#[ignore = "takes two minutes, and has passed beside live Debezium too seldom yet to stand in the suite"]
 async fn random_tables_and_transactions_are_written_as_live_debezium_writes_them() {
     let stack = servers();
     let of_connect = [("time.precision.mode", "connect"), ("column.exclude.list", ".*\\.left_out")];
     let masked = [
         ("decimal.handling.mode", "string"),
+        ("unavailable.value.placeholder", "hex:00ff10"),
         ("column.truncate.to.3.chars", ".*\\.cut_.*"),
         ("column.mask.hash.v2.SHA-256.with.salt.s4lt", ".*\\.cut_name"),
     ];

@@ -13,7 +13,7 @@ use evp::lsn::Lsn;
 use evp::pgoutput::{Change, Message, Relation, RelationColumn, RelationId, ReplicaIdentity, Xid, decode};
 use evp::row::TableShape;
 use evp::transform::Transforms;
-use evp::typemap::{Handling, PgType};
+use evp::typemap::{Handling, PgType, Placeholder};
 
 /// Events of one stream: enough for the caches to be as warm as in a backlog, and no warmer.
 pub(crate) const EVENTS: usize = 4_096;
@@ -99,7 +99,7 @@ fn table_by(converter: Converter) -> TablePlan {
         field_names: Adjustment::None,
         key_columns: vec!["aggregate_id".to_owned()],
         left_out: Vec::new(),
-        unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+        unavailable_placeholder: Placeholder::parse("__debezium_unavailable_value").expect("a text"),
         handling: Handling::default(),
     };
     let mut shape = relation.shape(&TableShape::default());

@@ -234,7 +234,7 @@ impl Pipeline<'_> {
         let client = self.catalog.client().await?;
         let relations =
             Relations { settings: &self.options.settings, postgres: &self.options.postgres, catalog: &client };
-        relations.plan(relation).await
+        relations.plan(relation, self.transaction.xid()).await
     }
 
     /// Handles one message, as far as that needs no server but Kafka's queue.

@@ -1,15 +1,22 @@
 //! From a relation message and the catalog to a table that can be written.
 
+use std::time::{Duration, Instant};
+
 use tokio_postgres::Client;
 
+use super::snapshot::{ParseVisibilityError, Visibility};
 use crate::config::PostgresConfig;
 use crate::connector::{ConnectorSettings, key_of_indexes};
 use crate::envelope::{PlanOptions, TablePlan};
 use crate::error::{Error, ErrorKind, Result};
-use crate::pgoutput::Relation;
+use crate::pgoutput::{Relation, Xid};
 use crate::postgres::{self, published_columns, table_shape};
 use crate::row::TableShape;
 use crate::typemap::{Handling, PgType};
+
+/// A commit that a synchronous standby holds up shows when that answers, which may be never.
+const SHOWN_WAIT: Duration = Duration::from_secs(10);
+const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Makes plans for the tables that the connector includes.
 pub(super) struct Relations<'a> {
@@ -19,13 +26,41 @@ pub(super) struct Relations<'a> {
 }
 
 impl Relations<'_> {
-    /// The plan of a table, or `None` if the connector leaves the table out.
-    pub(super) async fn plan(&self, relation: &Relation) -> Result<Option<TablePlan>> {
+    /// The plan of a table that the transaction `xid` tells of, or `None` if the connector leaves the table out.
+    pub(super) async fn plan(&self, relation: &Relation, xid: Option<Xid>) -> Result<Option<TablePlan>> {
         if !self.settings.tables.accepts(&relation.schema, &relation.table) {
             return Ok(None);
         }
+        if let Some(xid) = xid {
+            self.wait_until_shown(xid).await?;
+        }
         let catalog = table_shape(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
         self.prepare(relation.shape(&catalog), self.settings.handling).await.map(Some)
+    }
+
+    /// The stream brings a commit a moment before it shows. What the transaction has done to its tables shows with it, and no other
+    /// message would tell of that.
+    async fn wait_until_shown(&self, xid: Xid) -> Result<()> {
+        let started = Instant::now();
+        loop {
+            let text = postgres::shown_transactions(self.catalog, self.postgres).await?;
+            let shown: Visibility = text.parse().map_err(|error: ParseVisibilityError| {
+                Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{text}`"), error)
+            })?;
+            if shown.sees(xid) {
+                return Ok(());
+            }
+            if started.elapsed() >= SHOWN_WAIT {
+                tracing::warn!(
+                    event = "commit_not_shown",
+                    xid = xid.0,
+                    "a transaction is committed and does not show, perhaps because a synchronous standby is away; what it has done \
+                     to nullability and defaults of tables is not known to the records that follow"
+                );
+                return Ok(());
+            }
+            tokio::time::sleep(LOOK_INTERVAL).await;
+        }
     }
 
     /// Refuses before anything is streamed what could not be written once it comes.

@@ -113,6 +113,11 @@ impl TransactionState {
         self.open.as_mut().ok_or(TransactionViolation::Outside(what))
     }
 
+    /// The id of the open transaction; nothing for a message of none.
+    pub(crate) fn xid(&self) -> Option<Xid> {
+        self.open.as_ref().map(|open| open.context.xid).filter(|xid| xid.0 != 0)
+    }
+
     /// Whether a transaction is being received.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()

@@ -51,7 +51,8 @@ fn escape(out: &mut Vec<u8>, letter: u8) -> usize {
     1
 }
 
-fn write_unit(out: &mut Vec<u8>, unit: u16) {
+/// A UTF-16 unit, escaped.
+pub(crate) fn write_unit(out: &mut Vec<u8>, unit: u16) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     out.extend_from_slice(b"\\u");
     for shift in [12, 8, 4, 0] {

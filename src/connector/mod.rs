@@ -41,10 +41,11 @@ pub use snapshot::{SnapshotMode, SnapshotSettings};
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
 use crate::connect::{Adjustment, Converter};
 use crate::envelope::Profile;
+use crate::envelope::decode::UNAVAILABLE_VALUE;
 use crate::error::{Error, Result};
 use crate::row::Operation;
 use crate::transform::Transforms;
-use crate::typemap::{Handling, Mode};
+use crate::typemap::{Handling, Mode, Placeholder};
 
 /// The file that is used where none is given.
 const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
@@ -118,7 +119,7 @@ pub struct ConnectorSettings {
     /// Write Debezium's context headers.
     pub with_context_headers: bool,
     /// Stands in for values that are not in the log.
-    pub unavailable_placeholder: String,
+    pub unavailable_placeholder: Placeholder,
     /// Single message transforms.
     pub transforms: Transforms,
     /// What types become where there is a choice.
@@ -397,10 +398,7 @@ impl Connector {
             value_converter: self.value_converter(variables, heartbeat_ms > 0),
             with_text_headers: self.get("header.converter").is_some_and(|class| class.ends_with("StringConverter")),
             with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
-            unavailable_placeholder: self
-                .get("unavailable.value.placeholder")
-                .unwrap_or("__debezium_unavailable_value")
-                .to_owned(),
+            unavailable_placeholder: self.placeholder(variables),
             transforms: self.transforms_of(variables, profile),
             handling: self.handling(variables, profile),
             stream_origin: self.stream_origin(variables),
@@ -455,6 +453,17 @@ impl Connector {
                 default
             }
         }
+    }
+}
+
+impl Connector {
+    fn placeholder(&self, variables: &mut Variables) -> Placeholder {
+        let property = "unavailable.value.placeholder";
+        let given = self.get(property).unwrap_or(UNAVAILABLE_VALUE);
+        Placeholder::parse(given).unwrap_or_else(|| {
+            variables.mistake(format!("{property} is `{given}`: hex: stands before pairs of hexadecimal digits"));
+            Placeholder::default()
+        })
     }
 }
 

@@ -6,7 +6,9 @@ use super::guard::Judged;
 use super::plan::TablePlan;
 use super::position::{PART_CHANGE, PART_NEW_KEY, PART_TOMBSTONE};
 use super::transaction::EventOrder;
-use super::write::{Rows, is_unchanged, write_key, write_key_columns, write_key_text, write_pieces};
+use super::write::{
+    Rows, has_default_for_null, is_unchanged, write_key, write_key_columns, write_key_text, write_pieces,
+};
 use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
 use crate::connect::text_of;
 use crate::lsn::Lsn;
@@ -129,7 +131,7 @@ impl ChangeEncoder {
         }
         write_key(&mut self.key, table, new, whole(old))?;
         write_key(&mut self.old_key, table, old.values, None)?;
-        let keeps_key = table.key.places.is_empty() || self.key == self.old_key;
+        let keeps_key = !changes_key(table, (&self.old_key, old.values), (&self.key, new));
         let count = |operation| u64::from(!self.options.skipped_operations.contains(&operation));
         Ok(match keeps_key {
             true => count(Operation::Update),
@@ -178,7 +180,7 @@ impl ChangeEncoder {
                 write_key(key, table, new, whole_old)?;
                 if let Some(old) = old {
                     write_key(old_key, table, old.values, None)?;
-                    if !table.key.places.is_empty() && key != old_key {
+                    if changes_key(table, (old_key, old.values), (key, new)) {
                         return emitter.emit_key_change((old_key, key), old, new);
                     }
                 }
@@ -285,7 +287,7 @@ impl<F> Emitter<'_, F> {
         };
         (self.emit)(Record {
             topic: &table.topic,
-            key: (!table.key.places.is_empty() && kind != RecordKind::Truncate).then_some(key),
+            key: (table.key.is_there && kind != RecordKind::Truncate).then_some(key),
             value: form.value.as_ref().map(|_| self.value.as_slice()),
             headers,
             operation: Some(operation),
@@ -382,6 +384,10 @@ fn skip_update(table: &TablePlan, updates: UpdateHandling) -> Result<(), EncodeE
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.
+fn changes_key(table: &TablePlan, (old_key, old): (&[u8], Values<'_>), (key, new): (&[u8], Values<'_>)) -> bool {
+    table.key.is_there && (key != old_key || has_default_for_null(table, old, new))
+}
+
 fn whole(old: OldRow<'_>) -> Option<Values<'_>> {
     old.is_whole.then_some(old.values)
 }

@@ -3,7 +3,7 @@
 use md5::Md5;
 use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 
-use crate::connect::json::write_string;
+use crate::connect::json::{write_string, write_unit};
 use crate::connect::{Schema, SchemaType, text_of};
 use crate::row::ColumnShape;
 use crate::typemap::{PgTypeKind, write_bytes};
@@ -119,7 +119,7 @@ impl ColumnMask {
         let text = String::from_utf8_lossy(&text);
         match &self.mask {
             Mask::Asterisks(_) => return self.constant().unwrap_or_default(),
-            Mask::Truncate(limit) => write_string(&mut out, cut(&text, *limit)),
+            Mask::Truncate(limit) => write_cut(&mut out, &text, *limit),
             Mask::Hash { algorithm, salt, is_serialized } => {
                 let value = if *is_serialized { serialized(&text) } else { text.as_bytes().to_vec() };
                 let hash = algorithm.digest(&[salt.as_bytes(), &value].concat());
@@ -143,6 +143,19 @@ fn length(type_name: &str, modifier: i32) -> usize {
         "float8" => 17,
         "date" => 13,
         _ => LENGTH_MAX,
+    }
+}
+
+/// Java parts a pair of UTF-16 units, and its half is written as an escape.
+fn write_cut(out: &mut Vec<u8>, text: &str, limit: usize) {
+    let kept = cut(text, limit);
+    write_string(out, kept);
+    let has_room = kept.encode_utf16().count() < limit;
+    let parted = text.get(kept.len()..).unwrap_or_default().encode_utf16().next().filter(|_| has_room);
+    if let Some(unit) = parted {
+        out.pop();
+        write_unit(out, unit);
+        out.push(b'"');
     }
 }
 

@@ -9,7 +9,7 @@ use super::mask::{ColumnMask, Mask};
 use crate::connect::{Adjustment, Converter, Named, Schema, SchemaType};
 use crate::row::{ColumnShape, TableShape};
 use crate::transform::Transforms;
-use crate::typemap::{ColumnType, Handling};
+use crate::typemap::{ColumnType, Handling, Placeholder};
 
 /// How records of a table are to look.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub struct PlanOptions {
     /// Columns that values leave out; keys have them.
     pub left_out: Vec<String>,
     /// Stands in for values that are not in the log.
-    pub unavailable_placeholder: String,
+    pub unavailable_placeholder: Placeholder,
     /// How keys are written.
     pub key_converter: Converter,
     /// How values are written.
@@ -100,6 +100,8 @@ pub(super) struct ColumnPlan {
 /// A key, ready to be written.
 #[derive(Debug, Clone)]
 pub(super) struct KeyPlan {
+    /// Whether records have one. It may be without a column, where Debezium does not know the types of those that it is of.
+    pub(super) is_there: bool,
     /// Places of its columns, in the key's order.
     pub(super) places: Vec<usize>,
     /// What stands before and after the columns' object: nothing, or the schema.
@@ -182,7 +184,9 @@ impl TablePlan {
         let key_fields = key_fields.map(|(column, schemas)| (column.field_name.clone(), schemas.key.clone()));
         let key_schema = Schema::of_fields(key_fields).named(format!("{base}.Key"));
         let (head, tail) = framed(options.key_converter.shown(&key_schema));
+        let is_there = options.key_columns.iter().any(|name| shape.column(name).is_some());
         let key = KeyPlan {
+            is_there,
             places,
             head,
             tail,

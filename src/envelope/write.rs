@@ -18,7 +18,7 @@ pub(super) fn write_key(
     old: Option<Values<'_>>,
 ) -> Result<(), EncodeError> {
     out.clear();
-    if table.key.places.is_empty() {
+    if !table.key.is_there {
         return Ok(());
     }
     if table.key.is_text {
@@ -37,17 +37,28 @@ pub(super) fn write_key_columns(
     row: Values<'_>,
     old: Option<Values<'_>>,
 ) -> Result<(), EncodeError> {
+    out.push(b'{');
     for (at, &place) in table.key.places.iter().enumerate() {
         let (Some(Some(column)), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
             return Err(column_count(table, row));
         };
         let old_data = old.and_then(|old| old.columns().nth(place));
-        out.push(if at == 0 { b'{' } else { b',' });
+        if at > 0 {
+            out.push(b',');
+        }
         out.extend_from_slice(&column.name);
         write_value(out, table, column, effective(data, old_data))?;
     }
     out.push(b'}');
     Ok(())
+}
+
+/// Whether a column of the key is null in one row and has its default in the other. Both are written alike, and Java tells the
+/// two apart where it compares keys.
+pub(super) fn has_default_for_null(table: &TablePlan, old: Values<'_>, new: Values<'_>) -> bool {
+    let is_null = |row: Values<'_>, place: usize| row.columns().nth(place) == Some(Value::Null);
+    let is_optional = |place: usize| matches!(table.columns.get(place), Some(Some(column)) if !column.is_not_null);
+    table.key.places.iter().any(|&place| is_optional(place) && is_null(old, place) != is_null(new, place))
 }
 
 /// The key as `StringConverter` has it from Java: the columns that are not null, each as text.

@@ -67,6 +67,12 @@ pub async fn unique_index_columns(
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
+/// Which transactions show by now, as `pg_current_snapshot()` tells it.
+pub async fn shown_transactions(client: &Client, config: &PostgresConfig) -> Result<String> {
+    let asked = client.query_one("SELECT pg_current_snapshot()::text", &[]);
+    Ok(answered("asking which transactions show", config, asked).await?.get(0))
+}
+
 /// The shape of one table; without columns if the table is gone by now.
 pub async fn table_shape(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<TableShape> {
     // Expressions are printed in the session's style, and a role or a database can have its own.

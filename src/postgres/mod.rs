@@ -13,7 +13,7 @@ mod stream;
 mod timeline;
 mod tls;
 
-pub use catalog::{published_columns, published_tables, table_shape, types, unique_index_columns};
+pub use catalog::{published_columns, published_tables, shown_transactions, table_shape, types, unique_index_columns};
 pub use frame::{Frame, FrameError, StandbyStatus};
 pub use publication::{
     LookAt, PublicationLook, PublishedTable, Relation, SeenPublication, SlotLook, look_at_publications,

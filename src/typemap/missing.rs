@@ -27,9 +27,35 @@ pub(super) enum Missing {
     Uuid,
 }
 
+/// `unavailable.value.placeholder`: bytes, and the text that Java reads them as.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Placeholder {
+    bytes: Vec<u8>,
+    text: String,
+}
+
+impl Placeholder {
+    /// A text, or `hex:` and the digits of bytes; nothing for digits that are none.
+    pub fn parse(property: &str) -> Option<Self> {
+        let bytes = match property.strip_prefix("hex:") {
+            Some(digits) => hex_bytes(digits)?,
+            None => property.as_bytes().to_vec(),
+        };
+        Some(Self { text: String::from_utf8_lossy(&bytes).into_owned(), bytes })
+    }
+}
+
+fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
+    let pair = |pair: &[u8]| {
+        let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
+        u8::from_str_radix(text, 16).ok()
+    };
+    digits.as_bytes().chunks(2).map(pair).collect()
+}
+
 impl Missing {
     /// The JSON of the placeholder, in an array or alone; `None` for null.
-    pub(super) fn json(self, placeholder: &str, handling: &Handling, is_array: bool) -> Option<Vec<u8>> {
+    pub(super) fn json(self, placeholder: &Placeholder, handling: &Handling, is_array: bool) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         if is_array {
             out.push(b'[');
@@ -37,17 +63,17 @@ impl Missing {
         match self {
             Self::Null => return None,
             Self::Decimal if handling.decimal != DecimalMode::Text => return None,
-            Self::Text | Self::Decimal => write_string(&mut out, placeholder),
+            Self::Text | Self::Decimal => write_string(&mut out, &placeholder.text),
             Self::Bytes => match handling.binary {
-                BinaryMode::Bytes => super::binary::write_base64(&mut out, placeholder.as_bytes()),
-                BinaryMode::Hex if !is_array => write_string(&mut out, placeholder),
+                BinaryMode::Bytes => super::binary::write_base64(&mut out, &placeholder.bytes),
+                BinaryMode::Hex if !is_array => write_string(&mut out, &placeholder.text),
                 _ => return None,
             },
-            Self::Hstore => write_pair(&mut out, placeholder, handling.hstore),
+            Self::Hstore => write_pair(&mut out, &placeholder.text, handling.hstore),
             Self::Days if handling.time == TimeMode::IsoText => return None,
-            Self::Numbers | Self::Days => write_numbers(&mut out, placeholder),
+            Self::Numbers | Self::Days => write_numbers(&mut out, &placeholder.bytes),
             Self::Uuid => {
-                let hash = Md5::digest(placeholder.as_bytes());
+                let hash = Md5::digest(&placeholder.bytes);
                 write_string(&mut out, &uuid::Builder::from_md5_bytes(hash.into()).into_uuid().to_string());
             }
         }
@@ -72,8 +98,8 @@ fn write_pair(out: &mut Vec<u8>, placeholder: &str, mode: HstoreMode) {
 }
 
 /// Java's bytes have a sign.
-fn write_numbers(out: &mut Vec<u8>, placeholder: &str) {
-    for (at, byte) in placeholder.bytes().enumerate() {
+fn write_numbers(out: &mut Vec<u8>, placeholder: &[u8]) {
+    for (at, byte) in placeholder.iter().enumerate() {
         if at > 0 {
             out.push(b',');
         }
@@ -87,7 +113,7 @@ mod tests {
 
     #[test]
     fn the_placeholder_has_the_shape_of_its_type() {
-        let placeholder = "__debezium_unavailable_value";
+        let placeholder = &Placeholder::parse("__debezium_unavailable_value").unwrap();
         let adaptive = Handling::default();
         let hex = Handling { binary: BinaryMode::Hex, decimal: DecimalMode::Text, hstore: HstoreMode::Map, ..adaptive };
         for (missing, handling, is_array, expected) in [
@@ -106,6 +132,14 @@ mod tests {
             let json = missing.json(placeholder, &handling, is_array);
             assert_eq!(json.map(|json| String::from_utf8(json).unwrap()).as_deref(), expected, "{missing:?}");
         }
-        assert_eq!(Missing::Numbers.json("_é", &adaptive, true).as_deref(), Some(&b"[95,-61,-87]"[..]));
+        let json = |missing: Missing, placeholder: &str| {
+            let json = missing.json(&Placeholder::parse(placeholder).unwrap(), &adaptive, true).unwrap();
+            String::from_utf8(json).unwrap()
+        };
+        assert_eq!(json(Missing::Numbers, "_é"), "[95,-61,-87]");
+        assert_eq!(json(Missing::Numbers, "hex:00ff10"), "[0,-1,16]");
+        assert_eq!(json(Missing::Text, "hex:00ff10"), "[\"\\u0000\u{fffd}\\u0010\"]");
+        assert_eq!(json(Missing::Bytes, "hex:00ff10"), "[\"AP8Q\"]");
+        assert_eq!([Placeholder::parse("hex:0"), Placeholder::parse("hex:0g")], [None, None]);
     }
 }

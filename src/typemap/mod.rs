@@ -25,6 +25,7 @@ pub(crate) use binary::write_bytes;
 pub(crate) use calendar::Date;
 pub use handling::{BinaryMode, DecimalMode, Handling, HstoreMode, IntervalMode, Mode, TimeMode};
 pub(crate) use java_float::write_double;
+pub use missing::Placeholder;
 pub use pg_type::{PgType, PgTypeKind, TypeRow};
 
 use crate::connect::{Schema, SchemaType};
@@ -222,7 +223,7 @@ impl ColumnType {
     }
 
     /// What Debezium writes for a TOASTed value that a change did not touch; `None` for null.
-    pub fn missing(&self, placeholder: &str) -> Option<Vec<u8>> {
+    pub fn missing(&self, placeholder: &Placeholder) -> Option<Vec<u8>> {
         self.missing.json(placeholder, &self.handling, self.element.is_some())
     }
 

@@ -13,7 +13,7 @@ use evp::envelope::{
 use evp::lsn::Lsn;
 use evp::pgoutput::{Message, Relation, RelationCache, Xid, decode};
 use evp::row::{ColumnShape, Operation, TableShape};
-use evp::typemap::{PgType, PgTypeKind};
+use evp::typemap::{PgType, PgTypeKind, Placeholder};
 
 use super::{CatalogRow, Fixture, Written, mask};
 
@@ -172,7 +172,7 @@ impl<'a> Writer<'a> {
             with_text_headers: self.settings.with_text_headers,
             left_out: self.left_out(&shape),
             key_columns: self.settings.message_keys.of_table(&shape).unwrap(),
-            unavailable_placeholder: "__debezium_unavailable_value".to_owned(),
+            unavailable_placeholder: Placeholder::parse("__debezium_unavailable_value").expect("a text"),
             handling: self.settings.handling,
             masks: self.settings.masks_of(&shape),
             schema_names: self.settings.schema_names,

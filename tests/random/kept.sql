@@ -10,6 +10,9 @@ CREATE TABLE random.texts (a text PRIMARY KEY, b int);
 CREATE TABLE random.numbers (a double precision, b numeric(9,7), c numeric, d timestamp(3), e date, f bytea, PRIMARY KEY (a, b, c, d, e, f));
 CREATE TABLE random.hidden (a int NOT NULL DEFAULT 7, left_out date NOT NULL DEFAULT '2020-01-02', PRIMARY KEY (left_out, a));
 CREATE TABLE random.cut (a int PRIMARY KEY, cut_chars "char"[], cut_name name, cut_text text, cut_ints int[]);
+CREATE TABLE random.defaulted (a int, b int DEFAULT 7); CREATE UNIQUE INDEX ON random.defaulted (b); ALTER TABLE random.defaulted REPLICA IDENTITY FULL;
+CREATE TABLE random.unknown_key (a xid8 PRIMARY KEY, b int);
+CREATE TABLE random.toasted (a int PRIMARY KEY, b text, c int[], d bytea);
 INSERT INTO random.nullable_index VALUES (1, NULL), (2, 'x'); UPDATE random.nullable_index SET b = 'y' WHERE a = 1; DELETE FROM random.nullable_index;
 INSERT INTO random.partial_index VALUES (1, 'x'), (9, 'y'); UPDATE random.partial_index SET a = a + 1; DELETE FROM random.partial_index;
 INSERT INTO random.including_index VALUES (1, 'x', 2); UPDATE random.including_index SET b = 'y'; DELETE FROM random.including_index;
@@ -21,3 +24,7 @@ INSERT INTO random.texts VALUES (E'\x01\t\v"\\😀', 1); UPDATE random.texts SET
 INSERT INTO random.numbers VALUES ('NaN', 0.0000001, 1.50, '2020-01-02 03:04:05.678', '2020-01-02', '\x0102'); UPDATE random.numbers SET a = 1e10, b = 1.5, c = 100, d = '2020-01-02', e = '1969-12-31', f = ''; UPDATE random.numbers SET a = '-Infinity', b = 0, d = '12000-01-02 03:04:05', e = '9999-12-31';
 INSERT INTO random.hidden VALUES (1), (2); UPDATE random.hidden SET left_out = '2021-01-01' WHERE a = 1; DELETE FROM random.hidden;
 INSERT INTO random.cut VALUES (1, '{a,b}', 'a name', 'a text', '{1,2}'), (2, NULL, NULL, NULL, NULL);
+INSERT INTO random.cut VALUES (3, NULL, NULL, 'ab😀', NULL), (4, NULL, NULL, 'a😀b', NULL), (5, NULL, NULL, '😀😀', NULL);
+INSERT INTO random.defaulted VALUES (1, 7); UPDATE random.defaulted SET b = NULL; UPDATE random.defaulted SET a = 2; UPDATE random.defaulted SET b = 7; DELETE FROM random.defaulted;
+INSERT INTO random.unknown_key VALUES ('1', 2); UPDATE random.unknown_key SET b = 3; UPDATE random.unknown_key SET a = '2'; DELETE FROM random.unknown_key;
+INSERT INTO random.toasted SELECT 1, string_agg(md5(n::text), ''), array_agg(hashint4(n)), string_agg(decode(md5(n::text), 'hex'), '') FROM generate_series(1, 900) n; UPDATE random.toasted SET a = a; UPDATE random.toasted SET a = 2;

@@ -43,7 +43,9 @@ pub(super) fn all() -> Vec<ColumnType> {
     let mut types: Vec<ColumnType> = Vec::new();
     for line in include_str!("../types/cases.txt").lines() {
         let Some((name, case)) = line.split_once(" | ").filter(|_| !line.starts_with('#')) else { continue };
-        if NEVER_KEYS.contains(&name) {
+        // A snapshot of Debezium's ends at an array with one that is no number.
+        let is_unreadable = name.ends_with("numeric[]") && (case.contains("NaN") || case.contains("Infinity"));
+        if NEVER_KEYS.contains(&name) || is_unreadable {
             continue;
         }
         let at = types.iter().position(|known| known.name == name).unwrap_or_else(|| {
@@ -85,7 +87,7 @@ impl ColumnType {
 fn becomes_null(name: &str, value: &str) -> bool {
     let is_number = name.contains("numeric") && (value.contains("NaN") || value.contains("Infinity"));
     let is_array = name.ends_with("[]") && (value.contains("NULL") || value.contains("{{"));
-    is_number || is_array || name == "varbit(1)" && value == "''"
+    is_number || is_array || name == "varbit(1)" && value == "''" || name == "vector" && value == "'[]'"
 }
 
 /// Pieces of texts: what JSON escapes, what Java counts as two, and what looks like something else.

@@ -97,6 +97,8 @@ impl OwnStack {
         let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("compose/native");
         let mut command = Command::new(script);
         command.env("EVP_STACK_DIR", self.directory.path());
+        // These live too short for what the second compiler of Java's machine costs: with it a start takes twice the time.
+        command.env("JAVA_TOOL_OPTIONS", "-XX:TieredStopAtLevel=1");
         command.envs(self.settings.iter().map(|(name, value)| (name, value)));
         command
     }
