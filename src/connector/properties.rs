@@ -129,6 +129,7 @@ fn nearest(name: &str) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use super::table::SNAPSHOT_MODE;
     use super::*;
 
     #[test]

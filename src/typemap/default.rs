@@ -50,7 +50,10 @@ pub(super) const DATE: Default = of("1970-01-01", |column, text| {
     let mut out = Vec::new();
     temporal::write_default_date(&mut out, text, column).is_ok().then_some(out)
 });
-pub(super) const TIME: Default = of("00:00:00", written);
+pub(super) const TIME: Default = of("00:00:00", |column, text| match text.starts_with("24:") {
+    true => Some(last_time(column).to_vec()),
+    false => written(column, text),
+});
 pub(super) const TIMESTAMP: Default = of("1970-01-01", |column, text| {
     if matches!(text, "infinity" | "-infinity") {
         let mut out = Vec::new();
@@ -66,6 +69,16 @@ pub(super) const ZONED_TIMESTAMP: Default = of("1970-01-01", |column, text| {
 });
 pub(super) const INTERVAL: Default = of("epoch", written);
 pub(super) const LABEL: Default = Default { is_label: true, ..of("", written) };
+
+/// Java's last time of a day, which stands for 24:00.
+fn last_time(column: &ColumnType) -> &'static [u8] {
+    match column.schema.name.as_deref() {
+        Some("io.debezium.time.MicroTime") => b"86399999999",
+        Some("io.debezium.time.NanoTime") => b"86399999999999",
+        Some("io.debezium.time.IsoTime") => b"\"23:59:59.999999999Z\"",
+        _ => b"86399999",
+    }
+}
 
 /// The JSON of a column's default, or `None` if Debezium finds none in the expression.
 pub(super) fn json(column: &ColumnType, expression: &str) -> Option<Vec<u8>> {

@@ -8,7 +8,8 @@ use super::{ColumnType, Declared, Mapped, Unwritten};
 use crate::connect::json::write_string;
 use crate::connect::{Schema, SchemaType};
 pub(super) use elements::{
-    date_element, time_element, timestamp_element, write_default_date, write_default_infinity, zoned_time_element, zoned_timestamp_element,
+    date_element, time_element, timestamp_element, write_default_date, write_default_infinity, zoned_time_element,
+    zoned_timestamp_element,
 };
 
 /// Digits of a second without a declared precision.

@@ -15,7 +15,8 @@ pub(super) const RETRY: &str = "evp goes on by itself after an outage, for as lo
 pub(super) const MEMORY: &str = "evp bounds its memory by itself";
 pub(super) const CONFIGURED: &str = "snapshot.mode=configuration_based is refused";
 pub(super) const ONE_READER: &str = "evp reads one table after the other, row by row, in one transaction";
-pub(super) const PRODUCER: &str = "evp writes each record once, in order and to all replicas, which rests on its own value";
+pub(super) const PRODUCER: &str =
+    "evp writes each record once, in order and to all replicas, which rests on its own value";
 pub(super) const LOGGED: &str = "evp logs each failure once, and no values";
 pub(super) const INIT: &str = "`evp init` makes the topics";
 pub(super) const WORKER: &str = "it is for Kafka Connect's worker and its clients: KAFKA_BOOTSTRAP_SERVERS, KAFKA_… and --kafka NAME=VALUE are evp's";

@@ -1,8 +1,8 @@
 //! Dates and times in arrays, and as defaults: there Java's own classes stand between PostgreSQL and Connect.
 
 use super::{
-    is_coarse, streamed_date, time, timestamp_of, write_iso_day, write_iso_timestamp, write_timestamp_ms, write_timestamp_ns,
-    write_timestamp_us, write_zoned_time, write_zoned_timestamp, zoned_time, zoned_timestamp,
+    is_coarse, streamed_date, time, timestamp_of, write_iso_day, write_iso_timestamp, write_timestamp_ms,
+    write_timestamp_ns, write_timestamp_us, write_zoned_time, write_zoned_timestamp, zoned_time, zoned_timestamp,
 };
 use crate::typemap::calendar::{DAY_US, Date, era, time_us, write_number, write_time};
 use crate::typemap::handling::TimeMode;
@@ -106,7 +106,11 @@ fn write_day_number(out: &mut Vec<u8>, date: Date) {
 }
 
 /// A date's default passes through Java's first and last dates.
-pub(in crate::typemap) fn write_default_date(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+pub(in crate::typemap) fn write_default_date(
+    out: &mut Vec<u8>,
+    text: &str,
+    column: &ColumnType,
+) -> Result<(), Unwritten> {
     let date = match text {
         "infinity" => Date { year: 999_999_999, month: 12, day: 31 },
         "-infinity" => Date { year: -999_999_999, month: 1, day: 1 },
@@ -121,7 +125,11 @@ pub(in crate::typemap) fn write_default_date(out: &mut Vec<u8>, text: &str, colu
 }
 
 /// So does a timestamp's: the first one is beyond the milliseconds and nanoseconds of any schema.
-pub(in crate::typemap) fn write_default_infinity(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+pub(in crate::typemap) fn write_default_infinity(
+    out: &mut Vec<u8>,
+    text: &str,
+    column: &ColumnType,
+) -> Result<(), Unwritten> {
     let is_first = text == "-infinity";
     match column.schema.name.as_deref() {
         Some("io.debezium.time.MicroTimestamp") if is_first => write_number(out, i64::MIN),
