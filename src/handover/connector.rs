@@ -89,14 +89,12 @@ impl Connector<'_> {
 
     /// Stops it, forgets its offset and deletes it, whatever state it is in; nothing if it is not there.
     pub(super) async fn remove(&self) -> Result<()> {
-        if self.ask(Method::PUT, "/stop", None).await?.status == 404 {
-            return Ok(());
-        }
+        let is_there = self.ask(Method::PUT, "/stop", None).await?.status != 404;
         let started = Instant::now();
-        while !self.is_stopped().await? && started.elapsed() < STATE_WAIT {
+        while is_there && !self.is_stopped().await? && started.elapsed() < STATE_WAIT {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
-        // One that has none is as good.
+        // One that has none, or is not there, is as good.
         self.ask(Method::DELETE, "/offsets", None).await?;
         let answer = self.ask(Method::DELETE, "", None).await?;
         match answer.status {

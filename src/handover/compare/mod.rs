@@ -85,7 +85,8 @@ struct Plan {
 /// Compares, says what was found, and returns whether all was equal.
 pub async fn run(mut options: CompareOptions, token: &CancellationToken) -> Result<bool> {
     let worker = Worker::at(&options.connect)?;
-    let plan = plan(&mut options, &worker).await?;
+    let planned = token.run_until_cancelled(plan(&mut options, &worker)).await;
+    let plan = planned.unwrap_or_else(|| Err(stopped()))?;
     let connector = Connector { worker: &worker, name: &plan.names.connector };
     let stage = Stage::take((plan.capture.postgres(), plan.capture.kafka()), connector, &plan.names).await?;
     // Nothing is left behind, however it ends.
@@ -101,6 +102,10 @@ pub async fn run(mut options: CompareOptions, token: &CancellationToken) -> Resu
     let report = outcome?;
     report.print(options.is_json);
     Ok(report.is_equal)
+}
+
+fn stopped() -> Error {
+    Error::new(ErrorKind::System, "stopped by a signal before it was done")
 }
 
 /// Asks for the connector's properties and makes of them what either side runs with; nothing is changed.
@@ -173,7 +178,6 @@ async fn compared(
     stage: &Stage<'_>,
     token: &CancellationToken,
 ) -> Result<Report> {
-    let stopped = || Error::new(ErrorKind::System, "stopped by a signal; nothing is left of the comparison");
     // What is made here is not given up half way, so that it is known what there is to take away.
     let from = stage.copy_slot(&plan.slot).await?;
     stage.make_topics(&table_topics(&plan.capture).await?).await?;

@@ -7,7 +7,7 @@ pub(super) type Properties = BTreeMap<String, String>;
 /// The transform that leads every record to topics of the comparison, the last of the chain.
 const ROUTE: &str = "evpCompare";
 /// So many partitions has a topic that is made meanwhile: more than one, so that the choice of the partition is compared.
-const PARTITIONS: &str = "3";
+pub(super) const PARTITIONS: i32 = 3;
 /// Of Debezium's side alone: its heartbeats say how far its records are in Kafka.
 const HEARTBEAT_MS: &str = "1000";
 
@@ -125,7 +125,7 @@ fn shared(given: &Properties, topics: &str, mut notes: Option<&mut Vec<String>>)
     set(format!("transforms.{ROUTE}.type"), "org.apache.kafka.connect.transforms.RegexRouter");
     set(format!("transforms.{ROUTE}.regex"), "(.*)");
     set(format!("transforms.{ROUTE}.replacement"), &format!("{topics}$1"));
-    set("topic.creation.default.partitions".to_owned(), PARTITIONS);
+    set("topic.creation.default.partitions".to_owned(), &PARTITIONS.to_string());
     set("topic.creation.default.replication.factor".to_owned(), "-1");
     kept
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use super::properties::Names;
+use super::properties::{Names, PARTITIONS};
 use crate::config::{KafkaConfig, PostgresConfig};
 use crate::error::{Error, ErrorKind, Result};
 use crate::handover::connector::Connector;
@@ -101,7 +101,7 @@ impl<'a> Stage<'a> {
         let live = admin.partition_counts().await?;
         let beginning = self.names.evp_topics();
         for topic in evp_topics.iter().filter_map(|topic| topic.strip_prefix(&beginning)) {
-            let partitions = live.get(topic).copied().unwrap_or(1);
+            let partitions = live.get(topic).copied().unwrap_or(PARTITIONS);
             for side in [self.names.debezium_topics(), beginning.clone()] {
                 let name = format!("{side}{topic}");
                 let plan = TopicPlan { name: &name, partitions, replicas: -1, settings: Vec::new() };
