@@ -76,24 +76,24 @@ pub struct HandoverArguments {
     pub accept_repeat: bool,
 
     /// With --compare: compare so many records, at about the most
-    #[arg(long, value_name = "N", default_value_t = 100_000, requires = "compare",
+    #[arg(long, value_name = "N", default_value_t = 100_000, conflicts_with_all = ["from_debezium", "to_debezium"],
           value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
     pub records: i64,
 
     /// With --compare: also what is committed within so many seconds from now
-    #[arg(long = "for", value_name = "SECONDS", requires = "compare", value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long = "for", value_name = "SECONDS", conflicts_with_all = ["from_debezium", "to_debezium"], value_parser = clap::value_parser!(u64).range(1..=86_400))]
     pub live: Option<u64>,
 
     /// With --compare: the Debezium version whose bytes evp writes [default: the nearest to the connector's]
-    #[arg(long, value_name = "VERSION", requires = "compare", value_parser = ["3.6", "2.4"])]
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["from_debezium", "to_debezium"], value_parser = ["3.6", "2.4"])]
     pub compat: Option<String>,
 
     /// With --compare: show the bytes around a difference, which may be your users' data
-    #[arg(long, requires = "compare")]
+    #[arg(long, conflicts_with_all = ["from_debezium", "to_debezium"])]
     pub show_values: bool,
 
     /// With --compare: leave the topics that were written, until the next comparison
-    #[arg(long, requires = "compare")]
+    #[arg(long, conflicts_with_all = ["from_debezium", "to_debezium"])]
     pub keep: bool,
 
     /// Print the result as JSON

@@ -213,7 +213,7 @@ async fn compared(
     if report.is_equal && report.equal() == 0 {
         return Err(Error::new(
             ErrorKind::Missing,
-            format!("from {from} on slot {} holds no change to compare: wait for some with --for SECONDS", plan.slot),
+            format!("slot {} holds no change behind {from} to compare: wait for some with --for SECONDS", plan.slot),
         ));
     }
     Ok(report)
