@@ -33,7 +33,10 @@ impl Walk<'_> {
             _ => {
                 let is_part = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
                 let length = self.text.get(start..)?.iter().take_while(is_part).count();
-                self.at = start.checked_add(length).filter(|_| length > 0)?;
+                self.at = start.saturating_add(length);
+                let word = self.text.get(start..self.at)?;
+                let is_number = word.first().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'-');
+                (is_number || matches!(word, b"true" | b"false" | b"null")).then_some(())?;
             }
         }
         (self.visit)(&self.path, start..self.at);
@@ -135,7 +138,9 @@ mod tests {
 
     #[test]
     fn what_is_no_json_is_none() {
-        for text in ["", "{", r#"{"a"}"#, r#"{"a":1"#, r#""open"#, "[1,", "{}x", "Struct{a=1}", "[1 2]", r#""\"#] {
+        for text in
+            ["", "{", r#"{"a"}"#, r#"{"a":1"#, r#""open"#, "[1,", "{}x", "paid", "Struct{a=1}", "[1 2]", r#""\"#]
+        {
             assert_eq!(walked(text), None, "{text}");
         }
         assert_eq!(walked(&"[".repeat(10_000)), None, "no stack is deep enough");
