@@ -70,8 +70,8 @@ impl Report {
             return;
         }
         let (from, to, slot) = (self.from, self.to, &self.slot);
-        let verdict = if self.is_equal { "evp writes what" } else { "evp does not write what" };
-        print(format!("{verdict} Debezium {} does, from {from} to {to} of slot {slot}\n", self.debezium));
+        let verdict = if self.is_equal { "write the same" } else { "do not write the same" };
+        print(format!("Debezium {} and evp {verdict}, from {from} to {to} of slot {slot}\n", self.debezium));
         let mut rows = table(&["TOPIC", "EQUAL", "FIRST DIFFERENCE"]);
         for topic in &self.topics {
             let (told, tone) = match &topic.first_difference {
