@@ -55,6 +55,7 @@
 //! | a metric | a line in the table of `telemetry/metrics.rs` |
 //! | an alert or a panel | `compose/observability`; a test holds the names against that table |
 //! | a rule of changing hands with Debezium | `handover` |
+//! | what a comparison with Debezium passes over, or must not touch | the lists of `handover/compare/masks.rs` and `properties.rs` |
 //! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 

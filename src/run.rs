@@ -21,7 +21,7 @@ use crate::dead_letters::{DlqAction, DlqOptions, LetterFilter, ReplayChoices, Re
 use crate::doctor::DoctorOptions;
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{GenerateOptions, KafkaTarget, Length, Target};
-use crate::handover::{Direction, HandoverOptions};
+use crate::handover::{CompareOptions, Direction, HandoverOptions, Range};
 use crate::init::InitPlan;
 use crate::process::{HandlerRegistry, Operation, ProcessOptions, ProjectionFile, Questions, UnknownEvents};
 use crate::shutdown::Until;
@@ -189,6 +189,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             event_id: flags.event_id,
             is_json: flags.json,
         }))),
+        Command::Handover(flags) if flags.compare => Ok(Task::Compare(Box::new(compare_options(flags, variables)?))),
         Command::Handover(flags) => Ok(Task::Handover(Box::new(handover_options(&flags, variables)?))),
         Command::Dlq(flags) => {
             let output = output(flags.json);
@@ -243,6 +244,32 @@ fn handover_options(flags: &HandoverArguments, variables: &mut Variables) -> Res
         stops: flags.stop,
         starts: flags.start,
         accepts_repeat: flags.accept_repeat,
+        is_json: flags.json,
+    })
+}
+
+fn compare_options(flags: HandoverArguments, variables: &mut Variables) -> Result<CompareOptions> {
+    let file = flags.connector.connector;
+    let name = match flags.name {
+        Some(name) => Some(name),
+        None => Connector::load(&mut Variables::default(), file.as_deref(), &[])?.name().map(str::to_owned),
+    };
+    let name = name.unwrap_or_else(|| {
+        variables.mistake("the connector file has no `name`: give the connector's with --name".to_owned());
+        String::new()
+    });
+    Ok(CompareOptions {
+        connect: flags.connect.unwrap_or_else(|| variables.text("CONNECT_URL", "http://localhost:8083")),
+        // What it says is read once the connector's properties are known.
+        variables: Variables::load(),
+        file,
+        sets: flags.connector.sets,
+        kafka: flags.kafka,
+        compat: flags.compat,
+        name,
+        range: Range { records_max: flags.records, live_for: flags.live.map(Duration::from_secs) },
+        keeps_topics: flags.keep,
+        shows_values: flags.show_values,
         is_json: flags.json,
     })
 }

@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::lsn::Lsn;
 
 /// What ends a command that could run for ever.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,8 @@ pub enum Until {
     Stopped,
     /// Reaching the end as it was at start, or a signal.
     CaughtUp,
+    /// Having written what was committed before this position, or a signal.
+    Reached(Lsn),
 }
 
 /// Cancels `token` at the first SIGINT, SIGTERM or SIGHUP, so that work in flight can drain; the second ends the process.

@@ -59,6 +59,8 @@ mod generate_kafka;
 mod golden;
 /// `evp handover` to Debezium and back.
 mod handover;
+/// `evp handover --compare` beside live Debezium.
+mod handover_compare;
 /// `evp init`: twice, dry, and without privileges.
 mod init;
 /// `evp init` and the tables that it publishes.

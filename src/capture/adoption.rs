@@ -5,12 +5,12 @@ use std::sync::Arc;
 use tokio_postgres::Client;
 
 use super::CaptureOptions;
-use super::confirmation::{position_topic, write_position};
+use super::confirmation::write_position;
 use super::gap::{Evidence, Promotion, check_for_gap, check_history};
 use super::preparation::{inspected, is_readable, promotion};
 use super::source::inspect_source;
 use super::topic_ends::TopicState;
-use crate::config::PostgresConfig;
+use crate::config::{KafkaConfig, PostgresConfig};
 use crate::connector::ConnectorSettings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_compacted_topic;
@@ -107,21 +107,31 @@ impl Standing {
 
     /// Puts on record that the slot may stand at `lsn`, where somebody else has brought it with everything written.
     pub(crate) async fn adopt(&self, options: &CaptureOptions, lsn: Lsn) -> Result<()> {
-        let topic = position_topic(&options.settings.topic_prefix);
+        let topic = &options.position_topic;
         if !self.topics.has_position_topic {
-            create_compacted_topic(&options.kafka, &topic).await?;
+            create_compacted_topic(&options.kafka, topic).await?;
         }
         let published = self.topics.confirmation.as_ref().and_then(|record| record.lineage.published.as_ref());
         let seen_at = published.map(|published| published.seen_at);
         let slot_name = &options.settings.slot_name;
-        write_position(&options.kafka, &topic, slot_name, (self.system_identifier, lsn, seen_at)).await
+        write_position(&options.kafka, topic, slot_name, (self.system_identifier, lsn, seen_at)).await
     }
+}
+
+/// The topics of the captured tables, but of those whose rows name theirs.
+pub(crate) async fn table_topics(options: &CaptureOptions) -> Result<Vec<String>> {
+    inspect_source(options, &Health::default()).await.map(|source| source.topics)
 }
 
 impl CaptureOptions {
     /// What the connector's properties say.
     pub(crate) fn settings(&self) -> &ConnectorSettings {
         &self.settings
+    }
+
+    /// Where the topics are.
+    pub(crate) fn kafka(&self) -> &KafkaConfig {
+        &self.kafka
     }
 
     /// Where the tables are.

@@ -112,7 +112,8 @@ impl Found {
 /// Reads the slot's last records.
 pub(super) fn read(reader: &TailReader, topic: &str, slot_name: &str) -> Result<Option<Confirmation>> {
     let (keys, mut found) = (Keys::of(slot_name), Found::default());
-    reader.fold_tail(topic, 0, 0, |whole, record| {
+    // The position may be the only one, as where somebody else has noted it.
+    reader.search_tail(topic, 0, 0, |whole, record| {
         if let (Some(key), Some(payload)) = (record.key(), record.value()) {
             found.note(&keys, key, payload);
         }

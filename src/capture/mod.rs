@@ -36,7 +36,7 @@ mod tails;
 mod topic_ends;
 mod transaction;
 
-pub(crate) use adoption::Standing;
+pub(crate) use adoption::{Standing, table_topics};
 pub use confirmation::position_topic;
 pub use options::{CaptureChoices, CaptureOptions, CaptureSummary};
 pub use refused_rows::RefusedRows;

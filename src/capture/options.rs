@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::RefusedRows;
+use super::{RefusedRows, position_topic};
 use crate::config::{KafkaConfig, PostgresConfig, Variables, shutdown_timeout};
 use crate::connector::{Connector, ConnectorSettings};
 use crate::envelope::Profile;
 use crate::error::Result;
+use crate::lsn::Lsn;
 use crate::shutdown::Until;
 use crate::telemetry::LatencySummary;
 
@@ -21,6 +22,8 @@ pub struct CaptureOptions {
     pub(super) without_effect: Vec<(&'static str, String)>,
     /// Old names of properties and today's.
     pub(super) renamed: Vec<(String, String)>,
+    /// Where confirmations are noted.
+    pub(super) position_topic: String,
     pub(super) until: Until,
     pub(super) accept_gap: bool,
     pub(super) with_position_header: bool,
@@ -55,17 +58,24 @@ impl CaptureOptions {
     /// Resolves the choices; mistakes are noted in `variables`.
     pub fn load(variables: &mut Variables, choices: CaptureChoices<'_>) -> Result<Self> {
         let connector = Connector::load(variables, choices.connector, choices.sets)?;
+        Ok(Self::of(variables, &connector, choices))
+    }
+
+    /// The same with a connector that is read already.
+    pub(crate) fn of(variables: &mut Variables, connector: &Connector, choices: CaptureChoices<'_>) -> Self {
         let profile = Profile::from_name(choices.compat).unwrap_or_else(|| {
             variables.mistake(format!("--compat is `{}`: give 3.6 or 2.4", choices.compat));
             Profile::V3_6
         });
-        Ok(Self {
+        let settings = connector.settings(variables, profile);
+        Self {
             postgres: connector.postgres(variables),
             kafka: KafkaConfig {
                 producer_properties: connector.producer_properties(variables),
                 ..KafkaConfig::from_variables(variables, choices.kafka)
             },
-            settings: connector.settings(variables, profile),
+            position_topic: position_topic(&settings.topic_prefix),
+            settings,
             without_effect: connector
                 .without_effect()
                 .into_iter()
@@ -78,7 +88,12 @@ impl CaptureOptions {
             refused_rows: choices.refused_rows,
             plain_tables: connector.plain_tables(),
             shutdown_timeout: shutdown_timeout(variables),
-        })
+        }
+    }
+
+    /// The same beside what runs: with its record of confirmations in a topic of its own, to end at `lsn`.
+    pub(crate) fn beside(&self, position_topic: String, lsn: Lsn) -> Self {
+        Self { position_topic, until: Until::Reached(lsn), ..self.clone() }
     }
 
     /// One line with everything that a reader of the log wants to know first.

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::acknowledgements::Acknowledgements;
 use super::companions::Companions;
-use super::confirmation::{Confirmer, WrittenLineage, position_topic};
+use super::confirmation::{Confirmer, WrittenLineage};
 use super::incremental::Incremental;
 use super::lineage::END_LOST;
 use super::meter::Meter;
@@ -142,7 +142,7 @@ impl Capture {
         let confirmer = Arc::new(Confirmer {
             acknowledgements: Arc::clone(&self.acknowledgements),
             producer: Arc::clone(producers.prompt()),
-            topic: position_topic(&self.options.settings.topic_prefix),
+            topic: self.options.position_topic.clone(),
             slot_name: self.options.settings.slot_name.clone(),
             system_identifier: identity.system_identifier,
             lineage: Arc::clone(&lineage),
@@ -153,8 +153,10 @@ impl Capture {
             confirmer.confirmed.note_commit_end(end);
         }
         self.establish(&confirmer, confirmed_before, topics.has_position_topic, slot_lsn, shutdown).await?;
-        if self.options.until == Until::CaughtUp {
-            self.target.get_or_insert(facts.flushed_lsn);
+        match self.options.until {
+            Until::Stopped => {}
+            Until::CaughtUp => self.target = self.target.or(Some(facts.flushed_lsn)),
+            Until::Reached(lsn) => self.target = Some(lsn),
         }
         let mut partitions: Vec<(String, i32)> = topics.ends.keys().cloned().collect();
         partitions.insert(0, (confirmer.topic.clone(), 0));
@@ -297,7 +299,7 @@ impl Capture {
         let alone = self.last_alone.take().filter(|row| self.careful_until.is_some() && row.topic == refusal.topic);
         let remedy = refusal.remedy();
         let Some(row) = alone else {
-            if !refusal.topic.starts_with(&position_topic("")) {
+            if refusal.topic != self.options.position_topic {
                 self.careful_until = Some(self.acknowledgements.last_begun());
                 self.batch_bytes = (self.batch_bytes / 2).max(LEARNED_BATCH_BYTES_MIN);
             }

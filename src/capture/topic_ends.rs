@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::CaptureOptions;
-use super::confirmation::{self, position_topic};
+use super::confirmation;
 use super::gap::Confirmation;
 use super::lineage::Lineage;
 use super::snapshot::SnapshotProgress;
@@ -51,11 +51,11 @@ impl TopicState {
 /// Reads the ends of the topics; blocks. Where requests of an earlier producer `may_arrive`, the ends are waited for.
 pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String], may_arrive: bool) -> Result<TopicState> {
     let reader = TailReader::new(&options.kafka, Isolation::Uncommitted)?;
-    let position_topic = position_topic(&options.settings.topic_prefix);
-    let mut partition_counts = reader.partition_counts(topics.iter().chain([&position_topic]))?;
-    let has_position_topic = partition_counts.contains_key(&position_topic);
+    let position_topic = &options.position_topic;
+    let mut partition_counts = reader.partition_counts(topics.iter().chain([position_topic]))?;
+    let has_position_topic = partition_counts.contains_key(position_topic);
     let confirmation = if has_position_topic {
-        confirmation::read(&reader, &position_topic, &options.settings.slot_name)?
+        confirmation::read(&reader, position_topic, &options.settings.slot_name)?
     } else {
         None
     };

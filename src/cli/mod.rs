@@ -141,14 +141,17 @@ pub enum Command {
     )]
     Trace(TraceArguments),
 
-    /// Hand the slot over, from Debezium to evp or back, at the exact next row
+    /// Hand the slot over, from Debezium to evp or back, at the exact next row; or compare what the two write
     #[command(
         after_help = "Variables: POSTGRES_HOST _PORT _DB _USER _PASSWORD, KAFKA_BOOTSTRAP_SERVERS and its security, \
         CONNECT_URL\n\n\
         Stop the one that writes, hand over, start the other:\n  \
         evp handover --from-debezium --stop && evp capture\n  \
         evp handover --to-debezium --start\n\n\
-        Exit codes: 0 done · 2 refused, because rows would be lost or repeated · 1 could not be done"
+        See before that they write the same bytes, while the connector runs on:\n  \
+        evp handover --compare --for 60\n\n\
+        Exit codes: 0 done, or equal · 3 a difference was found · 2 refused, because rows would be lost or repeated · \
+        1 could not be done"
     )]
     Handover(HandoverArguments),
 

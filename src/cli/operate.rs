@@ -36,7 +36,7 @@ pub struct DoctorArguments {
 
 /// Flags of `evp handover`.
 #[derive(Debug, Args)]
-#[command(group = clap::ArgGroup::new("direction").required(true).args(["from_debezium", "to_debezium"]))]
+#[command(group = clap::ArgGroup::new("direction").required(true).args(["from_debezium", "to_debezium", "compare"]))]
 pub struct HandoverArguments {
     /// Let `evp capture` go on where the connector stopped
     #[arg(long)]
@@ -45,6 +45,11 @@ pub struct HandoverArguments {
     /// Let the connector go on where `evp capture` stopped; it is created if it does not exist
     #[arg(long)]
     pub to_debezium: bool,
+
+    /// Change nothing: let both write what copies of the connector's slot hold, to topics of their own, and compare the bytes.
+    /// Debezium's side has the connector's properties, evp's side as well, or those of --connector, with --set over them
+    #[arg(long, conflicts_with_all = ["stop", "start", "accept_repeat"])]
+    pub compare: bool,
 
     /// REST address of Kafka Connect [env: CONNECT_URL] [default: http://localhost:8083]
     #[arg(long, value_name = "URL")]
@@ -69,6 +74,27 @@ pub struct HandoverArguments {
     /// Go on although rows that are on the topics already will be written once more
     #[arg(long)]
     pub accept_repeat: bool,
+
+    /// With --compare: compare so many records, at about the most
+    #[arg(long, value_name = "N", default_value_t = 100_000, conflicts_with_all = ["from_debezium", "to_debezium"],
+          value_parser = clap::value_parser!(i64).range(1..=10_000_000))]
+    pub records: i64,
+
+    /// With --compare: also what is committed within so many seconds from now
+    #[arg(long = "for", value_name = "SECONDS", conflicts_with_all = ["from_debezium", "to_debezium"], value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    pub live: Option<u64>,
+
+    /// With --compare: the Debezium version whose bytes evp writes [default: the nearest to the connector's]
+    #[arg(long, value_name = "VERSION", conflicts_with_all = ["from_debezium", "to_debezium"], value_parser = ["3.6", "2.4"])]
+    pub compat: Option<String>,
+
+    /// With --compare: show the bytes around a difference, which may be your users' data
+    #[arg(long, conflicts_with_all = ["from_debezium", "to_debezium"])]
+    pub show_values: bool,
+
+    /// With --compare: leave the topics that were written, until the next comparison
+    #[arg(long, conflicts_with_all = ["from_debezium", "to_debezium"])]
+    pub keep: bool,
 
     /// Print the result as JSON
     #[arg(long)]

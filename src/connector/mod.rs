@@ -153,10 +153,13 @@ impl Connector {
             })?,
             None => SHIPPED.to_owned(),
         };
-        let mut connector = Self::parse(&text).map_err(|reason| {
-            let name = file.map_or_else(|| "the shipped connector file".into(), |path| path.display().to_string());
-            Error::configuration(format!("{name} {reason}"))
-        })?;
+        let name = file.map_or_else(|| "the shipped connector file".into(), |path| path.display().to_string());
+        Self::read(variables, (&name, &text), sets)
+    }
+
+    /// The same from a text, under the name by which mistakes in it are told.
+    pub fn read(variables: &mut Variables, (name, text): (&str, &str), sets: &[String]) -> Result<Self> {
+        let mut connector = Self::parse(text).map_err(|reason| Error::configuration(format!("{name} {reason}")))?;
         for pair in sets {
             match pair.split_once('=') {
                 Some((name, value)) if !name.trim().is_empty() => {
@@ -313,6 +316,11 @@ impl Connector {
             set("database.password", password.expose().to_owned());
         }
         posted
+    }
+
+    /// The properties as they were given, under today's names; references to secrets stay references.
+    pub fn given(&self) -> BTreeMap<String, String> {
+        self.posted.clone()
     }
 
     /// The text of a property.

@@ -87,6 +87,43 @@ impl Connector<'_> {
         }
     }
 
+    /// Stops it, forgets its offset and deletes it, whatever state it is in; nothing if it is not there.
+    pub(super) async fn remove(&self) -> Result<()> {
+        let is_there = self.ask(Method::PUT, "/stop", None).await?.status != 404;
+        let started = Instant::now();
+        while is_there && !self.is_stopped().await? && started.elapsed() < STATE_WAIT {
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        // One that has none, or is not there, is as good.
+        self.ask(Method::DELETE, "/offsets", None).await?;
+        let answer = self.ask(Method::DELETE, "", None).await?;
+        match answer.status {
+            200 | 204 | 404 => Ok(()),
+            _ => Err(self.refused("go away", &answer)),
+        }
+    }
+
+    /// The version of its class.
+    pub(super) async fn version(&self, class: &str) -> Result<String> {
+        #[derive(Deserialize)]
+        struct Plugin {
+            class: String,
+            version: Option<String>,
+        }
+        let answer = self.worker.ask(Method::GET, "/connector-plugins", None).await?;
+        let plugins: Vec<Plugin> = self.parsed(&answer)?;
+        let version = plugins.into_iter().find(|plugin| plugin.class == class).and_then(|plugin| plugin.version);
+        Ok(version.unwrap_or_else(|| "of an unknown version".to_owned()))
+    }
+
+    /// Fails if it has failed.
+    pub(super) async fn check(&self) -> Result<()> {
+        match self.status().await?.as_ref().and_then(Status::failure) {
+            Some(reason) => Err(self.failed(reason)),
+            None => Ok(()),
+        }
+    }
+
     /// Whether it is stopped, with no task left.
     pub(super) async fn is_stopped(&self) -> Result<bool> {
         Ok(self.status().await?.is_some_and(|status| status.is_stopped()))
@@ -150,8 +187,7 @@ impl Connector<'_> {
                 return Ok(());
             }
             if let Some(reason) = status.as_ref().and_then(Status::failure) {
-                let message = format!("connector {} failed: {reason}; Connect's log has more", self.name);
-                return Err(Error::new(ErrorKind::Unknown, message));
+                return Err(self.failed(reason));
             }
             if started.elapsed() > STATE_WAIT {
                 let message = format!("connector {} was not {what} within {} s", self.name, STATE_WAIT.as_secs());
@@ -183,6 +219,11 @@ impl Connector<'_> {
             let message = format!("{} does not answer as Kafka Connect does", self.worker.url());
             Error::with_source(ErrorKind::Protocol, message, error)
         })
+    }
+
+    fn failed(&self, reason: &str) -> Error {
+        let message = format!("connector {} failed: {reason}; Connect's log has more", self.name);
+        Error::new(ErrorKind::Unknown, message)
     }
 
     fn refused(&self, what: &str, answer: &Answer) -> Error {

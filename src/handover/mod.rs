@@ -3,9 +3,10 @@
 //! Each half remembers in a place of its own how far it has come: Debezium in the offset that Kafka Connect keeps
 //! ([`offset`], [`connector`]), evp in the slot and in its record of confirmations. A slot that the other has moved looks
 //! like a gap to either. Handing over compares the places with what slot and topics hold ([`backlog`]), refuses what would
-//! be lost, and writes where the next one goes on.
+//! be lost, and writes where the next one goes on. What the two write can be compared before ([`compare`]).
 
 mod backlog;
+mod compare;
 mod connector;
 mod likeness;
 mod offset;
@@ -26,6 +27,8 @@ use crate::terminal::{now_ms, print};
 use backlog::IdleSlot;
 use connector::Connector;
 use offset::DebeziumOffset;
+
+pub use compare::{CompareOptions, Range, run as compare};
 
 /// A reader that has just been stopped frees the slot within this.
 const SLOT_WAIT: Duration = Duration::from_secs(10);
@@ -197,7 +200,7 @@ async fn to_debezium(options: &HandoverOptions) -> Result<Handover> {
     }
     let time_us = now_ms().saturating_mul(1_000);
     connector.set_offset(&settings.topic_prefix, &DebeziumOffset::behind(standing.slot_lsn, time_us)).await?;
-    wait_for_offset(options, &connector, standing.slot_lsn).await?;
+    wait_for_offset(&connector, &settings.topic_prefix, standing.slot_lsn).await?;
     let next = if options.starts {
         connector.resume().await?;
         format!("connector {} runs", options.name)
@@ -208,17 +211,17 @@ async fn to_debezium(options: &HandoverOptions) -> Result<Handover> {
 }
 
 /// The offset as it was given, which a worker may show a moment later.
-async fn wait_for_offset(options: &HandoverOptions, connector: &Connector<'_>, given: Lsn) -> Result<()> {
+async fn wait_for_offset(connector: &Connector<'_>, topic_prefix: &str, given: Lsn) -> Result<()> {
     let started = Instant::now();
     loop {
-        let kept = connector.offset(&options.capture.settings().topic_prefix).await?.map(|offset| offset.furthest());
+        let kept = connector.offset(topic_prefix).await?.map(|offset| offset.furthest());
         if kept == Some(given) {
             return Ok(());
         }
         if started.elapsed() > OFFSET_WAIT {
             let kept = kept.map_or_else(|| "none".to_owned(), |lsn| lsn.to_string());
             let message =
-                format!("Kafka Connect was given the offset {given} for connector {} and keeps {kept}", options.name);
+                format!("Kafka Connect was given the offset {given} for connector {} and keeps {kept}", connector.name);
             return Err(Error::new(ErrorKind::Unknown, message));
         }
         tokio::time::sleep(POLL_INTERVAL).await;

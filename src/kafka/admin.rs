@@ -72,6 +72,24 @@ impl Admin {
         }
     }
 
+    /// Deletes topics; those that are not there are none.
+    pub(crate) async fn delete(&self, topics: &[&str]) -> Result<()> {
+        if topics.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| client_error("deleting topics", &self.config, error);
+        for outcome in self.client.delete_topics(topics, &self.options()).await.map_err(failed)? {
+            match outcome {
+                Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic)) => {}
+                Err((topic, code)) => {
+                    let what = format!("deleting topic {topic}");
+                    return Err(client_error(&what, &self.config, KafkaError::AdminOp(code)));
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// How many partitions each topic has. All topics at once: asking for one by name can create it, with wrong settings.
     pub(crate) async fn partition_counts(&self) -> Result<HashMap<String, i32>> {
         let (client, config) = (Arc::clone(&self.client), self.config.clone());

@@ -49,6 +49,8 @@ pub(crate) enum Isolation {
 pub(crate) struct Folded<T> {
     pub(crate) last: Option<T>,
     pub(crate) end: i64,
+    /// How many records were looked at.
+    searched: i64,
 }
 
 /// A consumer that looks at the ends of topics and belongs to no group.
@@ -146,9 +148,30 @@ impl TailReader {
         None
     }
 
+    /// The same as [`Self::search_tail`], with a word in the log where nothing is made of the records.
+    pub(crate) fn fold_tail<T>(
+        &self,
+        topic: &str,
+        partition: i32,
+        first: i64,
+        fold: impl FnMut(Option<T>, TopicRecord<'_>) -> Option<T>,
+    ) -> Result<Folded<T>> {
+        let folded = self.search_tail(topic, partition, first, fold)?;
+        if folded.last.is_none() && folded.searched > 0 {
+            tracing::warn!(
+                event = "topic_end_not_understood",
+                topic,
+                partition,
+                records = folded.searched,
+                "none of the last records is evp's or Debezium's envelope; capture writes behind them"
+            );
+        }
+        Ok(folded)
+    }
+
     /// Folds records from the end of a partition backwards in growing stretches, oldest first within a stretch,
     /// until `fold` has made something of them or `first`, the first offset that counts, is reached.
-    pub(crate) fn fold_tail<T>(
+    pub(crate) fn search_tail<T>(
         &self,
         topic: &str,
         partition: i32,
@@ -170,16 +193,7 @@ impl TailReader {
             self.scan(topic, partition, end, |message| last = fold(last.take(), TopicRecord::new(message)))?;
             stretch = stretch.saturating_mul(16);
         }
-        if last.is_none() && end > begin {
-            tracing::warn!(
-                event = "topic_end_not_understood",
-                topic,
-                partition,
-                records = end.saturating_sub(reached),
-                "none of the last records is evp's or Debezium's envelope; capture writes behind them"
-            );
-        }
-        Ok(Folded { last, end })
+        Ok(Folded { last, end, searched: end.saturating_sub(reached) })
     }
 
     /// Reads a partition from an offset to its end.

@@ -21,7 +21,8 @@ pub use publication::{
 pub use server_error::NO_PUBLICATION;
 pub use session::Session;
 pub use slot::{
-    ServerFacts, Slot, create_slot, drop_slot, find_slot, publication_exists, server_facts, wal_sender_patience,
+    ServerFacts, Slot, copy_slot, create_slot, drop_slot, find_slot, publication_exists, server_facts,
+    wal_sender_patience,
 };
 pub use snapshot::{CopiedLines, SnapshotFacts, SnapshotTable, SnapshotTransaction};
 pub use stream::{

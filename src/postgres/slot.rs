@@ -101,6 +101,13 @@ pub async fn create_slot(client: &Client, config: &PostgresConfig, name: &str, w
     })
 }
 
+/// Makes a slot that stands where `source` does, with the same plugin.
+pub async fn copy_slot(client: &Client, config: &PostgresConfig, (source, copy): (&str, &str)) -> Result<()> {
+    let statement = "SELECT pg_copy_logical_replication_slot($1::text::name, $2::text::name)";
+    let what = format!("copying replication slot {source}");
+    answered(&what, config, client.execute(statement, &[&source, &copy])).await.map(drop)
+}
+
 /// Drops a slot that nobody reads.
 pub async fn drop_slot(client: &Client, config: &PostgresConfig, name: &str) -> Result<()> {
     let what = format!("dropping replication slot {name}");

@@ -11,7 +11,7 @@ use crate::dead_letters::{self, DlqAction, DlqOptions, LetterFilter};
 use crate::doctor::{self, DoctorOptions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::generate::{self, GenerateOptions};
-use crate::handover::{self, HandoverOptions};
+use crate::handover::{self, CompareOptions, HandoverOptions};
 use crate::init::{self, InitPlan};
 use crate::process::{self, HandlerRegistry, ProcessOptions};
 use crate::shutdown;
@@ -42,6 +42,7 @@ pub(super) enum Task {
     Top(Box<TopOptions>),
     Trace(Box<TraceOptions>),
     Handover(Box<HandoverOptions>),
+    Compare(Box<CompareOptions>),
 }
 
 /// What is done with which dead letters.
@@ -73,7 +74,8 @@ pub(super) fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>)
         | Task::Status(..)
         | Task::Top(_)
         | Task::Trace(_)
-        | Task::Handover(_) => tokio::runtime::Builder::new_multi_thread(),
+        | Task::Handover(_)
+        | Task::Compare(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
     let runtime = builder
@@ -161,6 +163,10 @@ async fn perform(
             return Ok(judged(is_known));
         }
         Task::Handover(options) => handover::run(&options, &token).await?,
+        Task::Compare(options) => {
+            let is_equal = handover::compare(*options, &token).await?;
+            return Ok(judged(is_equal));
+        }
         Task::Status(plan, options) => status::run(&plan, options, &token).await?,
         Task::Top(options) => top::run(&options, &token).await?,
         Task::Dlq(task, output) => {

@@ -210,6 +210,18 @@ impl Transforms {
         self.steps.iter().any(|step| matches!(step.transform, Transform::Filter(_)))
     }
 
+    /// Fields of envelopes under the names that `ExtractNewRecordState` gives them, and whether each is a header then.
+    pub fn shown_fields(&self) -> impl Iterator<Item = (bool, &FieldReference)> {
+        let unwraps = self.steps.iter().filter_map(|step| match &step.transform {
+            Transform::Unwrap(unwrap) => Some(unwrap),
+            _ => None,
+        });
+        unwraps.flat_map(|unwrap| {
+            let of = |is_header: bool| move |field| (is_header, field);
+            unwrap.fields.iter().map(of(false)).chain(unwrap.headers.iter().map(of(true)))
+        })
+    }
+
     /// Whether rows of some table say the topics of their records.
     pub fn has_outbox(&self) -> bool {
         self.steps.iter().any(|step| matches!(step.transform, Transform::Outbox(_)))

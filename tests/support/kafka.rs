@@ -55,6 +55,12 @@ pub(crate) fn topics(world: &World) -> HashMap<String, usize> {
     ours.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()
 }
 
+/// The names of all topics.
+pub(crate) fn all_topics(world: &World) -> Vec<String> {
+    let metadata = consumer(world).fetch_metadata(None, TIMEOUT).expect("Kafka answers");
+    metadata.topics().iter().map(|topic| topic.name().to_owned()).collect()
+}
+
 /// Every record of a topic up to its end as it is now, partition by partition.
 pub(crate) fn records(world: &World, topic: &str) -> Vec<Record> {
     let consumer = consumer(world);

@@ -23,7 +23,7 @@ mod world;
 
 pub(crate) use {
     connect::connector_failure,
-    kafka::{Record, records, topic_end, topics},
+    kafka::{Record, all_topics, records, topic_end, topics},
     load::Load,
     oracle::{Oracle, assert_topic_equals_commits},
     raw_record::produce_raw,
