@@ -56,6 +56,7 @@
 //! | an alert or a panel | `compose/observability`; a test holds the names against that table |
 //! | a rule of changing hands with Debezium | `handover` |
 //! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
+//! | a rule of what a rebuild applies | `rebuild/decide.rs`; what members do about it is in `process/swaps.rs` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 
 pub mod cli;
@@ -93,6 +94,7 @@ pub mod doctor;
 pub mod generate;
 pub mod handover;
 pub mod init;
+pub mod rebuild;
 pub mod status;
 pub mod top;
 pub mod trace;

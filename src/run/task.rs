@@ -14,6 +14,7 @@ use crate::generate::{self, GenerateOptions};
 use crate::handover::{self, HandoverOptions};
 use crate::init::{self, InitPlan};
 use crate::process::{self, HandlerRegistry, ProcessOptions};
+use crate::rebuild::{self, RebuildOptions};
 use crate::shutdown;
 use crate::status::{self, StatusOptions};
 use crate::telemetry::{self, Health};
@@ -41,6 +42,7 @@ pub(super) enum Task {
     Status(Box<InitPlan>, StatusOptions),
     Top(Box<TopOptions>),
     Trace(Box<TraceOptions>),
+    Rebuild(Box<RebuildOptions>),
     Handover(Box<HandoverOptions>),
 }
 
@@ -73,6 +75,7 @@ pub(super) fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>)
         | Task::Status(..)
         | Task::Top(_)
         | Task::Trace(_)
+        | Task::Rebuild(_)
         | Task::Handover(_) => tokio::runtime::Builder::new_multi_thread(),
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(WORKER_THREADS_MAX);
@@ -160,6 +163,7 @@ async fn perform(
             let is_known = trace::run(&options, &registry, &token).await?;
             return Ok(judged(is_known));
         }
+        Task::Rebuild(options) => rebuild::run(&options, registry, &token).await?,
         Task::Handover(options) => handover::run(&options, &token).await?,
         Task::Status(plan, options) => status::run(&plan, options, &token).await?,
         Task::Top(options) => top::run(&options, &token).await?,
