@@ -15,7 +15,8 @@ use crate::support::{DEADLINE, Finished, Running, World, claim_count, document, 
 const PARTITIONS: i32 = 2;
 
 fn user(number: u128) -> NewRecord {
-    let payload = json!({ "email": format!("{number}@example.org"), "first_name": "Ada", "last_name": format!("N{number}") });
+    let payload =
+        json!({ "email": format!("{number}@example.org"), "first_name": "Ada", "last_name": format!("N{number}") });
     event((number % 2) as i32, number, number, "UserCreated", &payload)
 }
 
@@ -84,7 +85,11 @@ async fn damaged_documents_are_right_again_and_the_old_ones_are_kept_until_told(
     let damaged = collection.count_documents(doc! {}).await.unwrap();
 
     let looked = rebuilt(&rebuild(&world, &["--dry-run"]));
-    assert_eq!((&looked["changed"], &looked["added"], &looked["replaced"]), (&1.into(), &1.into(), &false.into()), "{looked}");
+    assert_eq!(
+        (&looked["changed"], &looked["added"], &looked["replaced"]),
+        (&1.into(), &1.into(), &false.into()),
+        "{looked}"
+    );
     assert_eq!(looked["changed_examples"][0], json!({ "id": id(3), "fields": ["email"] }));
     assert_eq!(document(&database, "users", &id(4)).await, None, "a dry run replaces nothing");
 
@@ -126,7 +131,8 @@ async fn readers_never_see_less_while_members_write() {
         async move {
             let mut next = 3_000_u128;
             while !is_over.load(Ordering::Relaxed) {
-                let new: Vec<NewRecord> = (next..next + 20).flat_map(|number| [user(number), change(100_000 + number, number)]).collect();
+                let new: Vec<NewRecord> =
+                    (next..next + 20).flat_map(|number| [user(number), change(100_000 + number, number)]).collect();
                 produce(&world, world.topic(), &new).await;
                 next += 20;
                 tokio::time::sleep(Duration::from_millis(40)).await;
@@ -152,15 +158,19 @@ async fn readers_never_see_less_while_members_write() {
     });
     for _ in 0..2 {
         let done = rebuilt(&Running::spawn(world.command(&["rebuild", "users", "--json"])).wait(DEADLINE));
-        assert_eq!((&done["replaced"], &done["changed"], &done["removed"]), (&true.into(), &0.into(), &0.into()), "{done}");
+        assert_eq!(
+            (&done["replaced"], &done["changed"], &done["removed"]),
+            (&true.into(), &0.into(), &0.into()),
+            "{done}"
+        );
         tokio::time::sleep(Duration::from_millis(1_500)).await;
     }
     is_over.store(true, Ordering::Relaxed);
     let last = writer.await.unwrap();
     assert!(reader.await.unwrap() > 100);
-    let events = 3_000 + 2 * (last as u64 - 3_000);
+    let events = u64::try_from(2 * last - 3_000).unwrap();
     applied(&database, events).await;
-    all_committed(&world, events as i64).await;
+    all_committed(&world, i64::try_from(events).unwrap()).await;
     for member in members {
         assert_eq!(member.events("kafka_client_replaced").len(), 0, "who has stopped goes on at once");
         assert_eq!(member.events("collection_replaced").len(), 2);
@@ -266,8 +276,8 @@ async fn a_killed_rebuild_leaves_nothing_that_the_next_one_does_not_remove() {
         next += 50;
         applied(&database, u64::try_from(next).unwrap()).await;
     }
-    let running = world.start(&["rebuild", "users", "--json"]);
-    eventually("it makes a collection", async || !names(&database, "rebuild_").await.is_empty()).await;
+    let mut running = world.start(&["rebuild", "users", "--json"]);
+    running.event("rebuild_started").await;
     let stopped = running.stop();
     assert!(stopped.code == Some(1) && stopped.failure().contains("nothing was changed"), "{stopped:?}");
     assert_eq!(names(&database, "rebuild_").await, Vec::<String>::new(), "who is told to stop cleans up");

@@ -13,8 +13,7 @@ use crate::telemetry::LogFormat;
 pub use manual::{CompletionsArguments, ManArguments, ManualCommand};
 pub use operate::{
     ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, HandoverArguments, LetterArguments, RebuildArguments,
-    StatusArguments,
-    TopArguments, TraceArguments,
+    StatusArguments, TopArguments, TraceArguments,
 };
 
 /// The whole command line.

@@ -293,7 +293,13 @@ impl GroupContext {
     fn lowered(&self, partition: i32, offset: Offset) -> Offset {
         match (offset, self.known.lock().floors.get(&partition)) {
             (Offset::Offset(committed), Some(floor)) if *floor < committed => {
-                tracing::info!(event = "partition_read_again", partition, from = floor, committed, "for a rebuilt collection");
+                tracing::info!(
+                    event = "partition_read_again",
+                    partition,
+                    from = floor,
+                    committed,
+                    "for a rebuilt collection"
+                );
                 let _ = self.deliveries.send(Delivery::BeginsAt { partition, offset: *floor });
                 Offset::Offset(*floor)
             }

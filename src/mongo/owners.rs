@@ -39,7 +39,10 @@ pub(crate) async fn ownerships(store: &Store, event_ids: &[Uuid]) -> Result<Hash
     }
     let ids: Vec<Bson> = event_ids.iter().map(|event_id| Bson::from(id(*event_id))).collect();
     let found = store.find(CLAIMS, doc! { "_id": { "$in": ids } }, doc! {}).await?;
-    Ok(found.iter().filter_map(|claim| Some((Uuid::from_slice(bytes_of(claim, "_id")?).ok()?, ownership(claim)?))).collect())
+    Ok(found
+        .iter()
+        .filter_map(|claim| Some((Uuid::from_slice(bytes_of(claim, "_id")?).ok()?, ownership(claim)?)))
+        .collect())
 }
 
 fn ownership(claim: &Document) -> Option<Ownership> {

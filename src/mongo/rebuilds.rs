@@ -86,7 +86,10 @@ fn gate(document: &Document, group: &str) -> Option<Gate> {
     let gate = document.get_document("gate").ok()?;
     let mut stopped: BTreeMap<i32, BTreeSet<i32>> = BTreeMap::new();
     for (_, member) in gate.get_document("members").into_iter().flatten() {
-        let Some(member) = member.as_document().filter(|member| member.get_str("group").is_ok_and(|of| of == group)) else { continue };
+        let Some(member) = member.as_document().filter(|member| member.get_str("group").is_ok_and(|of| of == group))
+        else {
+            continue;
+        };
         let (Ok(source), Some(numbers)) = (member.get_i32("s"), member.get("partitions").and_then(partitions)) else {
             continue;
         };
@@ -132,7 +135,8 @@ impl Seen {
         for swap in self.done(ids) {
             let begun = swap.begun.get(&source);
             let open = swap.ends.get(&source).into_iter().flatten();
-            for (partition, end) in open.filter(|(partition, _)| begun.is_none_or(|begun| !begun.contains(*partition))) {
+            for (partition, end) in open.filter(|(partition, _)| begun.is_none_or(|begun| !begun.contains(*partition)))
+            {
                 let floor = floors.entry(*partition).or_insert(*end);
                 *floor = (*floor).min(*end);
             }

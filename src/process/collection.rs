@@ -12,9 +12,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 
 use super::in_flight::Effect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo::{
-    Collection, Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer,
-};
+use crate::mongo::{Collection, Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer};
 use refused::Refusal;
 
 /// Bounds of one command; the server's own are 16 MB and 100 000 statements.

@@ -48,7 +48,12 @@ impl EarlyCreates {
             let makers = parts.iter().flat_map(|(_, models)| models).filter(|model| model.makes_document());
             made.extend(makers.map(|model| (model.collection(), model.id())));
         }
-        Self(by_collection.into_iter().filter_map(|(collection, creates)| Insert::new(store, collection, &creates)).collect())
+        Self(
+            by_collection
+                .into_iter()
+                .filter_map(|(collection, creates)| Insert::new(store, collection, &creates))
+                .collect(),
+        )
     }
 
     /// Inserts them, on the primary alone.

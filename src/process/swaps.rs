@@ -113,7 +113,11 @@ impl Swaps {
             }
         }
         if let Some(stop) = self.stop.take_if(|stop| stop.since.elapsed() >= STOPPED_MAX) {
-            tracing::warn!(event = "rebuild_given_up", collection = stop.gate.collection, "it did not replace the collection; going on");
+            tracing::warn!(
+                event = "rebuild_given_up",
+                collection = stop.gate.collection,
+                "it did not replace the collection; going on"
+            );
             self.expired = Some(stop.gate.token);
         }
         if is_idle {
@@ -131,11 +135,16 @@ impl Swaps {
             let is_new = |swap: &&Swap| self.store.pins.of(&swap.collection) != Some(swap.id);
             let new: Vec<&Swap> = look.seen.done(&ids).filter(is_new).collect();
             if let Some(swap) = new.first() {
-                let has_stopped = is_idle && self.stop.as_ref().is_some_and(|stop| stop.told == Some(assigned(tracker)));
+                let has_stopped =
+                    is_idle && self.stop.as_ref().is_some_and(|stop| stop.told == Some(assigned(tracker)));
                 if !has_stopped || !new.iter().all(|swap| swap.holds(self.source, tracker)) {
                     return Err(replaced(&swap.collection));
                 }
-                tracing::info!(event = "collection_replaced", collection = swap.collection, "going on with the rebuilt one");
+                tracing::info!(
+                    event = "collection_replaced",
+                    collection = swap.collection,
+                    "going on with the rebuilt one"
+                );
                 self.store.pins.replace(ids.clone());
                 self.ids = ids;
             }
@@ -149,7 +158,11 @@ impl Swaps {
         match gate.map(|gate| (gate, self.store.pins.of(&gate.collection))) {
             Some((gate, Some(id))) if id == gate.id => {
                 if self.stop.as_ref().is_none_or(|stop| stop.gate.token != gate.token) {
-                    tracing::info!(event = "rebuild_waits", collection = gate.collection, "stopping until it is replaced");
+                    tracing::info!(
+                        event = "rebuild_waits",
+                        collection = gate.collection,
+                        "stopping until it is replaced"
+                    );
                     self.stop = Some(Stop { gate: gate.clone(), since: Instant::now(), told: None });
                 }
             }
@@ -178,8 +191,11 @@ impl Swaps {
     /// Notes offsets that are being committed.
     pub(super) fn sent(&mut self, offsets: &[(i32, i64)], consumer: &ConsumerHandle) {
         let known = self.known.lock();
-        let begun: Vec<i32> =
-            offsets.iter().map(|(partition, _)| *partition).filter(|partition| known.floors.contains_key(partition)).collect();
+        let begun: Vec<i32> = offsets
+            .iter()
+            .map(|(partition, _)| *partition)
+            .filter(|partition| known.floors.contains_key(partition))
+            .collect();
         drop(known);
         if !begun.is_empty() {
             self.sent = Some((consumer.failed_commits(), begun));
@@ -195,7 +211,9 @@ impl Swaps {
         }
         self.known.lock().floors.retain(|partition, _| !partitions.contains(partition));
         let has_any = |swap: &&Swap| {
-            swap.ends.get(&self.source).is_some_and(|ends| partitions.iter().any(|partition| ends.contains_key(partition)))
+            swap.ends
+                .get(&self.source)
+                .is_some_and(|ends| partitions.iter().any(|partition| ends.contains_key(partition)))
         };
         let swaps: Vec<Uuid> = self.seen.done(&self.ids).filter(has_any).map(|swap| swap.id).collect();
         let (store, group, source) = (Arc::clone(&self.store), self.group.clone(), self.source);

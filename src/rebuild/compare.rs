@@ -78,8 +78,15 @@ impl Differences {
 
     /// Looks at what differed once more.
     pub(super) async fn look_again(&mut self, pair: &Pair<'_>) -> Result<()> {
-        let ids: Vec<String> =
-            self.changed.keys().chain(&self.removed).chain(&self.added).cloned().collect::<BTreeSet<_>>().into_iter().collect();
+        let ids: Vec<String> = self
+            .changed
+            .keys()
+            .chain(&self.removed)
+            .chain(&self.added)
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         let again = compare_ids(pair, &ids).await?;
         (self.changed, self.removed, self.added) = (again.changed, again.removed, again.added);
         Ok(())
@@ -110,14 +117,16 @@ pub(super) async fn compare_some(pair: &Pair<'_>, count: u32) -> Result<Differen
     let pipeline = [doc! { "$sample": { "size": count } }, doc! { "$project": { "_id": 1 } }];
     let chosen = pair.database.collection::<Document>(pair.live).aggregate(pipeline).await.map_err(failed)?;
     let chosen: Vec<Document> = chosen.try_collect().await.map_err(failed)?;
-    let ids: BTreeSet<String> = chosen.iter().filter_map(|found| found.get_str("_id").ok().map(str::to_owned)).collect();
+    let ids: BTreeSet<String> =
+        chosen.iter().filter_map(|found| found.get_str("_id").ok().map(str::to_owned)).collect();
     compare_ids(pair, &ids.into_iter().collect::<Vec<_>>()).await
 }
 
 async fn compare_ids(pair: &Pair<'_>, ids: &[String]) -> Result<Differences> {
     let mut found = Differences::default();
     for chunk in ids.chunks(CHUNK) {
-        let (old, new) = tokio::try_join!(by_id(pair.database, pair.live, chunk), by_id(pair.database, pair.shadow, chunk))?;
+        let (old, new) =
+            tokio::try_join!(by_id(pair.database, pair.live, chunk), by_id(pair.database, pair.shadow, chunk))?;
         for id in chunk {
             found.compared = found.compared.saturating_add(1);
             found.note(id, old.get(id), new.get(id));

@@ -11,11 +11,11 @@ use uuid::Uuid;
 use super::compare::{Differences, Pair, compare_all, compare_some, sources_of};
 use super::replay::{Replay, Topic};
 use super::report::Report;
-use super::shadow::{self, Lease};
+use super::shadow::{self, EVENTS_SUFFIX, Lease, OLD_SUFFIX};
 use super::topics::{self, Group, Offsets, Progress, stopped};
 use super::{RebuildChoices, RebuildOptions};
 use crate::config::KafkaConfig;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::identity::superseded;
 use crate::kafka::look::{Looker, blocking};
 use crate::mongo::{self, Claims, Collection, SourceKey, Store, are_compared, collection_ids};
@@ -68,7 +68,6 @@ impl Job {
         let kafka = &options.process.kafka;
         let topics: Vec<KafkaConfig> = kafka.topics().into_iter().map(|topic| kafka.of_topic(topic)).collect();
         topics::check_whole(&topics).await?;
-        let ids = collection_ids(database).await?;
         if topics::progress(&topics).await?.group != Group::Empty && !are_compared(database).await? {
             return Err(Error::refused(format!(
                 "beside running processes `evp rebuild` needs MongoDB 6.0 or newer, which tells the collection that was meant from \
@@ -76,13 +75,11 @@ impl Job {
                 kafka.group_id
             )));
         }
-        let left = shadow::named(database, &shadow::shadow_prefix(&live)).await?;
-        shadow::keep_after_swap(database, ids.get(&live).copied()).await?;
-        shadow::drop_all(database, &left).await?;
+        let (_, live_id) = shadow::clean(database, &live).await?;
+        let live_id = live_id.ok_or_else(|| missing(database, &live))?;
         let name = format!("{}{}", shadow::shadow_prefix(&live), lease.name());
-        let live_id = ids.get(&live).copied().unwrap_or_default();
         let shadow_id = shadow::make(database, &live, &name, &spec).await?;
-        let own = format!("{name}.events");
+        let own = format!("{name}{EVENTS_SUFFIX}");
         let store = Arc::new(Store::new(database.clone(), address.to_owned(), Arc::new(Health::default())));
         store.pins.replace([(name.clone(), shadow_id)].into());
         let generations = mongo::generations(database, &registry.names()).await?;
@@ -102,11 +99,28 @@ impl Job {
         }
         let replay = Replay::new(store, Collection::parse(&name)?, of_topics);
         let at = topics.iter().map(|_| Offsets::new()).collect();
-        let kept = (format!("{name}.old"), format!("{}{}", shadow::kept_prefix(&live), now()));
+        let kept = (format!("{name}{OLD_SUFFIX}"), format!("{}{}", shadow::kept_prefix(&live), now()));
         let (database, started) = (database.clone(), Instant::now());
         let (bar, lease) = (bar(), Arc::clone(lease));
         let group = kafka.group_id.clone();
-        Ok(Self { topics, sources, group, database, live, live_id, shadow: name, shadow_id, own, kept, lease, replay, at, bar, stop, started })
+        Ok(Self {
+            topics,
+            sources,
+            group,
+            database,
+            live,
+            live_id,
+            shadow: name,
+            shadow_id,
+            own,
+            kept,
+            lease,
+            replay,
+            at,
+            bar,
+            stop,
+            started,
+        })
     }
 
     /// Everything up to the swap, and the swap.
@@ -142,7 +156,9 @@ impl Job {
     /// Drops what was made for the rebuild alone. After the swap there is none of the other names.
     pub(super) async fn end(self) -> Result<()> {
         self.bar.finish_and_clear();
-        shadow::drop_all(&self.database, &[self.own, self.kept.0, self.shadow]).await
+        shadow::drop_all(&self.database, &[self.shadow, self.own, self.kept.0]).await?;
+        let id = collection_ids(&self.database).await?.get(&self.live).copied();
+        shadow::forget_swaps(&self.database, &self.live, id).await
     }
 
     fn report(&self, differences: &Differences) -> Report {
@@ -248,11 +264,17 @@ impl Job {
         let missing = differences.missing();
         let mut reasons = Vec::new();
         if lost > 0 {
-            reasons.push(format!("{lost} effects that processing has applied cannot be applied now ({})", examples.join("; ")));
+            reasons.push(format!(
+                "{lost} effects that processing has applied cannot be applied now ({})",
+                examples.join("; ")
+            ));
         }
         if missing > 0 {
             let ids: Vec<&str> = differences.removed.iter().take(3).map(String::as_str).collect();
-            reasons.push(format!("{missing} documents of the old collection have no event in the topic ({})", ids.join(", ")));
+            reasons.push(format!(
+                "{missing} documents of the old collection have no event in the topic ({})",
+                ids.join(", ")
+            ));
         }
         if reasons.is_empty() {
             return Ok(());
@@ -263,6 +285,11 @@ impl Job {
             reasons.join(", and ")
         )))
     }
+}
+
+pub(super) fn missing(database: &Database, collection: &str) -> Error {
+    let message = format!("there is no collection `{collection}` in {} to rebuild: run `evp init`", database.name());
+    Error::new(ErrorKind::Missing, message)
 }
 
 /// The number of a topic.

@@ -24,7 +24,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::look::blocking;
 use crate::mongo::{self, collection_ids};
 use crate::process::{CollectionSpec, HandlerRegistry, ProcessOptions};
-use job::Job;
+use job::{Job, missing};
 use report::Report;
 
 /// Everything that [`run`] needs to know.
@@ -98,10 +98,7 @@ async fn act(
     match options.action {
         RebuildAction::Discard => {
             let lease = shadow::Lease::take(database, name, token.clone()).await?;
-            let ids = collection_ids(database).await?;
-            shadow::keep_after_swap(database, ids.get(name).copied()).await?;
-            let dropped = shadow::named(database, &shadow::shadow_prefix(name)).await?;
-            shadow::drop_all(database, &dropped).await?;
+            let (dropped, _) = shadow::clean(database, name).await?;
             lease.give_back().await?;
             report::print_dropped(&dropped, options.is_json);
             Ok(())
@@ -117,15 +114,15 @@ async fn act(
             Ok(())
         }
         RebuildAction::Rebuild(choices) => {
-            let ids = collection_ids(database).await?;
-            if !ids.contains_key(name) {
-                return Err(Error::new(
-                    ErrorKind::Missing,
-                    format!("there is no collection `{name}` in {} to rebuild: run `evp init`", database.name()),
-                ));
+            if !collection_ids(database).await?.contains_key(name) {
+                return Err(missing(database, name));
             }
             let report = rebuild(options, choices, registry, spec, (database, address), token).await?;
-            if options.is_json { report.print_json() } else { report.print_text() }
+            if options.is_json {
+                report.print_json()
+            } else {
+                report.print_text()
+            }
             Ok(())
         }
     }
@@ -171,7 +168,9 @@ async fn check_server(database: &Database, address: &str) -> Result<()> {
 fn ask(names: &[String]) -> Result<bool> {
     let names = names.join(", ");
     if !std::io::stdin().is_terminal() {
-        return Err(Error::configuration(format!("{names} would be dropped, and nobody is there to be asked: give --yes")));
+        return Err(Error::configuration(format!(
+            "{names} would be dropped, and nobody is there to be asked: give --yes"
+        )));
     }
     let _ = write!(std::io::stderr(), "Drop {names} for good? [y/N] ");
     let mut answer = String::new();

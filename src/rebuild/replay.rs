@@ -247,7 +247,9 @@ impl Topic {
             .filter_map(|(event, decision)| {
                 let share = match decision {
                     Decision::Applies(share) => share,
-                    Decision::AppliesIfFirst(share) => matches!(verdicts.next()?, Verdict::Apply(_)).then_some(share)?,
+                    Decision::AppliesIfFirst(share) => {
+                        matches!(verdicts.next()?, Verdict::Apply(_)).then_some(share)?
+                    }
                     Decision::Repeats => return None,
                 };
                 let refused = event.refused_for(&self.live);

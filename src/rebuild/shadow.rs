@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::topics::stopped;
 use crate::error::{Error, ErrorKind, Result};
 use crate::mongo::{REBUILDS, client_error, collection_ids, ensure_collections_as, id_value};
 use crate::process::CollectionSpec;
@@ -21,6 +22,9 @@ const DEAD_AFTER_MS: i64 = 8_000;
 const OTHER_WAIT: Duration = Duration::from_secs(12);
 const OTHER_POLL: Duration = Duration::from_millis(500);
 const DUPLICATE_KEY: i32 = 11_000;
+/// What stands behind the name of a new collection in that of the old one's copy, and of the events that are claimed.
+pub(super) const OLD_SUFFIX: &str = ".old";
+pub(super) const EVENTS_SUFFIX: &str = ".events";
 
 /// What the names of new collections, and of kept old ones, begin with.
 pub(super) fn shadow_prefix(collection: &str) -> String {
@@ -46,17 +50,21 @@ impl Drop for Lease {
 }
 
 impl Lease {
-    /// Takes it, once no other rebuild is alive. `lost` is cancelled if another one takes it nevertheless.
-    pub(super) async fn take(database: &Database, collection: &str, lost: CancellationToken) -> Result<Self> {
+    /// Takes it, once no other rebuild is alive. `stop` ends the wait, and is cancelled if another one takes it nevertheless.
+    pub(super) async fn take(database: &Database, collection: &str, stop: CancellationToken) -> Result<Self> {
         let token = Uuid::new_v4().simple().to_string();
         let deadline = tokio::time::Instant::now() + OTHER_WAIT;
         while !try_take(database, collection, &token).await? {
             if tokio::time::Instant::now() >= deadline {
-                return Err(Error::refused(format!("another `evp rebuild {collection}` is at work; wait until it is done")));
+                return Err(Error::refused(format!(
+                    "another `evp rebuild {collection}` is at work; wait until it is done"
+                )));
             }
-            tokio::time::sleep(OTHER_POLL).await;
+            if stop.run_until_cancelled(tokio::time::sleep(OTHER_POLL)).await.is_none() {
+                return Err(stopped());
+            }
         }
-        let alive = tokio::spawn(stay_alive(database.clone(), collection.to_owned(), token.clone(), lost));
+        let alive = tokio::spawn(stay_alive(database.clone(), collection.to_owned(), token.clone(), stop));
         Ok(Self { database: database.clone(), collection: collection.to_owned(), token, alive })
     }
 
@@ -111,12 +119,13 @@ fn is_taken(error: &mongodb::error::Error) -> bool {
     matches!(error.kind.as_ref(), ErrorKind::Write(WriteFailure::WriteError(error)) if error.code == DUPLICATE_KEY)
 }
 
-async fn stay_alive(database: Database, collection: String, token: String, lost: CancellationToken) {
+async fn stay_alive(database: Database, collection: String, token: String, stop: CancellationToken) {
     let states = database.collection::<Document>(REBUILDS);
     loop {
-        let beat = states.update_one(doc! { "_id": &collection, "token": &token }, doc! { "$currentDate": { "at": true } });
+        let beat =
+            states.update_one(doc! { "_id": &collection, "token": &token }, doc! { "$currentDate": { "at": true } });
         if beat.await.is_ok_and(|beat| beat.matched_count == 0) {
-            lost.cancel();
+            stop.cancel();
             return;
         }
         tokio::time::sleep(ALIVE_INTERVAL).await;
@@ -146,7 +155,30 @@ pub(super) async fn make(database: &Database, live: &str, shadow: &str, spec: &C
     }
     ensure_collections_as(database, spec, shadow).await?;
     let ids = collection_ids(database).await?;
-    ids.get(shadow).copied().ok_or_else(|| Error::new(ErrorKind::Missing, format!("the new collection {shadow} was removed")))
+    ids.get(shadow)
+        .copied()
+        .ok_or_else(|| Error::new(ErrorKind::Missing, format!("the new collection {shadow} was removed")))
+}
+
+/// Drops what rebuilds that were killed have left of a collection; says what that was, and what the name stands for.
+pub(super) async fn clean(database: &Database, live: &str) -> Result<(Vec<String>, Option<Uuid>)> {
+    let left = named(database, &shadow_prefix(live)).await?;
+    // Once the new collections are gone, nobody who has slept can put one in place.
+    let is_part = |name: &&String| name.ends_with(OLD_SUFFIX) || name.ends_with(EVENTS_SUFFIX);
+    let (parts, shadows): (Vec<_>, Vec<_>) = left.iter().partition(is_part);
+    drop_all(database, shadows).await?;
+    let id = collection_ids(database).await?.get(live).copied();
+    keep_after_swap(database, id).await?;
+    drop_all(database, parts).await?;
+    forget_swaps(database, live, id).await?;
+    Ok((left, id))
+}
+
+/// Forgets swaps of a collection that did not take place, or that others came after.
+pub(super) async fn forget_swaps(database: &Database, live: &str, id: Option<Uuid>) -> Result<()> {
+    let failed = |error| client_error("forgetting earlier swaps", database.name(), error);
+    let others = doc! { "collection": live, "_id": { "$ne": id.map(id_value) } };
+    database.collection::<Document>(REBUILDS).delete_many(others).await.map_err(failed).map(|_| ())
 }
 
 /// The collections whose names begin so.
@@ -159,7 +191,7 @@ pub(super) async fn named(database: &Database, prefix: &str) -> Result<Vec<Strin
 }
 
 /// Drops collections.
-pub(super) async fn drop_all(database: &Database, names: &[String]) -> Result<()> {
+pub(super) async fn drop_all(database: &Database, names: impl IntoIterator<Item = &String>) -> Result<()> {
     let failed = |error| client_error("dropping a collection", database.name(), error);
     for name in names {
         database.collection::<Document>(name).drop().await.map_err(failed)?;

@@ -36,7 +36,9 @@ impl Job {
         loop {
             let gate = Uuid::new_v4().simple().to_string();
             let since = Instant::now();
-            self.lease.update(doc! { "$set": { "gate": { "token": &gate, "id": id_value(self.live_id), "members": {} } } }).await?;
+            self.lease
+                .update(doc! { "$set": { "gate": { "token": &gate, "id": id_value(self.live_id), "members": {} } } })
+                .await?;
             let outcome = self.try_swap(&gate, since, choices, differences).await;
             if let Ok(true) = outcome {
                 let paused = since.elapsed();
@@ -82,7 +84,6 @@ impl Job {
             return Ok(false);
         }
         self.rename().await?;
-        self.forget_earlier_swaps().await;
         Ok(true)
     }
 
@@ -94,7 +95,8 @@ impl Job {
             }
             let progress = topics::progress(&self.topics).await?;
             let seen = seen(&self.database, &self.group).await?;
-            let stopped = seen.gates.into_iter().find(|found| found.token == gate).map(|found| found.stopped).unwrap_or_default();
+            let stopped =
+                seen.gates.into_iter().find(|found| found.token == gate).map(|found| found.stopped).unwrap_or_default();
             let all_stopped = is_covered(&progress, &self.sources, |source, partition| {
                 stopped.get(&source).is_some_and(|stopped| stopped.contains(&partition))
             });
@@ -118,11 +120,14 @@ impl Job {
         let by_partition = |ends: &BTreeMap<i32, i64>| {
             ends.iter().map(|(partition, end)| (partition.to_string(), (*end).into())).collect::<Document>()
         };
-        let ends: Document = ends.iter().map(|(source, ends)| (source.to_string(), by_partition(ends).into())).collect();
+        let ends: Document =
+            ends.iter().map(|(source, ends)| (source.to_string(), by_partition(ends).into())).collect();
         let swaps = self.database.collection::<Document>(REBUILDS);
         let this = doc! { "_id": id_value(self.shadow_id) };
         let keep = doc! { "copy": &self.kept.0, "as": &self.kept.1 };
-        let noted = swaps.update_one(this, doc! { "$set": { "collection": &self.live, "ends": ends, "keep": keep } }).upsert(true);
+        let noted = swaps
+            .update_one(this, doc! { "$set": { "collection": &self.live, "ends": ends, "keep": keep } })
+            .upsert(true);
         noted.write_concern(WriteConcern::majority()).await.map_err(failed).map(|_| ())
     }
 
@@ -134,15 +139,6 @@ impl Job {
             return Ok(());
         }
         Err(client_error("putting the new collection in place", self.database.name(), error))
-    }
-
-    /// Of each collection the last swap is the one that counts.
-    async fn forget_earlier_swaps(&self) {
-        let swaps = self.database.collection::<Document>(REBUILDS);
-        let earlier = doc! { "collection": &self.live, "_id": { "$ne": id_value(self.shadow_id) } };
-        if let Err(error) = swaps.delete_many(earlier).await {
-            tracing::debug!(event = "earlier_swaps_left", %error, "they are of no effect");
-        }
     }
 }
 
