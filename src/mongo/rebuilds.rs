@@ -226,6 +226,18 @@ mod tests {
     }
 
     #[test]
+    fn a_collection_that_holds_all_that_a_member_has_read_needs_no_new_beginning() {
+        let swap = swap(&documents(Uuid::from_u128(2))[0], "g").unwrap();
+        let holds = |partition, read| {
+            let mut tracker = OffsetTracker::default();
+            tracker.assign(partition, read);
+            swap.holds(3, &tracker)
+        };
+        assert!(holds(0, Some(95)) && holds(0, None) && holds(7, None));
+        assert!(!holds(0, Some(96)) && !holds(7, Some(1)));
+    }
+
+    #[test]
     fn a_gate_tells_which_partitions_have_stopped() {
         let gates = read(&documents(Uuid::from_u128(2)), "g").gates;
         assert_eq!(gates.len(), 1);
