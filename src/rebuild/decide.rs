@@ -25,9 +25,14 @@ pub(super) enum Decision {
     Repeats,
 }
 
-/// What the record is to do, by what is remembered of its event.
-pub(super) fn decide(telling: &Telling, known: Option<&Ownership>) -> Decision {
+/// What the record is to do, by what is remembered of its event; `sources` are the topics that are read.
+pub(super) fn decide(telling: &Telling, known: Option<&Ownership>, sources: &[i32]) -> Decision {
     let Some(known) = known else { return Decision::AppliesIfFirst(Share::default()) };
+    // It was applied from a topic that was made anew since: what this one holds of it takes its place.
+    if known.owners.iter().all(|owner| !sources.contains(&owner.source)) {
+        let except = known.owners.last().map(|owner| owner.failed.clone()).unwrap_or_default();
+        return Decision::AppliesIfFirst(Share { except, ..Share::default() });
+    }
     if let Some(owner) = known.owners.iter().find(|owner| owner.is(telling)) {
         let (taken_over, except) = (owner.only.clone(), owner.failed.clone());
         let is_late = telling.is_replay && taken_over.is_empty();
@@ -84,6 +89,10 @@ mod tests {
         Owner { source: 1, partition, offset, only: names(only), failed: names(failed) }
     }
 
+    fn decide(telling: &Telling, known: Option<&Ownership>) -> Decision {
+        super::decide(telling, known, &[1, 2])
+    }
+
     fn known(owners: &[Owner]) -> Ownership {
         Ownership { owners: owners.to_vec(), order: Some(ORDER) }
     }
@@ -103,6 +112,13 @@ mod tests {
         assert_eq!(decide(&telling(1, 4), Some(&known)), Decision::Repeats);
         let other_topic = Telling { source: 2, ..telling(0, 5) };
         assert_eq!(decide(&other_topic, Some(&known)), Decision::Repeats);
+    }
+
+    #[test]
+    fn what_was_applied_from_a_topic_that_is_gone_is_applied_from_the_one_that_is_read() {
+        let known = known(&[Owner { source: 9, ..owner(0, 5, &[], &["bad"]) }]);
+        let Decision::AppliesIfFirst(share) = decide(&telling(1, 4), Some(&known)) else { panic!("it is left out") };
+        assert!(share.has("good") && !share.has("bad"));
     }
 
     #[test]

@@ -83,19 +83,22 @@ impl Job {
         let store = Arc::new(Store::new(database.clone(), address.to_owned(), Arc::new(Health::default())));
         store.pins.replace([(name.clone(), shadow_id)].into());
         let generations = mongo::generations(database, &registry.names()).await?;
-        let (mut sources, mut of_topics) = (Vec::new(), Vec::new());
-        let live_collection = Collection::parse(&live)?;
+        let mut sources = Vec::new();
         for config in &topics {
-            let source = source(database, config).await?;
+            sources.push(source(database, config).await?);
+        }
+        let (all, mut of_topics) = (Arc::<[i32]>::from(sources.as_slice()), Vec::new());
+        let live_collection = Collection::parse(&live)?;
+        for (config, source) in topics.iter().zip(sources.iter().copied()) {
             let process = ProcessOptions { kafka: config.clone(), ..options.process.clone() };
             of_topics.push(Topic {
                 preparation: Preparation::new(&process, registry.clone(), generations.clone()),
                 live: live_collection.clone(),
                 source,
+                sources: Arc::clone(&all),
                 claims: Claims::new(Arc::clone(&store), source),
                 own: Claims::named(Arc::clone(&store), source, own.clone()),
             });
-            sources.push(source);
         }
         let replay = Replay::new(store, Collection::parse(&name)?, of_topics);
         let at = topics.iter().map(|_| Offsets::new()).collect();
@@ -134,23 +137,20 @@ impl Job {
         }
         let mut differences = self.compare(choices.sample).await?;
         self.check_sources(choices).await?;
-        let report = |job: &Self, differences: &Differences| job.report(differences);
         if choices.is_dry_run {
-            return Ok(report(self, &differences));
+            return Ok(self.report(&differences));
         }
         if !choices.accepts_loss {
             self.check_loss(&differences)?;
         }
         self.bar.set_message("keeping the old collection");
-        shadow::keep(&self.database, &self.live, &self.kept.0).await?;
+        let keeping = shadow::keep(&self.database, &self.live, &self.kept.0);
+        self.stop.run_until_cancelled(keeping).await.ok_or_else(stopped)??;
         self.catch_up().await?;
         self.bar.set_message("waiting for the members to stop");
         let paused = self.swap(choices, &mut differences).await?;
         shadow::keep_after_swap(&self.database, Some(self.shadow_id)).await?;
-        let mut report = report(self, &differences);
-        report.kept = Some(self.kept.1.clone());
-        report.paused = Some(paused);
-        Ok(report)
+        Ok(Report { kept: Some(self.kept.1.clone()), paused: Some(paused), ..self.report(&differences) })
     }
 
     /// Drops what was made for the rebuild alone. After the swap there is none of the other names.

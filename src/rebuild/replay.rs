@@ -32,6 +32,8 @@ pub(super) struct Topic {
     pub(super) live: Collection,
     /// Stands for the topic.
     pub(super) source: i32,
+    /// Those of all topics that are read.
+    pub(super) sources: Arc<[i32]>,
     /// Those of processing.
     pub(super) claims: Claims,
     /// Those of this rebuild.
@@ -233,7 +235,7 @@ impl Topic {
                 order: position.order,
                 is_replay: position.is_replay,
             };
-            let decision = decide(&telling, known.get(&event.claim.event_id));
+            let decision = decide(&telling, known.get(&event.claim.event_id), &self.sources);
             decided.push((event, decision));
         }
         let unsure: Vec<Claim> = decided

@@ -189,5 +189,8 @@ fn read_merged(
 
 /// What ends a rebuild that was told to stop.
 pub(super) fn stopped() -> Error {
-    Error::new(ErrorKind::System, "stopped by a signal before it was done; nothing was changed")
+    Error::new(
+        ErrorKind::System,
+        "stopped before it was done, by a signal or because another rebuild has taken over; nothing was changed",
+    )
 }
