@@ -35,6 +35,7 @@ pub(super) struct Swaps {
     member: String,
     known: Arc<Mutex<KnownTopic>>,
     seen: Seen,
+    /// What names stand for to this session.
     ids: CollectionIds,
     looking: Option<JoinHandle<Result<Look>>>,
     looked: Instant,
@@ -125,14 +126,14 @@ impl Swaps {
         }
         let interval = if self.is_stopped() { STOPPED_LOOK_INTERVAL } else { LOOK_INTERVAL };
         if self.looking.is_none() && self.looked.elapsed() >= interval {
-            self.looking = Some(tokio::spawn(look(Arc::clone(&self.store), self.group.clone())));
+            self.looking = Some(tokio::spawn(look(Arc::clone(&self.store), self.group.clone(), self.ids.clone())));
         }
         Ok(())
     }
 
     fn looked(&mut self, look: Look, is_idle: bool, tracker: &OffsetTracker) -> Result<()> {
         if let Some(ids) = look.ids {
-            let is_new = |swap: &&Swap| self.store.pins.of(&swap.collection) != Some(swap.id);
+            let is_new = |swap: &&Swap| self.ids.get(&swap.collection) != Some(&swap.id);
             let new: Vec<&Swap> = look.seen.done(&ids).filter(is_new).collect();
             if let Some(swap) = new.first() {
                 let has_stopped =
@@ -225,9 +226,9 @@ impl Swaps {
     }
 }
 
-async fn look(store: Arc<Store>, group: String) -> Result<Look> {
+async fn look(store: Arc<Store>, group: String, known: CollectionIds) -> Result<Look> {
     let first = seen(store.database(), &group).await?;
-    if first.swaps.iter().all(|swap| store.pins.of(&swap.collection) == Some(swap.id)) {
+    if first.swaps.iter().all(|swap| known.get(&swap.collection) == Some(&swap.id)) {
         return Ok(Look { seen: first, ids: None });
     }
     let ids = collection_ids(store.database()).await?;
