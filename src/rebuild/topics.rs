@@ -50,20 +50,25 @@ pub(super) enum Group {
 pub(super) async fn check_whole(topics: &[KafkaConfig]) -> Result<()> {
     for config in topics {
         let topic = &config.topic;
+        let looked = config.clone();
+        let shortened = blocking("looking at the topic", move || shortened(&looked)).await?;
         let settings = Admin::new(config)?.settings(&[topic]).await?;
         let policy = settings.first().and_then(|settings| settings.get("cleanup.policy"));
-        if policy.is_some_and(|policy| policy.contains("compact")) {
+        let Some(policy) = policy else {
+            return Err(Error::refused(format!(
+                "whether topic {topic} is compacted is not told: the user of Kafka needs DescribeConfigs on it"
+            )));
+        };
+        if policy.contains("compact") {
             return Err(Error::refused(format!(
                 "topic {topic} is compacted: of each key it keeps the last record alone, and a read model takes all of them"
             )));
         }
-        let looked = config.clone();
-        let shortened = blocking("looking at the topic", move || shortened(&looked)).await?;
         if let Some((partition, low)) = shortened {
             return Err(Error::refused(format!(
                 "topic {topic} does not reach back to its beginning: partition {partition} begins at offset {low}, what was before it \
                  was deleted. A collection that is rebuilt from the rest would lack what came before; let the topic keep its \
-                 records (retention.ms=-1, as `evp init` sets it)"
+                 records (retention.ms=-1) for as long as they are to be rebuilt from"
             )));
         }
     }
