@@ -335,3 +335,40 @@ async fn a_topic_that_does_not_hold_everything_is_refused() {
     let unknown = world.run(&["rebuild", "usres"]);
     assert!(unknown.code == Some(64) && unknown.failure().contains("activities, statistics, users"), "{unknown:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_slept_while_another_was_done_changes_nothing() {
+    let world = world_with("rebuild_two", PARTITIONS, &users(0..3_000)).await;
+    world.init(1);
+    process(&world);
+    let database = world.mongo().await;
+    let before = read_models(&database, true).await;
+    let mut sleeper = world.start(&["rebuild", "users", "--json"]);
+    sleeper.event("rebuild_started").await;
+    sleeper.pause();
+    rebuilt(&rebuild(&world, &[]));
+    sleeper.resume();
+    let ended = sleeper.wait(DEADLINE);
+    assert!(matches!(ended.code, Some(1 | 2)), "{ended:?}");
+    assert_eq!(read_models(&database, true).await, before);
+    assert_eq!(names(&database, "rebuild_").await, Vec::<String>::new());
+    assert_eq!(names(&database, "before_").await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_applied_any_more_is_left_out_only_if_that_is_accepted() {
+    let world = world_with("rebuild_loss", PARTITIONS, &users(0..10)).await;
+    world.init(1);
+    process(&world);
+    let database = world.mongo().await;
+    let rule = doc! { "collMod": "users", "validator": { "email": { "$ne": "5@example.org" } } };
+    database.run_command(rule).await.unwrap();
+    let refused = rebuild(&world, &[]);
+    let told = refused.failure();
+    assert!(refused.code == Some(2) && told.contains("1 effects") && told.contains(&id(5)), "{refused:?}");
+    assert!(document(&database, "users", &id(5)).await.is_some());
+    let done = rebuilt(&rebuild(&world, &["--accept-loss", "--sample", "5"]));
+    assert_eq!(done["left_out"], 1, "{done}");
+    assert!(document(&database, "users", &id(5)).await.is_none());
+    assert_eq!(database.collection::<Document>("users").count_documents(doc! {}).await.unwrap(), 9);
+}
