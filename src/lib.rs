@@ -57,6 +57,7 @@
 //! | a rule of changing hands with Debezium | `handover` |
 //! | what a comparison with Debezium passes over, or must not touch | the lists of `handover/compare/masks.rs` and `properties.rs` |
 //! | a check of `evp doctor` | a function in `doctor/checks`, and its facts in `facts` |
+//! | a rule of what a rebuild applies | `rebuild/decide.rs`; what members do about it is in `process/swaps.rs` |
 //! | a failure and what to do about it | [`error::ErrorKind`] |
 
 pub mod cli;
@@ -94,6 +95,7 @@ pub mod doctor;
 pub mod generate;
 pub mod handover;
 pub mod init;
+pub mod rebuild;
 pub mod status;
 pub mod top;
 pub mod trace;

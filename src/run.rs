@@ -12,8 +12,8 @@ use clap::Parser;
 use crate::capture::{CaptureChoices, CaptureOptions, RefusedRows};
 use crate::cli::{
     AnyCommand, Arguments, ChosenLetters, Command, ConnectorArguments, DlqArguments, DlqCommand, GenerateArguments,
-    HandoverArguments, LetterArguments, ManualCommand, ProcessArguments, RefusedRowsArgument, TargetArgument,
-    UnknownEventsArgument, UntilArgument, manual,
+    HandoverArguments, LetterArguments, ManualCommand, ProcessArguments, RebuildArguments, RefusedRowsArgument,
+    TargetArgument, UnknownEventsArgument, UntilArgument, manual,
 };
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Variables, outbox_columns};
 use crate::connector::Connector;
@@ -24,6 +24,7 @@ use crate::generate::{GenerateOptions, KafkaTarget, Length, Target};
 use crate::handover::{CompareOptions, Direction, HandoverOptions, Range};
 use crate::init::InitPlan;
 use crate::process::{HandlerRegistry, Operation, ProcessOptions, ProjectionFile, Questions, UnknownEvents};
+use crate::rebuild::{RebuildAction, RebuildChoices, RebuildOptions};
 use crate::shutdown::Until;
 use crate::status::StatusOptions;
 use crate::telemetry::{self, LogFormat};
@@ -105,6 +106,7 @@ fn projections(command: &Command, variables: &mut Variables, program: &HandlerRe
         Command::Init(flags) => &flags.handlers,
         Command::Doctor(flags) => &flags.handlers,
         Command::Trace(flags) => &flags.handlers,
+        Command::Rebuild(flags) => &flags.handlers,
         _ => return None,
     };
     let path = flags.projections.clone().or_else(|| variables.optional("PROJECTIONS").map(Into::into))?;
@@ -190,6 +192,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             is_json: flags.json,
         }))),
         Command::Handover(flags) if flags.compare => Ok(Task::Compare(Box::new(compare_options(flags, variables)?))),
+        Command::Rebuild(flags) => Ok(Task::Rebuild(Box::new(rebuild_options(flags, variables)))),
         Command::Handover(flags) => Ok(Task::Handover(Box::new(handover_options(&flags, variables)?))),
         Command::Dlq(flags) => {
             let output = output(flags.json);
@@ -215,6 +218,33 @@ fn process_options(flags: &ProcessArguments, variables: &mut Variables) -> Proce
         questions: Questions::default(),
         projections: None,
     }
+}
+
+fn rebuild_options(flags: RebuildArguments, variables: &mut Variables) -> RebuildOptions {
+    let process = ProcessOptions {
+        kafka: KafkaConfig::from_variables(variables, &flags.kafka),
+        mongo: MongoConfig::from_variables(variables),
+        process: ProcessConfig::from_variables(variables),
+        operations: flags.ops.iter().filter_map(|letter| Operation::from_letter(letter)).collect(),
+        unknown_events: UnknownEvents::Skip,
+        columns: outbox_columns(variables, flags.columns.as_deref(), flags.ids.as_deref()),
+        until: Until::CaughtUp,
+        accept_new_topic: false,
+        accept_shape: true,
+        questions: Questions::default(),
+        projections: None,
+    };
+    let action = match (flags.drop_old, flags.discard) {
+        (true, _) => RebuildAction::DropOld { is_confirmed: flags.yes },
+        (_, true) => RebuildAction::Discard,
+        _ => RebuildAction::Rebuild(RebuildChoices {
+            is_dry_run: flags.dry_run,
+            sample: flags.sample,
+            accepts_loss: flags.accept_loss,
+            wait_seconds: flags.wait,
+        }),
+    };
+    RebuildOptions { process, collection: flags.collection, action, is_json: flags.json }
 }
 
 fn handover_options(flags: &HandoverArguments, variables: &mut Variables) -> Result<HandoverOptions> {

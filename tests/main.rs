@@ -121,6 +121,8 @@ mod process_updates;
 mod projections;
 /// `evp capture`: random tables and transactions beside live Debezium.
 mod random;
+/// `evp rebuild`.
+mod rebuild;
 /// The shape of the source itself.
 mod tidy;
 /// `evp trace`.

@@ -12,8 +12,8 @@ use crate::telemetry::LogFormat;
 
 pub use manual::{CompletionsArguments, ManArguments, ManualCommand};
 pub use operate::{
-    ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, HandoverArguments, LetterArguments, StatusArguments,
-    TopArguments, TraceArguments,
+    ChosenLetters, DlqArguments, DlqCommand, DoctorArguments, HandoverArguments, LetterArguments, RebuildArguments,
+    StatusArguments, TopArguments, TraceArguments,
 };
 
 /// The whole command line.
@@ -154,6 +154,16 @@ pub enum Command {
         1 could not be done"
     )]
     Handover(HandoverArguments),
+
+    /// Make a read model anew from the topic, beside the old one, and put it in its place
+    #[command(
+        after_help = "Variables: KAFKA_BOOTSTRAP_SERVERS and its security, KAFKA_TOPIC, KAFKA_GROUP_ID, OUTBOX_COLUMNS, OUTBOX_IDS, \
+        MONGODB_URI, MONGODB_DATABASE\n\n\
+        Readers see the old collection until the new one takes its place at once; `evp process` goes on meanwhile. The old one \
+        is kept until it is dropped with --drop-old.\n\n\
+        Exit codes: 0 done · 1 could not be done, nothing was changed · 2 refused, because something would be missing"
+    )]
+    Rebuild(RebuildArguments),
 
     /// Work with dead letters: list, show, replay, discard
     #[command(

@@ -174,6 +174,66 @@ pub struct TraceArguments {
     pub kafka: Vec<String>,
 }
 
+/// Flags of `evp rebuild`.
+#[derive(Debug, Args)]
+pub struct RebuildArguments {
+    /// The collection, such as users
+    #[arg(value_name = "COLLECTION")]
+    pub collection: String,
+
+    /// The handlers.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
+
+    /// Only compare: the new collection is dropped again
+    #[arg(long, visible_alias = "no-swap")]
+    pub dry_run: bool,
+
+    /// Compare so many documents, chosen at random, instead of all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub sample: Option<u32>,
+
+    /// Replace the collection although documents, or effects, of the old one are not in the new one
+    #[arg(long)]
+    pub accept_loss: bool,
+
+    /// Wait so long until the members of the group have stopped for the swap
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(0..=86_400))]
+    pub wait: u64,
+
+    /// Drop the old collections that were kept, instead of rebuilding; asks first
+    #[arg(long, conflicts_with_all = ["dry_run", "sample", "accept_loss", "discard"])]
+    pub drop_old: bool,
+
+    /// Drop what a killed rebuild has left, instead of rebuilding
+    #[arg(long, conflicts_with_all = ["dry_run", "sample", "accept_loss"])]
+    pub discard: bool,
+
+    /// With --drop-old, do not ask
+    #[arg(long, requires = "drop_old")]
+    pub yes: bool,
+
+    /// Operations that are applied, as for `evp process`
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "c,u", value_parser = ["c", "u", "r"])]
+    pub ops: Vec<String>,
+
+    /// Columns of the outbox, as for `evp process` [env: OUTBOX_COLUMNS]
+    #[arg(long, value_name = "LIST")]
+    pub columns: Option<String>,
+
+    /// What ids of events and aggregates are, as for `evp process` [env: OUTBOX_IDS] [default: uuid]
+    #[arg(long, value_name = "KIND")]
+    pub ids: Option<String>,
+
+    /// Print the result as JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Set a librdkafka property, unless exactness rests on it; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub kafka: Vec<String>,
+}
+
 /// Flags of `evp dlq`.
 #[derive(Debug, Args)]
 pub struct DlqArguments {

@@ -159,7 +159,7 @@ pub const SECTIONS: &[Section] = &[
                 "PROJECTIONS",
                 "",
                 "path of a YAML file",
-                "Handlers instead of the program's (also `init`, `doctor`, `trace`)",
+                "Handlers instead of the program's (also `init`, `doctor`, `trace`, `rebuild`)",
             ),
             variable(
                 "POSITION_TOPIC",

@@ -94,7 +94,8 @@ impl Chunk {
         (of_it, others)
     }
 
-    fn append(&mut self, record: Record<'_>) {
+    /// Copies a record of another chunk.
+    pub(crate) fn append(&mut self, record: Record<'_>) {
         let key = record.key().map(|key| self.copy(key));
         let value = record.value().map(|value| self.copy(value));
         let first_header = self.headers.len();

@@ -51,13 +51,14 @@ impl Commits {
 
     /// Notes an answer; what has failed is repeated by whoever asks for the count.
     pub(super) fn answered(&self, result: KafkaResult<()>) {
-        self.state.lock().unanswered = None;
         match result {
             Ok(()) => self.taken(),
             // An empty commit has nothing to say.
             Err(error) if error.rdkafka_error_code() == Some(RDKafkaErrorCode::NoOffset) => {}
             Err(error) => self.refused(&error),
         }
+        // Last, so that whoever sees that it is answered can see how.
+        self.state.lock().unanswered = None;
     }
 
     /// Looks, now and then, how long an answer has been owed.

@@ -180,7 +180,11 @@ impl ConsumerHandle {
 
     /// Joins the group, as one that knows this of the topic.
     pub(crate) fn join(&self, known: KnownTopic) -> Result<()> {
-        *self.known().lock() = known;
+        let mut held = self.known().lock();
+        let floors = std::mem::take(&mut held.floors);
+        *held = known;
+        held.floors = floors;
+        drop(held);
         let joined = self.consumer.group.subscribe(&[&self.config.topic]);
         joined.map_err(|error| client_error("subscribing", &self.config, error))
     }

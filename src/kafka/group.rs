@@ -267,6 +267,7 @@ impl GroupContext {
                 }
                 (_, bounds) => self.uncommitted(partition, &known, bounds?)?,
             };
+            let offset = self.lowered(partition, offset);
             start.add_partition_offset(topic, partition, offset).map_err(failed)?;
         }
         let mut numbers: Vec<i32> = start.elements().iter().map(|element| element.partition()).collect();
@@ -285,6 +286,25 @@ impl GroupContext {
         check_end(&self.config, partition, known.applied.unwrap_or_default(), bounds)?;
         check_committed(&self.config, partition, offset, bounds)?;
         Ok(Offset::Offset(offset))
+    }
+
+    /// Where the partition is read again from, if that lies before `offset`. What was deleted from there is found missing by
+    /// reading it.
+    fn lowered(&self, partition: i32, offset: Offset) -> Offset {
+        match (offset, self.known.lock().floors.get(&partition)) {
+            (Offset::Offset(committed), Some(floor)) if *floor < committed => {
+                tracing::info!(
+                    event = "partition_read_again",
+                    partition,
+                    from = floor,
+                    committed,
+                    "for a rebuilt collection"
+                );
+                let _ = self.deliveries.send(Delivery::BeginsAt { partition, offset: *floor });
+                Offset::Offset(*floor)
+            }
+            (offset, _) => offset,
+        }
     }
 
     /// Whether the group leaves out what is in the topic already.

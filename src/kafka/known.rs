@@ -15,6 +15,9 @@ pub(crate) struct KnownTopic {
     pub(crate) has_events: bool,
     /// Partitions of which something is to be noted.
     unnoted: BTreeSet<i32>,
+    /// Where partitions begin, although the group has committed more: what is behind it was applied to a collection that was
+    /// replaced since.
+    pub(crate) floors: BTreeMap<i32, i64>,
 }
 
 /// A partition as the database of the read models knows it.

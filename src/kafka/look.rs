@@ -80,6 +80,14 @@ impl Looker {
         Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), partitions(topic))).collect())
     }
 
+    /// The id of the cluster.
+    pub(crate) fn cluster_id(&self) -> Result<String> {
+        let failed = |error| client_error("asking for the cluster", &self.config, error);
+        self.consumer.fetch_metadata(Some(&self.config.topic), REQUEST_TIMEOUT).map_err(failed)?;
+        let id = self.consumer.client().fetch_cluster_id(REQUEST_TIMEOUT);
+        id.ok_or_else(|| Error::unavailable("Kafka does not tell the id of its cluster"))
+    }
+
     /// The first offset of a partition and the one behind its last.
     pub(crate) fn bounds(&self, topic: &str, partition: i32) -> Result<(i64, i64)> {
         let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);

@@ -19,6 +19,7 @@ pub(crate) mod offsets;
 pub(crate) mod partition;
 mod presence;
 pub(crate) mod producer;
+pub(crate) mod ranges;
 pub(crate) mod signals;
 pub(crate) mod single;
 pub(crate) mod tail;

@@ -132,6 +132,11 @@ impl OffsetTracker {
         }
     }
 
+    /// Whether all that was received is done, and handed out for committing.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.partitions.values().all(|known| known.received.is_empty() && known.committable == known.handed_out)
+    }
+
     /// How many records are received and not yet committable.
     pub(crate) fn outstanding(&self) -> usize {
         self.partitions.values().map(|partition| partition.received.len()).sum()
@@ -187,7 +192,11 @@ mod tests {
         assert_eq!(tracker.take_committable(), [(0, 7)]);
         let current = tracker.received(0, 7).unwrap();
         tracker.done(0, current, 7);
+        assert!(!tracker.is_settled(), "it is not committed");
         assert_eq!(tracker.take_committable(), [(0, 8)]);
+        assert!(tracker.is_settled());
+        tracker.received(0, 8).unwrap();
+        assert!(!tracker.is_settled());
     }
 
     #[test]

@@ -130,6 +130,8 @@ pub(crate) struct Claimed {
 pub(crate) struct Claims {
     store: Arc<Store>,
     source: i32,
+    /// The collection of the claims.
+    name: String,
     /// The clusters whose events are claimed.
     pub(crate) epochs: Epochs,
     /// The server tells no election term: it stands alone, or behind a router. Nothing then orders a claim before
@@ -139,7 +141,12 @@ pub(crate) struct Claims {
 
 impl Claims {
     pub(crate) fn new(store: Arc<Store>, source: i32) -> Self {
-        Self { epochs: Epochs::new(Arc::clone(&store)), store, source, termless: AtomicBool::new(false) }
+        Self::named(store, source, CLAIMS.to_owned())
+    }
+
+    /// Claims of a topic for another purpose than its processing, in a collection of their own.
+    pub(crate) fn named(store: Arc<Store>, source: i32, name: String) -> Self {
+        Self { epochs: Epochs::new(Arc::clone(&store)), store, source, name, termless: AtomicBool::new(false) }
     }
 
     /// Claims each event for its record. Event ids must differ from each other.
@@ -160,7 +167,7 @@ impl Claims {
                 _ => {
                     return Err(Error::new(
                         ErrorKind::Unsupported,
-                        format!("{CLAIMS} cannot be written: {}", error.to_error()),
+                        format!("{} cannot be written: {}", self.name, error.to_error()),
                     ));
                 }
             }
@@ -183,7 +190,7 @@ impl Claims {
 
     fn insert_command(&self, claims: &[Claim], durability: Durability) -> Result<RawDocumentBuf> {
         let capacity = claims.len().saturating_mul(CLAIM_BYTES).saturating_add(256);
-        let mut writer = begin_command("insert", CLAIMS, durability, capacity);
+        let mut writer = begin_command("insert", &self.name, durability, capacity);
         let now = DateTime::now();
         writer.begin_array("documents");
         for claim in claims {
@@ -202,7 +209,7 @@ impl Claims {
     async fn resolve(&self, taken: &[(usize, Claim)], verdicts: &mut [Verdict]) -> Result<()> {
         let ids: Vec<Bson> = taken.iter().map(|(_, claim)| Bson::from(id(claim.event_id))).collect();
         let filter = doc! { "_id": { "$in": ids } };
-        let found = self.store.find(CLAIMS, filter, doc! {}).await?;
+        let found = self.store.find(&self.name, filter, doc! {}).await?;
         let by_id: HashMap<&[u8], &Document> =
             found.iter().filter_map(|claim| Some((bytes_of(claim, "_id")?, claim))).collect();
         for (index, claim) in taken {
@@ -235,14 +242,19 @@ impl Claims {
         }
         // A dead letter was published again or its row corrected: this record takes over what failed. Only one can.
         let filter = doc! { "_id": id(claim.event_id), "failed": &failed, "s": known.get("s"), "p": known.get("p"), "o": known.get("o") };
+        // How far the records before it came is what `evp rebuild` has to know to do the same.
+        let names = ["s", "p", "o", "only", "failed"];
+        let past: Document =
+            names.iter().filter_map(|name| Some(((*name).to_owned(), known.get(name)?.clone()))).collect();
         let update = doc! {
             "$set": { "s": self.source, "p": claim.partition, "o": claim.offset, "only": &failed, "at": DateTime::now() },
             "$unset": { "failed": "", "digest": "", "a": "", "k": "" },
+            "$push": { "past": past },
         };
         self.update_claims(vec![doc! { "q": filter, "u": update }]).await?;
         // Whose it is now tells who took it over, also if the answer to the update was lost.
         let filter = doc! { "_id": id(claim.event_id) };
-        let now = self.store.find(CLAIMS, filter, doc! {}).await?;
+        let now = self.store.find(&self.name, filter, doc! {}).await?;
         Ok(if now.first().is_some_and(|now| self.is_ours(claim, now)) {
             Verdict::Apply(Share { taken_over: failed, except: Vec::new(), order })
         } else {
@@ -290,7 +302,7 @@ impl Claims {
         }
         let ids: Vec<Bson> = event_ids.iter().map(|event_id| Bson::from(id(*event_id))).collect();
         let projection = doc! { "s": 1, "p": 1, "o": 1, "failed": 1 };
-        let found = self.store.find(CLAIMS, doc! { "_id": { "$in": ids } }, projection).await?;
+        let found = self.store.find(&self.name, doc! { "_id": { "$in": ids } }, projection).await?;
         let state = |claim: &Document| {
             let (source, partition, offset) =
                 (claim.get_i32("s").ok()?, claim.get_i32("p").ok()?, claim.get_i64("o").ok()?);
@@ -306,7 +318,7 @@ impl Claims {
             return Ok(HashMap::new());
         }
         let projection = doc! { "a": 1, "p": 1, "o": 1, "order": 1 };
-        let found = self.store.find(CLAIMS, doc! { "a": { "$in": aggregate_ids } }, projection).await?;
+        let found = self.store.find(&self.name, doc! { "a": { "$in": aggregate_ids } }, projection).await?;
         let mut known: Vec<_> = found.iter().filter_map(|claim| failed_at(claim, "a")).collect();
         known.sort_by_key(|(_, order, _)| std::cmp::Reverse(*order));
         Ok(known.into_iter().map(|(aggregate_id, _, failed)| (aggregate_id, failed)).collect())
@@ -319,7 +331,7 @@ impl Claims {
             return Ok(parked);
         }
         let projection = doc! { "k": 1, "p": 1, "o": 1, "order": 1 };
-        for claim in self.store.find(CLAIMS, doc! { "k": { "$in": aggregate_ids } }, projection).await? {
+        for claim in self.store.find(&self.name, doc! { "k": { "$in": aggregate_ids } }, projection).await? {
             let found = failed_at(&claim, "k");
             found
                 .into_iter()
@@ -329,7 +341,7 @@ impl Claims {
     }
 
     async fn update_claims(&self, updates: Vec<Document>) -> Result<usize> {
-        let mut writer = begin_command("update", CLAIMS, Durability::Majority, 1024);
+        let mut writer = begin_command("update", &self.name, Durability::Majority, 1024);
         writer.value("updates", &Bson::Array(updates.into_iter().map(Bson::Document).collect()));
         Ok(self.store.write(&writer.finish()?).await?.n)
     }

@@ -34,6 +34,16 @@ impl CollectionSpec {
         Self { collection: collection.into(), indexes: Vec::new() }
     }
 
+    /// Its name.
+    pub(crate) fn name(&self) -> &Collection {
+        &self.collection
+    }
+
+    /// Whether it is that collection.
+    pub(crate) fn is_of(&self, collection: &Collection) -> bool {
+        self.collection == *collection
+    }
+
     /// With an index on these keys, such as `doc! { "email": 1 }`.
     #[must_use]
     pub fn index(self, name: impl Into<String>, keys: Document) -> Self {
@@ -116,6 +126,12 @@ pub async fn ensure_collections(database: &Database, collections: &[CollectionSp
     let missing = Missing::find(database, wanted(collections)).await?;
     missing.create(database).await?;
     Ok(missing.lines())
+}
+
+/// Creates what is missing of a collection's indexes under another name.
+pub(crate) async fn ensure_collections_as(database: &Database, spec: &CollectionSpec, name: &str) -> Result<()> {
+    let spec = CollectionSpec { collection: Collection::parse(name)?, indexes: spec.indexes.clone() };
+    Missing::find(database, vec![spec]).await?.create(database).await
 }
 
 /// Creates only what evp's own bookkeeping needs, and lets claims be kept for so long.

@@ -17,6 +17,8 @@ pub(crate) enum CodeClass {
     Unsupported,
     /// This document or this change is refused, now and ever.
     Refused,
+    /// The collection of that name is another one than the command names.
+    Replaced,
     /// Not known to evp: an outage while other writes are refused, too, and a refusal of this one if they are not.
     Unknown,
 }
@@ -34,6 +36,7 @@ pub(crate) fn classify_code(code: i32) -> CodeClass {
         | 225 | 246 | 251 | 262 | 308 | 317 | 365 | 371 | 384 | 391 | 402 | 462 | 8_000 | 9_001 | 10_058 | 10_107
         | 11_600 | 11_601 | 11_602 | 13_388 | 13_435 | 13_436 | 14_031 => CodeClass::Transient,
         11 | 18 | 31 | 33 | 334 => CodeClass::Denied,
+        361 => CodeClass::Replaced,
         13 => CodeClass::Forbidden,
         59 | 72 | 73 | 115 | 166 | 303 | 40_415 | 323 => CodeClass::Unsupported,
         2 | 14 | 17 | 28 | 52 | 53 | 54 | 55 | 56 | 57 | 66 | 121 | DUPLICATE_KEY | 10_334 | 16_755 | 17_280
@@ -63,10 +66,10 @@ pub(crate) fn client_error(what: &str, address: &str, error: mongodb::error::Err
             error,
         ),
         CodeClass::Refused => Error::with_source(ErrorKind::Data, format!("{what}: MongoDB refuses it"), error),
-        CodeClass::Transient | CodeClass::Unknown if command_code(&error).is_some() => {
+        CodeClass::Transient | CodeClass::Replaced | CodeClass::Unknown if command_code(&error).is_some() => {
             Error::unavailable(format!("{what}: {}", refusal(address, &error)))
         }
-        CodeClass::Transient | CodeClass::Unknown => Error::with_source(
+        CodeClass::Transient | CodeClass::Replaced | CodeClass::Unknown => Error::with_source(
             ErrorKind::Unavailable,
             format!("{what}: MongoDB at {address} does not answer; check MONGODB_URI and the server"),
             error,
@@ -117,6 +120,7 @@ mod tests {
         for code in [DUPLICATE_KEY, 121, 10_334, 16_702, 2, 14] {
             assert_eq!(classify_code(code), CodeClass::Refused, "{code}");
         }
+        assert_eq!(classify_code(361), CodeClass::Replaced);
         assert_eq!(classify_code(13), CodeClass::Forbidden);
         assert_eq!(classify_code(166), CodeClass::Unsupported);
         assert_eq!(classify_code(999), CodeClass::Unknown);

@@ -40,10 +40,15 @@ impl WriteError {
         matches!(self.code, 10_334 | 17_419 | 17_420)
     }
 
+    /// The collection is not the one that the command names.
+    pub(crate) fn is_of_another(&self) -> bool {
+        classify_code(self.code) == CodeClass::Replaced
+    }
+
     /// The same as an [`Error`]; values of the document are not in it.
     pub(crate) fn to_error(&self) -> Error {
         let kind = match classify_code(self.code) {
-            CodeClass::Unknown | CodeClass::Transient => ErrorKind::Unavailable,
+            CodeClass::Unknown | CodeClass::Transient | CodeClass::Replaced => ErrorKind::Unavailable,
             CodeClass::Denied | CodeClass::Forbidden => ErrorKind::Denied,
             CodeClass::Unsupported => ErrorKind::Unsupported,
             CodeClass::Refused => ErrorKind::Data,

@@ -46,7 +46,7 @@ impl SourceKey {
 }
 
 /// A group may have any name, a field not.
-fn field_name(group: &str) -> String {
+pub(super) fn field_name(group: &str) -> String {
     let escaped = |letter: char| match letter {
         '%' | '.' | '$' | '\0' => format!("%{:02X}", u32::from(letter)),
         other => other.to_string(),

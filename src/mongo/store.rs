@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use super::claims::CLAIMS;
 use super::failure::{CodeClass, classify_code, client_error, error_class, refusal};
 use super::path::Collection;
+use super::pins::Pins;
 use super::reply::{Reply, WriteError, parse_reply};
 use super::sizes::Sizes;
 use super::sources::SOURCES;
@@ -59,6 +60,8 @@ pub(crate) struct Store {
     /// Whether replies carry the election term, as those of a replica set's primary do.
     has_terms: AtomicBool,
     pub(crate) sizes: Sizes,
+    /// The collections that are written.
+    pub(crate) pins: Pins,
 }
 
 impl Store {
@@ -70,6 +73,7 @@ impl Store {
             outage: Mutex::new(None),
             has_terms: AtomicBool::new(false),
             sizes: Sizes::default(),
+            pins: Pins::default(),
         }
     }
 
@@ -80,11 +84,13 @@ impl Store {
     /// Runs a write command, waiting out whatever time or an administrator heals.
     ///
     /// Because a command may have been applied although its answer was lost, it must be one that is
-    /// harmless when repeated. [`ErrorKind::Data`] is its own fault: the server takes other writes.
+    /// harmless when repeated. [`ErrorKind::Data`] is its own fault: the server takes other writes. [`ErrorKind::Unavailable`]:
+    /// its collection was replaced since the session began.
     pub(crate) async fn write(&self, command: &RawDocumentBuf) -> Result<Reply> {
         let (mut delay, mut refusals) = (BACKOFF_FIRST, 0_u32);
         loop {
             let cause = match self.attempt(command).await {
+                Ok(reply) if reply.write_errors.iter().any(WriteError::is_of_another) => return Err(replaced()),
                 Ok(reply) => match self.waits_for(&reply, command).await {
                     Some(cause) => cause,
                     None => {
@@ -97,6 +103,7 @@ impl Store {
                     match failed.class {
                         CodeClass::Transient | CodeClass::Forbidden => failed.error,
                         CodeClass::Denied | CodeClass::Unsupported => return Err(failed.error),
+                        CodeClass::Replaced => return Err(replaced()),
                         CodeClass::Refused if refusals < REFUSED_TRIES => continue,
                         CodeClass::Unknown if refusals < UNKNOWN_TRIES => failed.error,
                         CodeClass::Unknown | CodeClass::Refused if self.takes_others(command).await => {
@@ -176,6 +183,15 @@ impl Store {
     /// Whether replies carry the election term, which is known from the first of them on.
     pub(crate) fn tells_terms(&self) -> bool {
         self.has_terms.load(Ordering::Relaxed)
+    }
+
+    /// Starts a command on a read model: that of the name, if another one has not taken its place.
+    pub(crate) fn begin(&self, name: &str, collection: &Collection, durability: Durability, capacity: usize) -> Writer {
+        let mut writer = begin_command(name, collection.as_str(), durability, capacity);
+        if let Some(id) = self.pins.of(collection.as_str()) {
+            writer.uuid("collectionUUID", id);
+        }
+        writer
     }
 
     /// How durable each command of a batch has to be, given that [`Self::make_durable`] follows.
@@ -305,6 +321,11 @@ pub(crate) fn begin_command(name: &str, collection: &str, durability: Durability
     }
     writer.end();
     writer
+}
+
+/// What it means that the collection is another one.
+fn replaced() -> Error {
+    Error::unavailable("a collection was replaced by `evp rebuild` since this session began")
 }
 
 fn one_statement(name: &str, collection: &str, field: &str, statement: Document) -> Result<RawDocumentBuf> {

@@ -150,6 +150,16 @@ impl WriteModel {
         }
     }
 
+    /// The same in another collection.
+    #[must_use]
+    pub(crate) fn in_collection(mut self, other: &Collection) -> Self {
+        match &mut self {
+            Self::Create(create) => create.collection = other.clone(),
+            Self::Change(change) => change.collection = other.clone(),
+        }
+        self
+    }
+
     /// The `_id` of the document that is written.
     pub fn id(&self) -> &str {
         match self {

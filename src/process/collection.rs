@@ -12,9 +12,7 @@ use bson::{Bson, Document, RawDocumentBuf, doc};
 
 use super::in_flight::Effect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo::{
-    Collection, Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer, begin_command,
-};
+use crate::mongo::{Collection, Create, Durability, Fold, Form, PartitionPaths, Reply, Store, WriteModel, Writer};
 use refused::Refusal;
 
 /// Bounds of one command; the server's own are 16 MB and 100 000 statements.
@@ -119,7 +117,7 @@ impl<'a> CollectionWork<'a> {
                 Some(WriteModel::Create(create)) => Some(create),
                 _ => None,
             });
-            let (command, count) = insert_command(self.collection, self.store.batch_durability(), creates);
+            let (command, count) = insert_command(self.store, self.collection, self.store.batch_durability(), creates);
             let (now, later) = rest.split_at(count.clamp(1, rest.len()));
             rest = later;
             let command = match command {
@@ -237,7 +235,7 @@ impl<'a> CollectionWork<'a> {
 
     /// Changes as many of the documents as one command takes, and how many these are.
     fn update_command(&self, statements: &[Statement<'a>], durability: Durability) -> (Result<RawDocumentBuf>, usize) {
-        let mut writer = begin_command("update", self.collection.as_str(), durability, 64 * 1024);
+        let mut writer = self.store.begin("update", self.collection, durability, 64 * 1024);
         writer.begin_array("updates");
         let mut count = 0_usize;
         for statement in statements {
@@ -311,11 +309,12 @@ impl<'a> CollectionWork<'a> {
 
 /// Inserts as many of the documents as one command takes, and how many these are.
 pub(super) fn insert_command<'a>(
+    store: &Store,
     collection: &Collection,
     durability: Durability,
     creates: impl Iterator<Item = &'a Create>,
 ) -> (Result<RawDocumentBuf>, usize) {
-    let mut writer = begin_command("insert", collection.as_str(), durability, 16 * 1024);
+    let mut writer = store.begin("insert", collection, durability, 16 * 1024);
     writer.begin_array("documents");
     let mut count = 0_usize;
     for create in creates {

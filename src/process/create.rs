@@ -30,7 +30,7 @@ pub(super) struct Created(HashMap<(Collection, String), i64>);
 
 impl EarlyCreates {
     /// Writes one command for each collection; what changes wait for is created among them.
-    pub(super) fn of(events: &[PreparedEvent], waits: impl Fn(&WriteModel) -> bool) -> Self {
+    pub(super) fn of(store: &Store, events: &[PreparedEvent], waits: impl Fn(&WriteModel) -> bool) -> Self {
         let mut by_collection: BTreeMap<&Collection, Vec<&Create>> = BTreeMap::new();
         let mut made: HashSet<(&Collection, &str)> = HashSet::new();
         for PreparedEvent { event, parts, .. } in events {
@@ -48,7 +48,12 @@ impl EarlyCreates {
             let makers = parts.iter().flat_map(|(_, models)| models).filter(|model| model.makes_document());
             made.extend(makers.map(|model| (model.collection(), model.id())));
         }
-        Self(by_collection.into_iter().filter_map(|(collection, creates)| Insert::new(collection, &creates)).collect())
+        Self(
+            by_collection
+                .into_iter()
+                .filter_map(|(collection, creates)| Insert::new(store, collection, &creates))
+                .collect(),
+        )
     }
 
     /// Inserts them, on the primary alone.
@@ -59,9 +64,9 @@ impl EarlyCreates {
 }
 
 impl Insert {
-    fn new(collection: &Collection, creates: &[&Create]) -> Option<Self> {
+    fn new(store: &Store, collection: &Collection, creates: &[&Create]) -> Option<Self> {
         // What one command does not take is created among the other effects.
-        let (command, count) = insert_command(collection, Durability::Primary, creates.iter().copied());
+        let (command, count) = insert_command(store, collection, Durability::Primary, creates.iter().copied());
         let ids = creates.iter().take(count).map(|create| create.id.clone()).collect();
         Some(Self { collection: collection.clone(), command: command.ok()?, ids })
     }

@@ -34,6 +34,7 @@ use super::progress::Progress;
 use super::projections::Replacement;
 use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
+use super::swaps::Swaps;
 use super::tally::{End, Tally};
 use super::tasks::{DeadLettered, Pulse, join, write_effects};
 use super::waiting::{Held, Waiting};
@@ -61,6 +62,7 @@ pub(super) struct Parts {
     pub(super) dead_letters: Arc<DeadLetters>,
     pub(super) store: Arc<Store>,
     pub(super) source: SourceTopic,
+    pub(super) swaps: Swaps,
     pub(super) health: Arc<Health>,
     pub(super) process: ProcessConfig,
     pub(super) until: Until,
@@ -250,12 +252,16 @@ impl Dispatcher {
             self.parts.preparation.replace(registry, generations);
         }
         self.desk.advance(&self.progress.tracker);
+        self.parts.swaps.confirm(&self.consumer);
         let committed = self.progress.commit(&self.consumer);
+        self.parts.swaps.sent(&committed, &self.consumer);
         self.parts.source.committed(&committed);
         self.parts.source.check(&self.consumer)?;
         self.look_at_topic();
         self.given_up.extend(self.first_records.take_due(Instant::now())?);
         let is_idle = self.claiming.is_none() && self.applying.is_none();
+        let is_committed = is_idle && self.claimed.is_none() && self.progress.is_committed(&self.consumer);
+        self.parts.swaps.watch(is_committed, &self.progress.tracker)?;
         self.pulse.beat(&self.parts.store, is_idle);
         self.pulse.look_at_sizes(&self.parts.store);
         Ok(())

@@ -98,7 +98,7 @@ impl HandlerRegistry {
     }
 
     /// The event type and the name of each handler.
-    pub(super) fn names(&self) -> BTreeSet<(String, String)> {
+    pub(crate) fn names(&self) -> BTreeSet<(String, String)> {
         let named = |handler: &Arc<dyn Handler>| (handler.event_type().to_owned(), handler.name().to_owned());
         self.by_event_type.values().flat_map(|handlers| handlers.iter()).map(named).collect()
     }

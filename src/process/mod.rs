@@ -3,10 +3,10 @@
 //! [`run`] connects the parts; the loop is in `dispatcher`, what is pure in `prepare`, `waiting` and `event`.
 
 mod applied;
-mod apply;
+pub(crate) mod apply;
 mod breaker;
 mod claim;
-mod collection;
+pub(crate) mod collection;
 mod context;
 mod create;
 mod dead_letter;
@@ -18,18 +18,19 @@ mod gathered;
 mod given_up;
 mod handler;
 mod handlers;
-mod in_flight;
+pub(crate) mod in_flight;
 mod open_events;
 pub(crate) mod order;
 mod parking;
 mod plan;
-mod prepare;
+pub(crate) mod prepare;
 mod progress;
 mod projections;
 mod read_models;
 mod settle;
 mod shape;
 mod source;
+mod swaps;
 mod tally;
 mod tasks;
 mod told;
@@ -43,7 +44,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mongodb::{Client, Database};
-use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{KafkaConfig, MongoConfig, ProcessConfig};
@@ -72,6 +72,7 @@ use dispatcher::{Dispatcher, Parts};
 use prepare::Preparation;
 use projections::Replacement;
 use source::SourceTopic;
+use swaps::Swaps;
 use tally::Tally;
 
 /// Batches that may wait to be taken, so that the next one is there when one is done.
@@ -206,13 +207,13 @@ async fn work_once(
     let replacement = Replacement::of(options.projections.as_ref());
     let registry = options.projections.as_ref().map_or(registry, ProjectionFile::handlers);
     let prepared = async {
-        let (store, consumer, source) = connect(options, health, client, address).await?;
+        let (store, consumer, source, swaps) = connect(options, health, client, address).await?;
         let names = registry.names();
         let generations =
             wait_for("MongoDB", health, async || mongo::generations(store.database(), &names).await).await?;
-        Ok((store, consumer, source, generations))
+        Ok((store, consumer, source, swaps, generations))
     };
-    let (store, consumer, source, generations) = match shutdown.run_until_cancelled(prepared).await {
+    let (store, consumer, source, swaps, generations) = match shutdown.run_until_cancelled(prepared).await {
         None => return (tally, Ok(())),
         Some(Err(error)) => return (tally, Err(error)),
         Some(Ok(prepared)) => prepared,
@@ -222,19 +223,12 @@ async fn work_once(
     tracing::info!(event = "handlers_ready", event_types = ?registry.event_types(), "handlers ready");
     tracing::info!(event = "application_started", "started");
     let parts = Parts {
-        preparation: Preparation {
-            registry,
-            generations,
-            operations: options.operations.clone(),
-            unknown_events: options.unknown_events,
-            topic: options.kafka.topic.as_str().into(),
-            columns: Arc::new(options.columns.clone()),
-            paths: Mutex::default(),
-        },
+        preparation: Preparation::new(options, registry, generations),
         replacement,
         claims: Arc::new(Claims::new(Arc::clone(&store), source.number())),
         dead_letters: Arc::new(dead_letter::DeadLetters::new(&options.kafka, Arc::clone(health))),
         source,
+        swaps,
         store,
         health: Arc::clone(health),
         process: options.process.clone(),
@@ -250,7 +244,7 @@ async fn connect(
     health: &Arc<Health>,
     client: &Client,
     address: String,
-) -> Result<(Arc<Store>, ConsumerHandle, SourceTopic)> {
+) -> Result<(Arc<Store>, ConsumerHandle, SourceTopic, Swaps)> {
     let database = client.database(&options.mongo.database);
     prepare_database(&database, health, &address, options.process.claim_lifetime).await?;
     tracing::info!(event = "mongodb_connected", database = options.mongo.database, address, "connected to MongoDB");
@@ -273,6 +267,16 @@ async fn connect(
     if source.is_superseded {
         return Err(superseded(&options.kafka));
     }
+    // What names stand for is read first: then each swap that has taken place is seen.
+    let ids = wait_for("MongoDB", health, async || mongo::collection_ids(&database).await).await?;
+    let are_compared = wait_for("MongoDB", health, async || mongo::are_compared(&database).await).await?;
+    let seen = wait_for("MongoDB", health, async || mongo::seen(&database, &key.group).await).await?;
+    let store = Arc::new(Store::new(database, address, Arc::clone(health)));
+    if are_compared {
+        store.pins.replace(ids.clone());
+    }
+    let number = source.number;
+    let swaps = Swaps::begin(Arc::clone(&store), (&key.group, number), consumer.known(), ids, seen)?;
     consumer.join(source.known)?;
     tracing::info!(
         event = "kafka_consumer_started",
@@ -281,9 +285,8 @@ async fn connect(
         cluster = key.cluster,
         "joined the group"
     );
-    let store = Arc::new(Store::new(database, address, Arc::clone(health)));
-    let source = SourceTopic::new(Arc::clone(&store), key, source.number, &consumer);
-    Ok((store, consumer, source))
+    let source = SourceTopic::new(Arc::clone(&store), key, number, &consumer);
+    Ok((store, consumer, source, swaps))
 }
 
 /// Waits for MongoDB, and makes what evp keeps its own bookkeeping in.

@@ -12,12 +12,12 @@ use super::in_flight::{Effect, Failure, HandlerName, InFlight, KeptRecord, Stage
 use super::parking::parked_behind;
 use super::told::{self, Told, ToldEvent};
 use super::write_paths::{Wanted, WritePaths};
-use super::{Event, UnknownEvents};
+use super::{Event, ProcessOptions, UnknownEvents};
 use crate::envelope::decode::OutboxColumns;
 use crate::error::{Error, Result};
 use crate::kafka::chunk::{Chunk, Record};
 use crate::kafka::offsets::OffsetTracker;
-use crate::mongo::{Claim, EVERY_HANDLER, EventOrder, FailedAt, Generations, Position, Share, WriteModel};
+use crate::mongo::{Claim, Collection, EVERY_HANDLER, EventOrder, FailedAt, Generations, Position, Share, WriteModel};
 use crate::row::Operation;
 
 /// What is processed and what is passed over.
@@ -94,6 +94,16 @@ impl PreparedEvent {
         }
     }
 
+    /// The handlers of a collection that refuse it.
+    pub(crate) fn refused_for(&self, collection: &Collection) -> Vec<String> {
+        if !self.event.has_failures() {
+            return Vec::new();
+        }
+        let writes = |handler: &&Arc<dyn Handler>| handler.collections().iter().any(|spec| spec.is_of(collection));
+        let names = self.handlers.iter().filter(writes).map(|handler| handler.name());
+        names.filter(|name| self.event.refusal_of(name).is_some()).map(str::to_owned).collect()
+    }
+
     /// It stands behind a dead letter of its aggregate, so that handlers which park do not apply it.
     pub(crate) fn park_behind(&mut self, failed: FailedAt) {
         self.parts.retain(|(handler, _)| {
@@ -124,6 +134,19 @@ impl PreparedEvent {
 }
 
 impl Preparation {
+    /// Of the one topic of `options`.
+    pub(crate) fn new(options: &ProcessOptions, registry: HandlerRegistry, generations: Generations) -> Self {
+        Self {
+            registry,
+            generations,
+            operations: options.operations.clone(),
+            unknown_events: options.unknown_events,
+            topic: options.kafka.topic.as_str().into(),
+            columns: Arc::new(options.columns.clone()),
+            paths: Mutex::default(),
+        }
+    }
+
     /// Asks other handlers from now on.
     pub(super) fn replace(&mut self, registry: HandlerRegistry, generations: Generations) {
         tracing::info!(event = "handlers_replaced", handlers = registry.len(), event_types = ?registry.event_types());

@@ -95,6 +95,11 @@ impl Progress {
         offsets
     }
 
+    /// Whether all that was read is decided, and the broker has taken its offsets.
+    pub(super) fn is_committed(&self, consumer: &ConsumerHandle) -> bool {
+        !consumer.is_committing() && consumer.failed_commits() == self.failed_commits && self.tracker.is_settled()
+    }
+
     /// Commits everything and waits for the answer; returns what that is.
     pub(super) async fn commit_now(&mut self, consumer: &ConsumerHandle) -> Result<Vec<(i32, i64)>> {
         self.tracker.commit_failed();

@@ -14,6 +14,7 @@ use crate::generate::{self, GenerateOptions};
 use crate::handover::{self, CompareOptions, HandoverOptions};
 use crate::init::{self, InitPlan};
 use crate::process::{self, HandlerRegistry, ProcessOptions};
+use crate::rebuild::{self, RebuildOptions};
 use crate::shutdown;
 use crate::status::{self, StatusOptions};
 use crate::telemetry::{self, Health};
@@ -41,6 +42,7 @@ pub(super) enum Task {
     Status(Box<InitPlan>, StatusOptions),
     Top(Box<TopOptions>),
     Trace(Box<TraceOptions>),
+    Rebuild(Box<RebuildOptions>),
     Handover(Box<HandoverOptions>),
     Compare(Box<CompareOptions>),
 }
@@ -74,6 +76,7 @@ pub(super) fn execute(task: Task, registry: HandlerRegistry, http: Option<&str>)
         | Task::Status(..)
         | Task::Top(_)
         | Task::Trace(_)
+        | Task::Rebuild(_)
         | Task::Handover(_)
         | Task::Compare(_) => tokio::runtime::Builder::new_multi_thread(),
     };
@@ -162,6 +165,7 @@ async fn perform(
             let is_known = trace::run(&options, &registry, &token).await?;
             return Ok(judged(is_known));
         }
+        Task::Rebuild(options) => rebuild::run(&options, registry, &token).await?,
         Task::Handover(options) => handover::run(&options, &token).await?,
         Task::Compare(options) => {
             let is_equal = handover::compare(*options, &token).await?;

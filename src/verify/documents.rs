@@ -14,7 +14,7 @@ const PAGE: i64 = 1_000;
 const CURSOR_NOT_FOUND: i32 = 43;
 
 /// A collection that is read once.
-pub(super) struct Documents {
+pub(crate) struct Documents {
     collection: Collection<Document>,
     database: String,
     page: Option<Cursor<Document>>,
@@ -23,12 +23,12 @@ pub(super) struct Documents {
     last: Option<String>,
     next: Option<(String, Document)>,
     /// How many were read.
-    pub(super) count: usize,
+    pub(crate) count: usize,
 }
 
 impl Documents {
     /// Starts to read those whose id is a text; evp's own bookkeeping is left out.
-    pub(super) async fn open(database: &Database, collection: &str) -> Result<Self> {
+    pub(crate) async fn open(database: &Database, collection: &str) -> Result<Self> {
         let (collection, database) = (database.collection(collection), database.name().to_owned());
         let mut documents = Self { collection, database, page: None, of_page: 0, last: None, next: None, count: 0 };
         documents.next = documents.read().await?;
@@ -36,12 +36,12 @@ impl Documents {
     }
 
     /// The id of the next document.
-    pub(super) fn peek(&self) -> Option<&str> {
+    pub(crate) fn peek(&self) -> Option<&str> {
         self.next.as_ref().map(|(id, _)| id.as_str())
     }
 
     /// The document with this id, if it is the next one.
-    pub(super) async fn take(&mut self, id: &str) -> Result<Option<Document>> {
+    pub(crate) async fn take(&mut self, id: &str) -> Result<Option<Document>> {
         if self.peek() != Some(id) {
             return Ok(None);
         }
@@ -51,7 +51,7 @@ impl Documents {
     }
 
     /// How many documents there are whose id is no text.
-    pub(super) async fn nameless(&self) -> Result<u64> {
+    pub(crate) async fn nameless(&self) -> Result<u64> {
         let filter = doc! { "_id": { "$not": { "$gte": "" } } };
         self.collection.count_documents(filter).await.map_err(|error| self.failed(error))
     }

@@ -27,6 +27,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use mongodb::Database;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use documents::Documents;
 pub use report::{Finding, FindingKind, VerifyReport};
 
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig};

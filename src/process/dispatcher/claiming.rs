@@ -30,7 +30,7 @@ impl Dispatcher {
         if is_busy || self.postponed.is_some() || self.release_withheld() {
             return Ok(());
         }
-        if self.gathered.is_empty() || !is_worth_it || !has_room {
+        if self.gathered.is_empty() || !is_worth_it || !has_room || self.parts.swaps.is_stopped() {
             return Ok(());
         }
         let chunks = self.gathered.take(self.parts.process.batch_records_max);
@@ -50,7 +50,7 @@ impl Dispatcher {
         let is_held = self.waiting.is_holding() || self.breaker.is_holding();
         let is_alone = self.applying.is_none() && prepared.records < CLAIM_AHEAD_RECORDS && !is_held;
         let creates = match is_alone && self.parts.store.tells_terms() {
-            true => EarlyCreates::of(&prepared.events, |model| self.waiting.has(model)),
+            true => EarlyCreates::of(&self.parts.store, &prepared.events, |model| self.waiting.has(model)),
             false => EarlyCreates::default(),
         };
         self.claim(prepared, creates);
