@@ -108,7 +108,7 @@ impl Told {
     }
 
     fn long(&self) -> String {
-        let line = |side: &str, text: String| format!("  {side:<8}  {text}\n");
+        let line = |side: &str, text: String| format!("  {side:<9}  {text}\n");
         let place = |place: &Place| {
             let lsn = place.lsn.map(|lsn| format!(", of the change at {lsn}")).unwrap_or_default();
             format!("partition {}, offset {}{lsn}", place.partition, place.offset)
@@ -119,11 +119,11 @@ impl Told {
                     let shown = side.shows.as_ref().map(|shown| line("", format!("…{shown}…"))).unwrap_or_default();
                     line(name, side_text(&parting.part, side)) + &shown
                 };
-                of("evp", &parting.evp) + &of("Debezium", &parting.debezium)
+                of("evp:", &parting.evp) + &of("Debezium:", &parting.debezium)
             }
-            Self::Partition { evp, debezium } => line("evp", place(evp)) + &line("Debezium", place(debezium)),
-            Self::OnlyEvp { evp } => line("evp", place(evp)),
-            Self::OnlyDebezium { debezium } => line("Debezium", place(debezium)),
+            Self::Partition { evp, debezium } => line("evp:", place(evp)) + &line("Debezium:", place(debezium)),
+            Self::OnlyEvp { evp } => line("evp:", place(evp)),
+            Self::OnlyDebezium { debezium } => line("Debezium:", place(debezium)),
         }
     }
 }
@@ -161,8 +161,8 @@ mod tests {
         };
         let told = Told::Content(Box::new(parting));
         assert_eq!(told.short(), "value: after.total");
-        let expected = "  evp       partition 2, offset 7, byte 14 of 90: after.total is a text of 5 bytes\n            …total\":\"12.50…\n  \
-                        Debezium  partition 2, offset 9, byte 14 of 90: after.total is a number of 4 characters\n";
+        let expected = "  evp:       partition 2, offset 7, byte 14 of 90: after.total is a text of 5 bytes\n             …total\":\"12.50…\n  \
+                        Debezium:  partition 2, offset 9, byte 14 of 90: after.total is a number of 4 characters\n";
         assert_eq!(told.long(), expected);
         let json = serde_json::to_value(&told).unwrap();
         assert_eq!((json["what"].as_str(), json["debezium"]["byte"].as_i64()), (Some("content"), Some(14)));
@@ -173,7 +173,7 @@ mod tests {
     fn what_one_side_lacks_is_told_with_the_place_of_the_other() {
         let seen = Seen { partition: 1, offset: 4, has_key: true, digest: 0, lsn: Some(Lsn::new(255)), commit: None };
         let told = Told::OnlyEvp { evp: seen.into() };
-        assert_eq!(told.long(), "  evp       partition 1, offset 4, of the change at 0/FF\n");
+        assert_eq!(told.long(), "  evp:       partition 1, offset 4, of the change at 0/FF\n");
         assert_eq!(serde_json::to_value(&told).unwrap()["what"], "only_evp");
     }
 }
