@@ -18,6 +18,7 @@ mod properties;
 mod records;
 mod references;
 mod route;
+mod settings;
 mod signals;
 mod snapshot;
 mod transforms;
@@ -25,8 +26,6 @@ mod transforms;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::Path;
-use std::str::FromStr;
-use std::time::Duration;
 
 pub use keys::{MessageKeys, key_of_indexes};
 pub use lists::{CaptureLists, MessagePrefixes};
@@ -35,17 +34,12 @@ pub use properties::{PropertyStatus, property_status};
 use properties::{has_listed_values, todays_name};
 pub use records::TopicCreation;
 pub use route::topic_name;
+pub use settings::ConnectorSettings;
 pub use signals::{SignalSettings, SignalTopic};
 pub use snapshot::{SnapshotMode, SnapshotSettings};
 
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
-use crate::connect::{Adjustment, Converter};
-use crate::envelope::Profile;
-use crate::envelope::decode::UNAVAILABLE_VALUE;
 use crate::error::{Error, Result};
-use crate::row::Operation;
-use crate::transform::Transforms;
-use crate::typemap::{Handling, Mode, Placeholder};
 
 /// The file that is used where none is given.
 const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
@@ -69,79 +63,6 @@ impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_set().entries(self.properties.keys()).finish()
     }
-}
-
-/// What capture needs of a connector, validated.
-#[derive(Debug, Clone)]
-pub struct ConnectorSettings {
-    /// First part of every topic name, `source.name`.
-    pub topic_prefix: String,
-    /// Slot to read.
-    pub slot_name: String,
-    /// A new slot is kept by standbys as well.
-    pub slot_failover: bool,
-    /// Publications, comma separated.
-    pub publication_name: String,
-    /// Which tables to stream, and which columns of them.
-    pub tables: CaptureLists,
-    /// When and of what snapshots are taken.
-    pub snapshot: SnapshotSettings,
-    /// Where signals come from, and how they have tables read.
-    pub signals: SignalSettings,
-    /// Columns that make the message key, per table.
-    pub message_keys: MessageKeys,
-    /// Write a null value after each delete.
-    pub tombstones_on_delete: bool,
-    /// Operations that are not written.
-    pub skipped_operations: Vec<Operation>,
-    /// Between two heartbeats; none if zero.
-    pub heartbeat_interval: Option<Duration>,
-    /// Run in the source database at each heartbeat.
-    pub heartbeat_query: Option<String>,
-    /// Topic of the heartbeats.
-    pub heartbeat_topic: String,
-    /// Topic of the records of begins and ends of transactions; none if they are not told of.
-    pub transaction_topic: Option<String>,
-    /// Topic of logical messages; none if they are not written.
-    pub message_topic: Option<String>,
-    /// Which of them are.
-    pub message_prefixes: MessagePrefixes,
-    /// At most this long between two status updates.
-    pub status_interval: Duration,
-    /// How long a slot that someone else reads is waited for at start.
-    pub slot_wait: Duration,
-    /// How keys are written.
-    pub key_converter: Converter,
-    /// How values are written.
-    pub value_converter: Converter,
-    /// Headers are texts of Java's, which differ from Connect's own for the keys of a change.
-    pub with_text_headers: bool,
-    /// Write Debezium's context headers.
-    pub with_context_headers: bool,
-    /// Stands in for values that are not in the log.
-    pub unavailable_placeholder: Placeholder,
-    /// Single message transforms.
-    pub transforms: Transforms,
-    /// What types become where there is a choice.
-    pub handling: Handling,
-    /// What the output plugin is to send of changes that were replicated from elsewhere.
-    pub stream_origin: Option<String>,
-    /// Run on each connection of capture's that asks the catalog.
-    pub initial_statements: Vec<String>,
-    /// Columns whose values are masked.
-    pub masks: ColumnMasks,
-    /// How topics that rows name are made.
-    pub topic_creation: TopicCreation,
-    /// Stands between the parts of a topic's name.
-    pub topic_delimiter: String,
-    /// What becomes of the names of schemas.
-    pub schema_names: Adjustment,
-    /// What becomes of the names of fields.
-    pub field_names: Adjustment,
-    /// Updates that change no column of the value are left out.
-    pub skips_unchanged: bool,
-    /// Whose bytes are imitated.
-    pub profile: Profile,
 }
 
 impl Connector {
@@ -368,111 +289,6 @@ impl Connector {
         let transforms = self.transforms(&mut Variables::default());
         transforms.topic_of_rows(&topic_name(self.topic_delimiter(), prefix, schema, table))
     }
-
-    /// Everything that capture needs; mistakes are noted in `variables`.
-    pub fn settings(&self, variables: &mut Variables, profile: Profile) -> ConnectorSettings {
-        let topic_prefix = self.topic_prefix().unwrap_or_else(|| {
-            variables.mistake("the property `topic.prefix` is missing: it begins every topic's name".to_owned());
-            ""
-        });
-        self.only_of_3_6(variables, profile);
-        self.refuse_propagated_types(variables);
-        let heartbeat_ms: u64 = self.number(variables, "heartbeat.interval.ms", 0);
-        let status_ms: u64 = self.number(variables, "status.update.interval.ms", 10_000);
-        let retries: u64 = self.number(variables, "slot.max.retries", 6);
-        let retry_ms: u64 = self.number(variables, "slot.retry.delay.ms", 10_000);
-        let heartbeat_prefix = self.get("topic.heartbeat.prefix").unwrap_or("__debezium-heartbeat");
-        let heartbeat_name = format!("{heartbeat_prefix}{}{topic_prefix}", self.topic_delimiter());
-        ConnectorSettings {
-            topic_prefix: topic_prefix.to_owned(),
-            slot_name: self.slot_name().to_owned(),
-            slot_failover: self.flag(variables, "slot.failover", false),
-            publication_name: self.publication_name().to_owned(),
-            tables: CaptureLists::parse(variables, |name| self.get(name)),
-            snapshot: SnapshotSettings::of(self, variables),
-            signals: SignalSettings::of(self, variables),
-            message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),
-            tombstones_on_delete: self.flag(variables, "tombstones.on.delete", true),
-            skipped_operations: self.skipped_operations(variables),
-            heartbeat_interval: (heartbeat_ms > 0).then(|| Duration::from_millis(heartbeat_ms)),
-            heartbeat_query: self.get("heartbeat.action.query").map(str::to_owned),
-            heartbeat_topic: self.get("topic.heartbeat.name").unwrap_or(&heartbeat_name).to_owned(),
-            transaction_topic: self.transaction_topic(variables, profile, topic_prefix),
-            message_topic: self.message_topic(variables, profile),
-            message_prefixes: MessagePrefixes::parse(variables, |name| self.get(name)),
-            status_interval: Duration::from_millis(status_ms.clamp(100, 3_600_000)),
-            slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
-            key_converter: self.converter(variables, "key"),
-            value_converter: self.value_converter(variables, heartbeat_ms > 0),
-            with_text_headers: self.get("header.converter").is_some_and(|class| class.ends_with("StringConverter")),
-            with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
-            unavailable_placeholder: self.placeholder(variables),
-            transforms: self.transforms_of(variables, profile),
-            handling: self.handling(variables, profile),
-            stream_origin: self.stream_origin(variables),
-            initial_statements: records::statements(self.get("database.initial.statements").unwrap_or_default()),
-            masks: ColumnMasks::parse(
-                variables,
-                self.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())),
-            ),
-            topic_creation: self.topic_creation(variables),
-            topic_delimiter: self.topic_delimiter().to_owned(),
-            schema_names: self.adjustment(variables, "schema.name.adjustment.mode"),
-            field_names: self.adjustment(variables, "field.name.adjustment.mode"),
-            skips_unchanged: self.flag(variables, "skip.messages.without.change", false),
-            profile,
-        }
-    }
-
-    fn handling(&self, variables: &mut Variables, profile: Profile) -> Handling {
-        Handling {
-            decimal: self.mode(),
-            time: self.mode(),
-            interval: self.mode(),
-            hstore: self.mode(),
-            binary: self.mode(),
-            money_fraction_digits: self.number(variables, "money.fraction.digits", 2),
-            is_snapshot: false,
-            includes_unknown: self.flag(variables, "include.unknown.datatypes", false),
-            profile,
-        }
-    }
-
-    /// A mode; what is none of its values has been refused before.
-    fn mode<M: Mode>(&self) -> M {
-        self.get(M::NAME).and_then(M::from_word).unwrap_or_default()
-    }
-
-    fn number<N: FromStr>(&self, variables: &mut Variables, name: &str, default: N) -> N {
-        let Some(text) = self.get(name) else { return default };
-        text.trim().parse().unwrap_or_else(|_| {
-            variables.mistake(format!("the property `{name}={text}` is no whole number"));
-            default
-        })
-    }
-
-    fn flag(&self, variables: &mut Variables, name: &str, default: bool) -> bool {
-        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
-            None => default,
-            Some("true") => true,
-            Some("false") => false,
-            Some(text) => {
-                variables.mistake(format!("the property `{name}={text}` is neither true nor false"));
-                default
-            }
-        }
-    }
-}
-
-impl Connector {
-    fn placeholder(&self, variables: &mut Variables) -> Placeholder {
-        let property = "unavailable.value.placeholder";
-        let given = self.get(property).unwrap_or(UNAVAILABLE_VALUE);
-        Placeholder::parse(given).unwrap_or_else(|| {
-            variables.mistake(format!("{property} is `{given}`: hex: stands before pairs of hexadecimal digits"));
-            Placeholder::default()
-        })
-    }
 }
 
 /// What `read` makes of the shipped file with these properties, and the mistakes that it notes, for tests.
@@ -487,7 +303,10 @@ fn read_from<T>(sets: &[&str], read: impl FnOnce(&Connector, &mut Variables) -> 
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::envelope::Profile;
 
     fn load(sets: &[&str]) -> Result<ConnectorSettings> {
         let mut variables = Variables::default();
