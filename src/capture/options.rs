@@ -3,10 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use super::{RefusedRows, position_topic};
 use crate::config::{KafkaConfig, PostgresConfig, Variables, shutdown_timeout};
 use crate::connector::{Connector, ConnectorSettings};
-use crate::envelope::Profile;
+use crate::envelope::{ContextHeaders, Profile};
 use crate::error::Result;
 use crate::lsn::Lsn;
 use crate::shutdown::Until;
@@ -55,6 +57,13 @@ pub struct CaptureChoices<'a> {
 }
 
 impl CaptureOptions {
+    /// Debezium's headers, if records are to have them. The run's id tells restarts apart.
+    pub(super) fn context_headers(&self) -> Option<ContextHeaders> {
+        let settings = &self.settings;
+        let headers = || ContextHeaders::new(&settings.topic_prefix, &Uuid::new_v4().to_string());
+        settings.with_context_headers.then(headers)
+    }
+
     /// Resolves the choices; mistakes are noted in `variables`.
     pub fn load(variables: &mut Variables, choices: CaptureChoices<'_>) -> Result<Self> {
         let connector = Connector::load(variables, choices.connector, choices.sets)?;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::acknowledgements::Acknowledgements;
 use super::companions::Companions;
@@ -61,7 +60,7 @@ pub(super) struct Capture {
 impl Capture {
     pub(super) fn new(options: CaptureOptions, health: Arc<Health>) -> Self {
         Self {
-            context_headers: context_headers(&options),
+            context_headers: options.context_headers(),
             past: Past {
                 accepts_gap: options.accept_gap,
                 may_arrive: false,
@@ -393,10 +392,4 @@ impl Capture {
         let latency = self.acknowledgements.latency().summary();
         CaptureSummary { uptime, is_drained: self.is_drained || is_caught_up, latency }
     }
-}
-
-/// The run's id tells restarts apart.
-fn context_headers(options: &CaptureOptions) -> Option<ContextHeaders> {
-    let settings = &options.settings;
-    settings.with_context_headers.then(|| ContextHeaders::new(&settings.topic_prefix, &Uuid::new_v4().to_string()))
 }
