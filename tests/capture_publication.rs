@@ -163,7 +163,7 @@ async fn a_slot_older_than_its_publication_is_refused_and_the_printed_remedy_los
 }
 
 #[tokio::test]
-async fn a_catalog_connection_that_is_ended_alone_is_made_again() {
+async fn catalog_connections_that_are_ended_alone_are_made_again() {
     let world = World::new("pub_catalog").await;
     world.init(1);
     let mut capture = world.start(&["capture", "--http", "127.0.0.1:0"]);
@@ -173,16 +173,42 @@ async fn a_catalog_connection_that_is_ended_alone_is_made_again() {
     let end = "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity \
                WHERE datname = current_database() AND application_name = 'evp' AND backend_type = 'client backend'";
     let ended: i64 = sql.query_one(end, &[]).await.unwrap().get(0);
-    assert_eq!(ended, 1);
+    assert_eq!(ended, 2, "one is the stream's, and one looks after slot and publication");
     // A new table needs the catalog, and the gauge is asked of it.
     sql.batch_execute("ALTER TABLE activity.event_outbox ADD COLUMN note text").await.unwrap();
     insert(&world, 3).await;
     eventually("the rows are written", async || topic_end(&world, world.topic()) == Some(3)).await;
-    let there = "SELECT count(*) = 1 FROM pg_stat_activity WHERE datname = current_database() \
+    let there = "SELECT count(*) = 2 FROM pg_stat_activity WHERE datname = current_database() \
                  AND application_name = 'evp' AND backend_type = 'client backend'";
-    eventually("it has a new connection", async || sql.query_one(there, &[]).await.unwrap().get(0)).await;
+    eventually("it has new connections", async || sql.query_one(there, &[]).await.unwrap().get(0)).await;
     assert_eq!(http_get(&address, "/readyz").await.unwrap().0, 200);
     assert_eq!(capture.events("streaming_started").len(), 1, "the stream went on");
+    assert_eq!(capture.stop().code, Some(0));
+}
+
+/// PostgreSQL does not tell what is published while somebody has the table to himself.
+#[tokio::test]
+async fn a_table_that_somebody_locks_holds_up_no_other() {
+    let world = World::new("pub_locked").await;
+    world.init(1);
+    let (sql, locker) = (world.sql().await, world.sql().await);
+    sql.batch_execute(
+        "CREATE TABLE activity.locked (id int PRIMARY KEY); ALTER PUBLICATION debezium_publication ADD TABLE activity.locked",
+    )
+    .await
+    .unwrap();
+    let all = ["capture", "--set", "table.include.list=activity.*", "--set", "message.key.columns="];
+    let mut capture = world.start(&all);
+    capture.event("streaming_started").await;
+    locker.batch_execute("BEGIN; LOCK TABLE activity.locked IN ACCESS EXCLUSIVE MODE").await.unwrap();
+    let waits = "SELECT count(*) = 1 FROM pg_locks WHERE NOT granted AND relation = 'activity.locked'::regclass";
+    eventually("the look at the publication waits", async || sql.query_one(waits, &[]).await.unwrap().get(0)).await;
+    let started = std::time::Instant::now();
+    sql.batch_execute("ALTER TABLE activity.event_outbox ADD COLUMN note text").await.unwrap();
+    insert(&world, 3).await;
+    eventually("the rows are written", async || topic_end(&world, world.topic()) == Some(3)).await;
+    assert!(started.elapsed() < std::time::Duration::from_secs(10), "after {:?}", started.elapsed());
+    locker.batch_execute("COMMIT").await.unwrap();
     assert_eq!(capture.stop().code, Some(0));
 }
 

@@ -66,6 +66,14 @@ pub(super) fn departed(departure: &Departure) -> Error {
     ))
 }
 
+/// A connection of its own. To tell what is published PostgreSQL locks the tables, and behind somebody's `ALTER TABLE` that takes
+/// as long as that does: what the stream asks of other tables must not stand behind it.
+pub(super) async fn connect(options: &CaptureOptions) -> Result<Catalog> {
+    let limit = format!("SET lock_timeout = {}", TOLD_AFTER.as_millis());
+    let statements = [options.settings.initial_statements.as_slice(), &[limit]].concat();
+    Catalog::connect(&options.postgres, &statements).await
+}
+
 /// Looks for as long as the session lasts; ends with a refusal once rows are not sent any more.
 pub(super) async fn watch(
     catalog: &Catalog,

@@ -159,6 +159,7 @@ impl Capture {
         }
         let mut partitions: Vec<(String, i32)> = topics.ends.keys().cloned().collect();
         partitions.insert(0, (confirmer.topic.clone(), 0));
+        let watched = catalog_watch::connect(&self.options).await?;
         let mut companions =
             Companions::start(&self.acknowledgements, &confirmer, &producers, (&self.options.kafka, partitions));
         self.health.set_ready();
@@ -230,7 +231,7 @@ impl Capture {
             outcome = working => outcome,
             error = companions.failure(feedback) => Err(error),
             never = self.heartbeat_query() => match never {},
-            error = catalog_watch::watch(&catalog, &self.options, version, &lineage, &self.meter, &self.health) => Err(error),
+            error = catalog_watch::watch(&watched, &self.options, version, &lineage, &self.meter, &self.health) => Err(error),
         };
         (self.careful_until, self.last_alone) = (pipeline.sink.careful_until, pipeline.sink.last_alone.take());
         self.past.has_snapshot |= has_snapshot;
