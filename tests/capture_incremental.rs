@@ -101,7 +101,7 @@ const CONFIRMED: &str = "SELECT confirmed_flush_lsn > $1::text::pg_lsn FROM pg_r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded_chunk_and_folds_to_the_table() {
-    const ROWS: i32 = 20_000;
+    const ROWS: i32 = 8_000;
     let (world, sql) = world_with("inc_killed", ROWS).await;
     let (writer, is_over) = write_items(&world, ROWS).await;
     let (topic, chunk) = (format!("{}.public.items", world.name()), "incremental.snapshot.chunk.size=20");
