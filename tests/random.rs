@@ -376,7 +376,11 @@ async fn run_all(seeds: &[u64], operations: usize, stack: &OwnStack) {
 #[tokio::test]
 async fn random_tables_and_transactions_are_written_as_live_debezium_writes_them() {
     let stack = servers();
-    let of_connect = [("time.precision.mode", "connect"), ("column.exclude.list", ".*\\.left_out")];
+    let of_connect = [
+        ("time.precision.mode", "connect"),
+        ("column.exclude.list", ".*\\.left_out"),
+        ("skip.messages.without.change", "true"),
+    ];
     let masked = [
         ("decimal.handling.mode", "string"),
         ("unavailable.value.placeholder", "hex:00ff10"),

@@ -126,7 +126,7 @@ impl ChangeEncoder {
     pub fn event_count(&mut self, table: &TablePlan, change: RowChange<'_>) -> Result<u64, EncodeError> {
         let count = |operation| u64::from(!self.options.skipped_operations.contains(&operation));
         let RowChange::Update { old: Some(old), new } = change else { return Ok(count(change.operation())) };
-        if self.options.skips_unchanged && old.is_whole && is_unchanged(table, old.values, new) {
+        if self.options.skips_unchanged && is_unchanged(table, old, new) {
             return Ok(0);
         }
         write_key(&mut self.key, table, new, whole(old))?;
@@ -174,7 +174,7 @@ impl ChangeEncoder {
             }
             RowChange::Update { old, new } => {
                 let whole_old = old.and_then(whole);
-                if options.skips_unchanged && whole_old.is_some_and(|old| is_unchanged(table, old, new)) {
+                if options.skips_unchanged && old.is_some_and(|old| is_unchanged(table, old, new)) {
                     return Ok(());
                 }
                 write_key(key, table, new, whole_old)?;

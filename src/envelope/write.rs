@@ -7,7 +7,7 @@ use super::transaction::{write_transaction, write_transaction_id};
 use crate::connect::json::write_string;
 use crate::connect::text_of;
 use crate::lsn::Lsn;
-use crate::row::{Operation, Value, Values};
+use crate::row::{OldRow, Operation, Value, Values};
 use crate::typemap::Unwritten;
 
 /// Writes the key over what `out` holds: its columns in the key's order, as an object, with their schema if asked for.
@@ -198,11 +198,27 @@ fn write_value(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: 
     Ok(())
 }
 
-/// Whether two rows are alike in every column that values hold.
-pub(super) fn is_unchanged(table: &TablePlan, old: Values<'_>, new: Values<'_>) -> bool {
-    let is_alike = |old: Value<'_>, new: Value<'_>| new == Value::Unchanged || new == old;
-    let shown = table.columns.iter().map(|column| column.as_ref().is_some_and(|column| column.is_in_value));
-    shown.zip(old.columns().zip(new.columns())).all(|(is_shown, (old, new))| !is_shown || is_alike(old, new))
+/// Whether two rows are alike in every column that values hold, as Debezium compares them: what they are written as, and of an old
+/// row that is not whole null for what is missing.
+pub(super) fn is_unchanged(table: &TablePlan, old: OldRow<'_>, new: Values<'_>) -> bool {
+    let rows = old.values.columns().zip(new.columns());
+    table.columns.iter().zip(rows).all(|(column, (old_data, new_data))| match column {
+        Some(column) if column.is_in_value => is_alike(table, column, (old_data, new_data), old.is_whole),
+        _ => true,
+    })
+}
+
+fn is_alike(table: &TablePlan, column: &ColumnPlan, (old, new): (Value<'_>, Value<'_>), is_whole: bool) -> bool {
+    if old == new || (new == Value::Unchanged && is_whole) {
+        return true;
+    }
+    let is_constant = column.mask.as_ref().is_some_and(|mask| mask.constant().is_some());
+    if !is_constant && !column.is_not_null && (old == Value::Null) != (new == Value::Null) {
+        return false;
+    }
+    let (mut of_old, mut of_new) = (Vec::new(), Vec::new());
+    let written = write_shown(&mut of_old, table, column, old).and(write_shown(&mut of_new, table, column, new));
+    written.is_ok() && of_old == of_new
 }
 
 /// What a record tells of a row.

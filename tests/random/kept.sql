@@ -11,6 +11,8 @@ CREATE TABLE random.numbers (a double precision, b numeric(9,7), c numeric, d ti
 CREATE TABLE random.hidden (a int NOT NULL DEFAULT 7, left_out date NOT NULL DEFAULT '2020-01-02', PRIMARY KEY (left_out, a));
 CREATE TABLE random.cut (a int PRIMARY KEY, cut_chars "char"[], cut_name name, cut_text text, cut_ints int[]);
 CREATE TABLE random.defaulted (a int, b int DEFAULT 7); CREATE UNIQUE INDEX ON random.defaulted (b); ALTER TABLE random.defaulted REPLICA IDENTITY FULL;
+CREATE TABLE random.skipped (left_out int NOT NULL, b int, c timestamp(3)); CREATE UNIQUE INDEX skipped_index ON random.skipped (left_out); ALTER TABLE random.skipped REPLICA IDENTITY USING INDEX skipped_index;
+CREATE TABLE random.skipped_whole (left_out int PRIMARY KEY, b double precision, c timestamp(6)); ALTER TABLE random.skipped_whole REPLICA IDENTITY FULL;
 CREATE TABLE random.unknown_key (a xid8 PRIMARY KEY, b int);
 CREATE TABLE random.toasted (a int PRIMARY KEY, b text, c int[], d bytea);
 INSERT INTO random.nullable_index VALUES (1, NULL), (2, 'x'); UPDATE random.nullable_index SET b = 'y' WHERE a = 1; DELETE FROM random.nullable_index;
@@ -28,3 +30,5 @@ INSERT INTO random.cut VALUES (3, NULL, NULL, 'ab😀', NULL), (4, NULL, NULL, '
 INSERT INTO random.defaulted VALUES (1, 7); UPDATE random.defaulted SET b = NULL; UPDATE random.defaulted SET a = 2; UPDATE random.defaulted SET b = 7; DELETE FROM random.defaulted;
 INSERT INTO random.unknown_key VALUES ('1', 2); UPDATE random.unknown_key SET b = 3; UPDATE random.unknown_key SET a = '2'; DELETE FROM random.unknown_key;
 INSERT INTO random.toasted SELECT 1, string_agg(md5(n::text), ''), array_agg(hashint4(n)), string_agg(decode(md5(n::text), 'hex'), '') FROM generate_series(1, 900) n; UPDATE random.toasted SET a = a; UPDATE random.toasted SET a = 2;
+INSERT INTO random.skipped VALUES (1, NULL, NULL); UPDATE random.skipped SET left_out = 2; UPDATE random.skipped SET left_out = 3, b = 5; UPDATE random.skipped SET left_out = 4; DELETE FROM random.skipped;
+INSERT INTO random.skipped_whole VALUES (1, 1.5, '2020-01-02 03:04:05.678901'); UPDATE random.skipped_whole SET left_out = 2; UPDATE random.skipped_whole SET c = '2020-01-02 03:04:05.678902'; UPDATE random.skipped_whole SET c = '2020-01-02 03:04:06'; DELETE FROM random.skipped_whole;
