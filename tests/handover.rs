@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::envelopes::{NewRecord, produce};
-use crate::support::{Oracle, OwnStack, World, assert_topic_equals_commits, eventually, topic_end};
+use crate::support::{Oracle, OwnStack, World, assert_topic_equals_commits, connect, eventually, topic_end};
 
 const CONNECTOR: &str = "postgres-event-outbox-connector";
 const SERVICES: [&str; 4] = ["postgres", "kafka", "mongo", "connect"];
@@ -16,19 +16,6 @@ async fn with_connect(test: &str, stack: &OwnStack, partitions: u32) -> World {
     world.set("CONNECT_URL", stack.variables()["CONNECT_URL"].clone());
     world.init(partitions);
     world
-}
-
-/// Kafka Connect's answer to a request, by the program that everybody has.
-fn connect(world: &World, method: &str, path: &str, body: Option<&Value>) -> Value {
-    let url = format!("{}{path}", world.variable("CONNECT_URL"));
-    let mut command = std::process::Command::new("curl");
-    command.args(["-sS", "--noproxy", "*", "-X", method, "-H", "Content-Type: application/json", &url]);
-    if let Some(body) = body {
-        command.args(["--data", &body.to_string()]);
-    }
-    let output = command.output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
 }
 
 fn end(world: &World) -> i64 {

@@ -1,10 +1,8 @@
 //! `evp handover --compare` beside live Debezium: equal bytes are found equal, others named, and nothing is left behind.
 
-use std::process::Command;
-
 use serde_json::{Value, json};
 
-use crate::support::{OwnStack, World, all_topics, eventually, records, topic_end, topics};
+use crate::support::{OwnStack, World, all_topics, connect, eventually, records, topic_end, topics};
 
 const CONNECTOR: &str = "shop";
 const SERVICES: [&str; 3] = ["postgres", "kafka", "connect"];
@@ -38,7 +36,7 @@ impl Shop {
         sql.batch_execute(TABLES).await.unwrap();
         sql.execute("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&slot]).await.unwrap();
         let shop = Self { world, sql, written: 0 };
-        let answer = shop.connect("PUT", &format!("/connectors/{CONNECTOR}/config"), Some(&shop.properties()));
+        let answer = connect(&shop.world, "PUT", &format!("/connectors/{CONNECTOR}/config"), Some(&shop.properties()));
         assert_eq!(answer["name"], CONNECTOR, "{answer}");
         eventually("the connector runs", async || shop.state() == "RUNNING").await;
         eventually("Debezium reads the slot", async || shop.reader().await.is_some()).await;
@@ -104,20 +102,8 @@ impl Shop {
         }
     }
 
-    fn connect(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        let url = format!("{}{path}", self.world.variable("CONNECT_URL"));
-        let mut command = Command::new("curl");
-        command.args(["-sS", "--noproxy", "*", "-X", method, "-H", "Content-Type: application/json", &url]);
-        if let Some(body) = body {
-            command.args(["--data", &body.to_string()]);
-        }
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
-    }
-
     fn state(&self) -> String {
-        let status = self.connect("GET", &format!("/connectors/{CONNECTOR}/status"), None);
+        let status = connect(&self.world, "GET", &format!("/connectors/{CONNECTOR}/status"), None);
         let of = |state: &Value| state["state"].as_str().unwrap_or_default().to_owned();
         match status["tasks"][0].is_null() {
             true => of(&status["connector"]),
@@ -126,7 +112,7 @@ impl Shop {
     }
 
     async fn stop(&self) {
-        self.connect("PUT", &format!("/connectors/{CONNECTOR}/stop"), None);
+        connect(&self.world, "PUT", &format!("/connectors/{CONNECTOR}/stop"), None);
         eventually("the connector is stopped", async || self.state() == "STOPPED" && self.reader().await.is_none())
             .await;
     }
@@ -142,7 +128,7 @@ impl Shop {
         let statement = "SELECT slot_name::text, confirmed_flush_lsn::text FROM pg_replication_slots ORDER BY 1";
         let slots = self.sql.query(statement, &[]).await.unwrap();
         let slots = slots.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let offsets = self.connect("GET", &format!("/connectors/{CONNECTOR}/offsets"), None);
+        let offsets = connect(&self.world, "GET", &format!("/connectors/{CONNECTOR}/offsets"), None);
         let mut ends: Vec<_> =
             topics(&self.world).into_keys().map(|topic| (topic.clone(), topic_end(&self.world, &topic))).collect();
         ends.sort();
@@ -151,7 +137,7 @@ impl Shop {
 
     /// Fails if a comparison has left anything.
     async fn assert_nothing_is_left(&self) {
-        assert_eq!(self.connect("GET", "/connectors", None), json!([CONNECTOR]));
+        assert_eq!(connect(&self.world, "GET", "/connectors", None), json!([CONNECTOR]));
         let statement = "SELECT slot_name::text FROM pg_replication_slots";
         let slots = self.sql.query(statement, &[]).await.unwrap();
         let slots: Vec<String> = slots.iter().map(|row| row.get(0)).collect();

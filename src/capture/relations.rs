@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
-use super::snapshot::{ParseVisibilityError, Visibility};
+use super::snapshot::Visibility;
 use crate::config::PostgresConfig;
 use crate::connector::{ConnectorSettings, key_of_indexes};
 use crate::envelope::{PlanOptions, TablePlan};
@@ -43,11 +43,8 @@ impl Relations<'_> {
     async fn wait_until_shown(&self, xid: Xid) -> Result<()> {
         let started = Instant::now();
         loop {
-            let text = postgres::shown_transactions(self.catalog, self.postgres).await?;
-            let shown: Visibility = text.parse().map_err(|error: ParseVisibilityError| {
-                Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{text}`"), error)
-            })?;
-            if shown.sees(xid) {
+            let shown = postgres::shown_transactions(self.catalog, self.postgres).await?;
+            if Visibility::told(&shown)?.sees(xid) {
                 return Ok(());
             }
             if started.elapsed() >= SHOWN_WAIT {

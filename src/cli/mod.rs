@@ -199,6 +199,23 @@ pub struct HandlerArguments {
     pub projections: Option<PathBuf>,
 }
 
+/// Which records are events, and how they are read.
+#[derive(Debug, Args)]
+pub struct EventArguments {
+    /// Operations that are applied: c (insert), u (update), r (snapshot); others are skipped
+    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "c,u", value_parser = ["c", "u", "r"])]
+    pub ops: Vec<String>,
+
+    /// Columns of an outbox that is not evp's own: `debezium` for id, aggregateid, aggregatetype, type and payload, or pairs
+    /// such as event_id=id,aggregate_id=order_no,created_at= (none: the commit's time) [env: OUTBOX_COLUMNS]
+    #[arg(long, value_name = "LIST")]
+    pub columns: Option<String>,
+
+    /// What ids of events and aggregates are: uuid, or any text or number [env: OUTBOX_IDS] [default: uuid]
+    #[arg(long, value_name = "KIND")]
+    pub ids: Option<String>,
+}
+
 /// Flags of `evp capture`.
 #[derive(Debug, Args)]
 pub struct CaptureArguments {
@@ -246,18 +263,9 @@ pub struct ProcessArguments {
     #[arg(long, value_enum, value_name = "WHEN")]
     pub until: Option<UntilArgument>,
 
-    /// Operations that are applied: c (insert), u (update), r (snapshot); others are skipped
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "c,u", value_parser = ["c", "u", "r"])]
-    pub ops: Vec<String>,
-
-    /// Columns of an outbox that is not evp's own: `debezium` for id, aggregateid, aggregatetype, type and payload, or pairs
-    /// such as event_id=id,aggregate_id=order_no,created_at= (none: the commit's time) [env: OUTBOX_COLUMNS]
-    #[arg(long, value_name = "LIST")]
-    pub columns: Option<String>,
-
-    /// What ids of events and aggregates are: uuid, or any text or number [env: OUTBOX_IDS] [default: uuid]
-    #[arg(long, value_name = "KIND")]
-    pub ids: Option<String>,
+    /// Which records are events, and how they are read.
+    #[command(flatten)]
+    pub events: EventArguments,
 
     /// How many days an event is remembered by its id; a repetition that comes later is counted again [env: REMEMBER_DAYS]
     /// [default: 30]
@@ -345,7 +353,7 @@ mod tests {
     fn operations_are_a_list_of_letters() {
         let parsed = Arguments::try_parse_from(["evp", "process", "--ops", "c,r"]).unwrap();
         let AnyCommand::Chain(Command::Process(process)) = parsed.command else { panic!("not process") };
-        assert_eq!(process.ops, ["c", "r"]);
+        assert_eq!(process.events.ops, ["c", "r"]);
         assert!(Arguments::try_parse_from(["evp", "process", "--ops", "c,x"]).is_err());
     }
 }

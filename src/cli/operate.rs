@@ -2,7 +2,7 @@
 
 use clap::{Args, Subcommand};
 
-use super::{ConnectorArguments, HandlerArguments};
+use super::{ConnectorArguments, EventArguments, HandlerArguments};
 use crate::dead_letters::{LetterName, parse_time};
 use crate::terminal;
 
@@ -213,17 +213,9 @@ pub struct RebuildArguments {
     #[arg(long, requires = "drop_old")]
     pub yes: bool,
 
-    /// Operations that are applied, as for `evp process`
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "c,u", value_parser = ["c", "u", "r"])]
-    pub ops: Vec<String>,
-
-    /// Columns of the outbox, as for `evp process` [env: OUTBOX_COLUMNS]
-    #[arg(long, value_name = "LIST")]
-    pub columns: Option<String>,
-
-    /// What ids of events and aggregates are, as for `evp process` [env: OUTBOX_IDS] [default: uuid]
-    #[arg(long, value_name = "KIND")]
-    pub ids: Option<String>,
+    /// Which records are events, as for `evp process`.
+    #[command(flatten)]
+    pub events: EventArguments,
 
     /// Print the result as JSON
     #[arg(long)]

@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::epochs::Epochs;
 use super::order::EventOrder;
+use super::pins::uuid;
 use super::store::{Durability, Store, begin_command};
 use crate::error::{Error, ErrorKind, Result};
 
@@ -207,7 +208,7 @@ impl Claims {
     }
 
     async fn resolve(&self, taken: &[(usize, Claim)], verdicts: &mut [Verdict]) -> Result<()> {
-        let ids: Vec<Bson> = taken.iter().map(|(_, claim)| Bson::from(id(claim.event_id))).collect();
+        let ids: Vec<Bson> = taken.iter().map(|(_, claim)| Bson::from(uuid(claim.event_id))).collect();
         let filter = doc! { "_id": { "$in": ids } };
         let found = self.store.find(&self.name, filter, doc! {}).await?;
         let by_id: HashMap<&[u8], &Document> =
@@ -241,7 +242,7 @@ impl Claims {
             return Ok(Verdict::Duplicate);
         }
         // A dead letter was published again or its row corrected: this record takes over what failed. Only one can.
-        let filter = doc! { "_id": id(claim.event_id), "failed": &failed, "s": known.get("s"), "p": known.get("p"), "o": known.get("o") };
+        let filter = doc! { "_id": uuid(claim.event_id), "failed": &failed, "s": known.get("s"), "p": known.get("p"), "o": known.get("o") };
         // How far the records before it came is what `evp rebuild` has to know to do the same.
         let names = ["s", "p", "o", "only", "failed"];
         let past: Document =
@@ -253,7 +254,7 @@ impl Claims {
         };
         self.update_claims(vec![doc! { "q": filter, "u": update }]).await?;
         // Whose it is now tells who took it over, also if the answer to the update was lost.
-        let filter = doc! { "_id": id(claim.event_id) };
+        let filter = doc! { "_id": uuid(claim.event_id) };
         let now = self.store.find(&self.name, filter, doc! {}).await?;
         Ok(if now.first().is_some_and(|now| self.is_ours(claim, now)) {
             Verdict::Apply(Share { taken_over: failed, except: Vec::new(), order })
@@ -277,7 +278,8 @@ impl Claims {
         }
         let updates = failures.iter().map(|failed| {
             let claim = failed.claim;
-            let filter = doc! { "_id": id(claim.event_id), "s": self.source, "p": claim.partition, "o": claim.offset };
+            let filter =
+                doc! { "_id": uuid(claim.event_id), "s": self.source, "p": claim.partition, "o": claim.offset };
             let mut facts = doc! { "order": failed.order.to_bson() };
             if let Some(digest) = failed.digest {
                 facts.insert("digest", Binary { subtype: BinarySubtype::Generic, bytes: digest.to_vec() });
@@ -300,7 +302,7 @@ impl Claims {
         if event_ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let ids: Vec<Bson> = event_ids.iter().map(|event_id| Bson::from(id(*event_id))).collect();
+        let ids: Vec<Bson> = event_ids.iter().map(|event_id| Bson::from(uuid(*event_id))).collect();
         let projection = doc! { "s": 1, "p": 1, "o": 1, "failed": 1 };
         let found = self.store.find(&self.name, doc! { "_id": { "$in": ids } }, projection).await?;
         let state = |claim: &Document| {
@@ -345,10 +347,6 @@ impl Claims {
         writer.value("updates", &Bson::Array(updates.into_iter().map(Bson::Document).collect()));
         Ok(self.store.write(&writer.finish()?).await?.n)
     }
-}
-
-pub(super) fn id(event_id: Uuid) -> Binary {
-    Binary { subtype: BinarySubtype::Uuid, bytes: event_id.as_bytes().to_vec() }
 }
 
 /// The aggregate that `field` names, and the place of the dead letter.

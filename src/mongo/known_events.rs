@@ -7,8 +7,9 @@ use futures_util::TryStreamExt;
 use mongodb::Database;
 use uuid::Uuid;
 
-use super::claims::{CLAIMS, EVERY_HANDLER, bytes_of, handler_names, id};
+use super::claims::{CLAIMS, EVERY_HANDLER, bytes_of, handler_names};
 use super::client_error;
+use super::pins::uuid;
 use crate::error::Result;
 
 /// Events asked for at once.
@@ -48,7 +49,7 @@ pub(crate) async fn known_events(database: &Database, event_ids: &[Uuid]) -> Res
     let claims = database.collection::<Document>(CLAIMS);
     let mut known = HashMap::with_capacity(event_ids.len());
     for chunk in event_ids.chunks(CHUNK) {
-        let ids: Vec<Bson> = chunk.iter().map(|event_id| Bson::from(id(*event_id))).collect();
+        let ids: Vec<Bson> = chunk.iter().map(|event_id| Bson::from(uuid(*event_id))).collect();
         let mut found = claims.find(doc! { "_id": { "$in": ids } }).await.map_err(failed)?;
         while let Some(claim) = found.try_next().await.map_err(failed)? {
             let Some(event_id) = bytes_of(&claim, "_id").and_then(|bytes| Uuid::from_slice(bytes).ok()) else {

@@ -5,8 +5,9 @@ use std::collections::HashMap;
 use bson::{Bson, Document, doc};
 use uuid::Uuid;
 
-use super::claims::{CLAIMS, bytes_of, handler_names, id};
+use super::claims::{CLAIMS, bytes_of, handler_names};
 use super::order::EventOrder;
+use super::pins::uuid;
 use super::store::Store;
 use crate::error::Result;
 
@@ -37,7 +38,7 @@ pub(crate) async fn ownerships(store: &Store, event_ids: &[Uuid]) -> Result<Hash
     if event_ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let ids: Vec<Bson> = event_ids.iter().map(|event_id| Bson::from(id(*event_id))).collect();
+    let ids: Vec<Bson> = event_ids.iter().map(|event_id| Bson::from(uuid(*event_id))).collect();
     let found = store.find(CLAIMS, doc! { "_id": { "$in": ids } }, doc! {}).await?;
     Ok(found
         .iter()

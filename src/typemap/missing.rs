@@ -38,19 +38,11 @@ impl Placeholder {
     /// A text, or `hex:` and the digits of bytes; nothing for digits that are none.
     pub fn parse(property: &str) -> Option<Self> {
         let bytes = match property.strip_prefix("hex:") {
-            Some(digits) => hex_bytes(digits)?,
+            Some(digits) => super::binary::from_hex(digits).ok()?,
             None => property.as_bytes().to_vec(),
         };
         Some(Self { text: String::from_utf8_lossy(&bytes).into_owned(), bytes })
     }
-}
-
-fn hex_bytes(digits: &str) -> Option<Vec<u8>> {
-    let pair = |pair: &[u8]| {
-        let text = std::str::from_utf8(pair).ok().filter(|text| text.len() == 2)?;
-        u8::from_str_radix(text, 16).ok()
-    };
-    digits.as_bytes().chunks(2).map(pair).collect()
 }
 
 impl Missing {

@@ -22,7 +22,7 @@ mod stack;
 mod world;
 
 pub(crate) use {
-    connect::connector_failure,
+    connect::{connect, connector_failure},
     kafka::{Record, all_topics, records, topic_end, topics},
     load::Load,
     oracle::{Oracle, assert_topic_equals_commits},

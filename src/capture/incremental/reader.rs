@@ -13,7 +13,7 @@ use super::query::ChunkedTable;
 use super::signal::window_rows;
 use crate::capture::CaptureOptions;
 use crate::capture::relations::Relations;
-use crate::capture::snapshot::{ParseVisibilityError, Visibility, identifier, key_of};
+use crate::capture::snapshot::{Visibility, identifier, key_of};
 use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Reaction, Result};
 use crate::lsn::Lsn;
@@ -169,9 +169,7 @@ impl Reader {
         let (settings, name) = (&self.options.settings, (turn.schema.clone(), turn.table.clone()));
         let names = std::slice::from_ref(&name);
         let facts = sql.begin_next(names, settings.snapshot.lock_timeout).await?;
-        let visible: Visibility = facts.visible.parse().map_err(|error: ParseVisibilityError| {
-            Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{}`", facts.visible), error)
-        })?;
+        let visible = Visibility::told(&facts.visible)?;
         let known = sql.tables(&settings.publication_name, names).await?;
         let gone = || Error::new(ErrorKind::Missing, format!("table {} is not there", turn.name()));
         let table = known.first().ok_or_else(gone)?;

@@ -30,7 +30,7 @@ pub(super) use plan::{identifier, literal, names, rows_of, where_all};
 pub(super) use progress::{SnapshotProgress, TailsByTopic};
 pub(super) use report::number;
 pub(super) use table::key_of;
-pub(super) use visibility::{ParseVisibilityError, Visibility};
+pub(super) use visibility::Visibility;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -141,9 +141,7 @@ impl Context<'_> {
 
     /// Notes what the tables are read from, and the tables themselves at the first attempt.
     fn begin_attempt(&self, facts: &SnapshotFacts, known: Vec<SnapshotTable>) -> Result<Moment> {
-        let visible: Visibility = facts.visible.parse().map_err(|error: ParseVisibilityError| {
-            Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{}`", facts.visible), error)
-        })?;
+        let visible = Visibility::told(&facts.visible)?;
         let transaction = TransactionContext {
             xid: visible.next_xid(),
             commit_time_us: facts.clock_us,

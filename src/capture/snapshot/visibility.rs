@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::Xid;
 
 /// `pg_current_snapshot()`: the top-level transactions that had committed when it was taken.
@@ -25,6 +26,13 @@ pub(crate) struct Visibility {
 pub(crate) struct ParseVisibilityError;
 
 impl Visibility {
+    /// Reads what PostgreSQL says.
+    pub(crate) fn told(text: &str) -> Result<Self> {
+        text.parse().map_err(|error: ParseVisibilityError| {
+            Error::with_source(ErrorKind::Protocol, format!("PostgreSQL says `{text}`"), error)
+        })
+    }
+
     /// Whether a committed transaction's changes show. One that was rolled back is never asked for.
     pub(crate) fn sees(&self, xid: Xid) -> bool {
         let xid = self.whole(xid);
@@ -56,13 +64,13 @@ impl fmt::Display for Visibility {
 impl FromStr for Visibility {
     type Err = ParseVisibilityError;
 
-    fn from_str(text: &str) -> Result<Self, ParseVisibilityError> {
+    fn from_str(text: &str) -> std::result::Result<Self, ParseVisibilityError> {
         let mut parts = text.splitn(3, ':');
         let mut part = || parts.next().ok_or(ParseVisibilityError);
         let number = |text: &str| text.parse::<u64>().map_err(|_| ParseVisibilityError);
         let (xmin, xmax) = (number(part()?)?, number(part()?)?);
         let listed = part()?.split(',').filter(|xid| !xid.is_empty());
-        let mut running = listed.map(number).collect::<Result<Vec<_>, _>>()?;
+        let mut running = listed.map(number).collect::<std::result::Result<Vec<_>, _>>()?;
         running.sort_unstable();
         Ok(Self { xmin, xmax, running })
     }
@@ -77,7 +85,7 @@ impl From<Visibility> for String {
 impl TryFrom<String> for Visibility {
     type Error = ParseVisibilityError;
 
-    fn try_from(text: String) -> Result<Self, ParseVisibilityError> {
+    fn try_from(text: String) -> std::result::Result<Self, ParseVisibilityError> {
         text.parse()
     }
 }
