@@ -26,7 +26,7 @@ fn models(registry: &HandlerRegistry, event: &Event) -> Vec<WriteModel> {
 }
 
 fn write_models(criterion: &mut Criterion) {
-    let (envelopes, registry) = (outbox::envelopes(), HandlerRegistry::builtin());
+    let (envelopes, registry) = (outbox::envelopes(), evp::activity::registry());
     let events: Vec<Event> = envelopes.iter().map(|envelope| event(envelope)).collect();
     let effects: Vec<WriteModel> = events.iter().flat_map(|event| models(&registry, event)).collect();
     let bytes: usize = envelopes.iter().map(Vec::len).sum();

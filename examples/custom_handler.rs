@@ -5,7 +5,7 @@
 use std::process::ExitCode;
 
 use evp::error::{Error, Result};
-use evp::process::{Event, Handler, HandlerRegistry, WriteModel};
+use evp::process::{Event, Handler, WriteModel};
 
 struct UsersByDomain;
 
@@ -27,7 +27,7 @@ impl Handler for UsersByDomain {
 }
 
 fn main() -> ExitCode {
-    evp::run(HandlerRegistry::builtin().register(UsersByDomain))
+    evp::run(evp::activity::registry().register(UsersByDomain))
 }
 
 #[cfg(test)]

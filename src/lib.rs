@@ -47,7 +47,7 @@
 //! | a column type | a line in the table of `typemap/mod.rs` |
 //! | a connector property | a line in the table of `connector/properties.rs`, from which its page is written |
 //! | a single message transform | `transform/`, and its properties in `connector/transforms.rs` |
-//! | a handler | a file in `process/handlers`, or a crate of your own that calls [`run`], or a projection file |
+//! | a handler | a file in `activity`, or a crate of your own that calls [`run`], or a projection file |
 //! | a key of projection files | `process/projections`, and `docs/projections.md` |
 //! | a step of a write model | `mongo/write_model.rs`, its fold, both forms of it, and `mongo/memory.rs` |
 //! | a property of librdkafka | a line in the table of `config/kafka_properties.rs` |
@@ -83,6 +83,8 @@ pub mod kafka;
 pub mod capture;
 
 pub mod process;
+
+pub mod activity;
 
 pub mod mongo;
 

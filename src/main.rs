@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    evp::run(evp::process::HandlerRegistry::builtin())
+    evp::run(evp::activity::registry())
 }

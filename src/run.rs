@@ -99,6 +99,10 @@ fn projections(command: &Command, variables: &mut Variables, program: &HandlerRe
         Command::Process(flags) => &flags.handlers,
         Command::Init(flags) => &flags.handlers,
         Command::Doctor(flags) => &flags.handlers,
+        Command::Generate(flags) => &flags.handlers,
+        Command::Verify(flags) => &flags.handlers,
+        Command::Status(flags) => &flags.handlers,
+        Command::Top(flags) => &flags.handlers,
         Command::Trace(flags) => &flags.handlers,
         Command::Rebuild(flags) => &flags.handlers,
         _ => return None,
@@ -133,45 +137,45 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             Ok(if is_plan { Task::Plan(options, output) } else { Task::Process(options) })
         }
         Command::Init(flags) => {
-            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
+            let plan = plan_of(&flags.connector, &flags.kafka, variables, registry)?;
             Ok(Task::Init(Box::new(InitPlan {
                 partitions: flags.partitions,
                 replication_factor: flags.replication_factor,
                 is_dry_run: flags.dry_run,
-                collections: registry.collections(),
                 ..plan
             })))
         }
         Command::Generate(flags) => {
-            Ok(Task::Generate(Box::new(generate_options(&flags, variables)?), output(flags.json)))
+            Ok(Task::Generate(Box::new(generate_options(&flags, variables, registry)?), output(flags.json)))
         }
         Command::Verify(flags) => {
             let options = VerifyOptions {
                 postgres: PostgresConfig::from_variables(variables, |_| None),
                 mongo: MongoConfig::from_variables(variables),
                 kafka: KafkaConfig::from_variables(variables, &flags.kafka),
+                collections: registry.collections(),
             };
             check_one_topic(&options.kafka, "verify", variables);
             Ok(Task::Verify(Box::new(options), output(flags.json)))
         }
         Command::Doctor(flags) => {
-            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
+            let plan = plan_of(&flags.connector, &flags.kafka, variables, registry)?;
             check_one_topic(&plan.kafka, "doctor", variables);
             Ok(Task::Doctor(Box::new(DoctorOptions {
-                plan: InitPlan { collections: registry.collections(), ..plan },
+                plan,
                 connect: flags.connect,
                 fixes: flags.fix,
                 is_json: flags.json,
             })))
         }
         Command::Status(flags) => {
-            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
+            let plan = plan_of(&flags.connector, &flags.kafka, variables, registry)?;
             check_one_topic(&plan.kafka, "status", variables);
             let options = StatusOptions { watch: flags.watch.map(Duration::from_secs), is_json: flags.json };
             Ok(Task::Status(Box::new(plan), options))
         }
         Command::Top(flags) => {
-            let plan = plan_of(&flags.connector, &flags.kafka, variables)?;
+            let plan = plan_of(&flags.connector, &flags.kafka, variables, registry)?;
             check_one_topic(&plan.kafka, "top", variables);
             Ok(Task::Top(Box::new(TopOptions {
                 plan,
@@ -181,7 +185,7 @@ fn task_of(command: Command, variables: &mut Variables, registry: &HandlerRegist
             })))
         }
         Command::Trace(flags) => Ok(Task::Trace(Box::new(TraceOptions {
-            plan: plan_of(&flags.connector, &flags.kafka, variables)?,
+            plan: plan_of(&flags.connector, &flags.kafka, variables, registry)?,
             event_id: flags.event_id,
             is_json: flags.json,
         }))),

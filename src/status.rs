@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::facts::{self, Depth, Facts, KafkaFacts, Look, PostgresFacts};
-use crate::init::InitPlan;
+use crate::init::{self, InitPlan};
 use crate::terminal::{bytes, print};
 
 /// Partitions that are listed one by one.
@@ -26,6 +26,10 @@ pub struct StatusOptions {
 /// Looks and prints, once or until told to stop.
 pub async fn run(plan: &InitPlan, options: StatusOptions, token: &CancellationToken) -> Result<()> {
     let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
+    let Some(plan) = token.run_until_cancelled(Box::pin(init::resolved_if_reachable(plan))).await else {
+        return Ok(());
+    };
+    let plan = &plan;
     loop {
         let look = Box::pin(facts::look(plan, None, Depth::Glance, token));
         let Some(facts) = token.run_until_cancelled(look).await else { return Ok(()) };
@@ -67,7 +71,8 @@ fn text(facts: &Facts) -> String {
             let server = mongo.replica_set.as_ref().map_or_else(String::new, |name| format!(", replica set {name}"));
             line(&mut text, "mongodb", format!("{} on {}{server}", mongo.database, mongo.version));
             let counts: Vec<_> = mongo.counts.iter().map(|(name, count)| format!("{count} {name}")).collect();
-            line(&mut text, "  models", format!("{}, total_users {}", counts.join(", "), mongo.total_users));
+            let total = mongo.total_users.map(|total| format!("total_users {total}"));
+            line(&mut text, "  models", counts.into_iter().chain(total).collect::<Vec<_>>().join(", "));
         }
         Look::Failed { error } => line(&mut text, "mongodb", error),
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_postgres::Client;
 
 use crate::support::envelopes::{NewRecord, produce};
@@ -422,7 +423,7 @@ async fn capture_waits_for_kafka_at_start() {
     assert_eq!(topic_end(&world, world.topic()), Some(3));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tls_is_checked_as_asked_and_the_password_bound_to_it() {
     let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[("EVP_POSTGRES_TLS", "1")]);
     let mut world = World::on_stack("capture_tls", &stack).await;
@@ -435,12 +436,20 @@ async fn tls_is_checked_as_asked_and_the_password_bound_to_it() {
         let finished = world.run(&["capture", "--until", "caught-up"]);
         assert_eq!(finished.code, Some(0), "{mode}: {finished:?}");
     }
+    // A server or a pooler that restarts takes connections and lets go of them.
+    let there = world.variable("POSTGRES_PORT").to_owned();
+    insert(&world.sql().await, 1).await;
+    world.set("POSTGRES_SSLMODE", "require");
+    world.set("POSTGRES_PORT", handshakes_broken(4, format!("127.0.0.1:{there}")).await.to_string());
+    let finished = world.run(&["capture", "--until", "caught-up"]);
+    assert_eq!(finished.code, Some(0), "handshakes that break off: {finished:?}");
+    world.set("POSTGRES_PORT", there);
     world.set("POSTGRES_SSLMODE", "verify-full");
     world.set("POSTGRES_SSLROOTCERT", "");
     let finished = world.run(&["capture", "--until", "caught-up"]);
     assert_eq!(finished.code, Some(1), "a root that does not vouch for the server: {finished:?}");
     assert!(finished.failure().contains("POSTGRES_SSLROOTCERT"), "{}", finished.failure());
-    assert_eq!(topic_end(&world, world.topic()), Some(1));
+    assert_eq!(topic_end(&world, world.topic()), Some(2));
     // The server has TLS, and wants these roles without: `prefer` tries both, as libpq does.
     let sql = world.sql().await;
     let file: String = sql.query_one("SHOW hba_file", &[]).await.unwrap().get(0);
@@ -452,5 +461,28 @@ async fn tls_is_checked_as_asked_and_the_password_bound_to_it() {
         let finished = world.run(&["capture", "--until", "caught-up"]);
         assert_eq!(finished.code, Some(code), "{mode}: {finished:?}");
     }
-    assert_eq!(topic_end(&world, world.topic()), Some(2));
+    assert_eq!(topic_end(&world, world.topic()), Some(3));
+}
+
+/// The port of a way to `server` on which the first handshakes break off, each at another place.
+async fn handshakes_broken(times: usize, server: String) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        for number in 0.. {
+            let Ok((mut near, _)) = listener.accept().await else { return };
+            if number < times {
+                let mut request = [0; 8];
+                near.read_exact(&mut request).await.unwrap();
+                if number % 2 == 1 {
+                    near.write_all(b"S").await.unwrap();
+                    near.read_u8().await.unwrap();
+                }
+                continue;
+            }
+            let Ok(mut far) = tokio::net::TcpStream::connect(&server).await else { return };
+            tokio::spawn(async move { tokio::io::copy_bidirectional(&mut near, &mut far).await });
+        }
+    });
+    port
 }

@@ -14,7 +14,7 @@ const TABLE: &str = "public.items";
 const SIGNALS: &str = "CREATE TABLE public.signals (id text PRIMARY KEY, type text, data text)";
 
 /// A world with these rows; slot, publication and topics as `init` makes them.
-async fn world_with(test: &str, rows: i32) -> (World, Client) {
+pub(crate) async fn world_with(test: &str, rows: i32) -> (World, Client) {
     let world = World::new(test).await;
     let sql = world.sql().await;
     sql.batch_execute(&format!("{ITEMS}; {SIGNALS}")).await.unwrap();
@@ -24,7 +24,7 @@ async fn world_with(test: &str, rows: i32) -> (World, Client) {
     (world, sql)
 }
 
-const SETS: [&str; 8] = [
+pub(crate) const SETS: [&str; 8] = [
     "--set",
     "table.include.list=public.items",
     "--set",
@@ -101,13 +101,29 @@ const CONFIRMED: &str = "SELECT confirmed_flush_lsn > $1::text::pg_lsn FROM pg_r
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded_chunk_and_folds_to_the_table() {
+    let (_world, sql) = killed_beside_writers("inc_killed", &[]).await;
+    assert!(marks(&sql).await > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_snapshot_that_is_killed_beside_writers_folds_to_the_table_and_writes_to_none() {
+    let (_world, sql) = killed_beside_writers("inc_read_only", &["--set", "read.only=true"]).await;
+    assert_eq!(marks(&sql).await, 0);
+}
+
+async fn marks(sql: &Client) -> i64 {
+    let marks = "SELECT count(*) FROM public.signals WHERE type LIKE 'snapshot-window-%'";
+    sql.query_one(marks, &[]).await.unwrap().get(0)
+}
+
+async fn killed_beside_writers(test: &str, more_sets: &[&str]) -> (World, Client) {
     const ROWS: i32 = 8_000;
-    let (world, sql) = world_with("inc_killed", ROWS).await;
+    let (world, sql) = world_with(test, ROWS).await;
     let (writer, is_over) = write_items(&world, ROWS).await;
     let (topic, chunk) = (format!("{}.public.items", world.name()), "incremental.snapshot.chunk.size=20");
     signal(&sql, "all", "execute-snapshot", &all_items()).await;
     for kill in 1..=4_u32 {
-        let mut capture = world.start(&capture(chunk, &[]));
+        let mut capture = world.start(&capture(chunk, more_sets));
         capture.event("streaming_started").await;
         let begun = topic_end(&world, &topic).unwrap_or(0);
         let more = i64::from(ROWS) / 7 * i64::from(kill % 3 + 1) / 2;
@@ -122,7 +138,7 @@ async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded
         assert!(capture.events("incremental_snapshot_completed").is_empty(), "it is killed in the middle");
         capture.kill();
     }
-    let mut last = world.start(&capture(chunk, &[]));
+    let mut last = world.start(&capture(chunk, more_sets));
     let resumed = last.event("incremental_snapshot_resumed").await;
     assert!(resumed["rows_done"].as_i64().unwrap() > 0, "{resumed}");
     completed(&last, 1).await;
@@ -130,10 +146,11 @@ async fn a_snapshot_that_is_killed_beside_writers_goes_on_from_its_last_recorded
     writer.await.unwrap();
     assert!(last.events("capture_waiting").is_empty(), "{:?}", last.log());
     assert_eq!(last.stop().code, Some(0));
-    let again = world.run(&capture(chunk, &["--until", "caught-up"]));
+    let again = world.run(&capture(chunk, &[more_sets, &["--until", "caught-up"]].concat()));
     assert_eq!(again.code, Some(0), "{again:?}");
     assert!(!again.stderr.contains("incremental_snapshot_requested"), "the signal is taken once: {again:?}");
     assert_eq!(folded(&world), items(&sql).await);
+    (world, sql)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,7 +251,7 @@ async fn what_is_no_signal_is_told_and_stops_nothing() {
         ("dance", "{}"),
         ("execute-snapshot", "{nope"),
         ("execute-snapshot", r#"{"data-collections":[]}"#),
-        ("execute-snapshot", r#"{"type":"blocking","data-collections":["public.items"]}"#),
+        ("stop-snapshot", r#"{"type":"blocking","data-collections":["public.items"]}"#),
         ("log", "{}"),
     ];
     for (number, (kind, data)) in bad.into_iter().enumerate() {

@@ -6,6 +6,8 @@ use crate::support::envelopes::Topics;
 use crate::support::{DEADLINE, Oracle, OwnStack, World, assert_topic_equals_commits, eventually, records, topic_end};
 
 const PUBLICATION: &str = "debezium_publication";
+/// By then a producer that was just made is used.
+const PRODUCER_READY: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// Rows whose payloads are that long and not compressible.
 async fn insert_sized(client: &Client, rows: i32, bytes: i32) {
@@ -131,6 +133,55 @@ async fn a_limit_that_is_lowered_while_capture_streams_leaves_no_hole() {
     assert_topic_equals_commits(&world, &oracle).await;
 }
 
+/// A broker that has no batch of a producer yet takes any sequence number, so that it would take the second batch of a
+/// partition where it has refused the first: here for its want of a key, in a compacted topic that two tables share.
+#[tokio::test]
+async fn nothing_is_written_behind_the_first_batch_of_a_producer_that_is_refused() {
+    let world = World::new("refused_first").await;
+    let sql = world.sql().await;
+    let tables = "CREATE TABLE keyless (v text); CREATE TABLE keyed (id serial PRIMARY KEY, v text); \
+                  CREATE PUBLICATION two FOR TABLE keyless, keyed";
+    sql.batch_execute(tables).await.unwrap();
+    sql.query("SELECT pg_create_logical_replication_slot($1, 'pgoutput')", &[&world.name()]).await.unwrap();
+    let topic = format!("{}.one", world.name());
+    let settings = serde_json::json!({
+        "connector.class": "io.debezium.connector.postgresql.PostgresConnector",
+        "plugin.name": "pgoutput",
+        "topic.prefix": world.name(),
+        "table.include.list": "public.keyless,public.keyed",
+        "publication.name": "two",
+        "publication.autocreate.mode": "disabled",
+        "slot.name": world.name(),
+        "snapshot.mode": "no_data",
+        "transforms": "one",
+        "transforms.one.type": "org.apache.kafka.connect.transforms.RegexRouter",
+        "transforms.one.regex": ".*",
+        "transforms.one.replacement": topic,
+    });
+    let file = world.directory().join("two.json");
+    std::fs::write(&file, serde_json::json!({ "name": "two", "config": settings }).to_string()).unwrap();
+    Topics::new(&world).create(&topic, 1, &[("cleanup.policy", "compact")]).await;
+    let arguments = ["capture", "--connector", file.to_str().unwrap()];
+    let mut capture = world.start(&arguments);
+    capture.event("streaming_started").await;
+    // The producer of backlogs is made for these, and not yet used.
+    sql.execute("INSERT INTO keyed (v) SELECT repeat('x', 200000) FROM generate_series(1, 3)", &[]).await.unwrap();
+    eventually("the first rows are there", async || topic_end(&world, &topic) == Some(3)).await;
+    tokio::time::sleep(PRODUCER_READY).await;
+    // A batch each, of which two are on their way at once.
+    let refused = "INSERT INTO keyless VALUES (repeat('y', 900000))";
+    let behind = "INSERT INTO keyed (v) SELECT repeat('z', 900000) FROM generate_series(1, 2)";
+    sql.batch_execute(&format!("BEGIN; {refused}; {behind}; COMMIT")).await.unwrap();
+    let finished = capture.wait(DEADLINE);
+    assert_ne!(finished.code, Some(0), "{finished:?}");
+    assert!(finished.failure().contains("public.keyless"), "{finished:?}");
+    assert_eq!(topic_end(&world, &topic), Some(3), "a row stands behind the refused one");
+    set_topic(&world, &topic, "cleanup.policy", "delete").await;
+    let finished = world.run(&[&arguments[..], &["--until", "caught-up"]].concat());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(topic_end(&world, &topic), Some(6));
+}
+
 /// As where the clocks of the two machines differ.
 #[tokio::test]
 async fn a_row_that_brokers_refuse_for_another_reason_ends_capture_with_their_word() {
@@ -173,6 +224,35 @@ async fn a_refused_row_becomes_a_pointer_among_the_dead_letters_if_asked_for() {
     assert!(value.contains(&wide) && value.len() < 1_000, "{value}");
     let names: Vec<&str> = letters[0].headers.iter().map(|(name, _)| name.as_str()).collect();
     assert!(names.contains(&"__connect.errors.exception.message") && names.contains(&"evp.position"), "{names:?}");
+}
+
+/// A database without an encoding takes any bytes, of which a JSON text can say nothing.
+#[tokio::test]
+async fn a_value_that_no_record_can_hold_is_named_with_its_row_and_goes_aside_if_asked_for() {
+    let world = World::new("refused_bytes").await;
+    world.without_encoding().await;
+    world.init(1);
+    let sql = world.sql().await;
+    insert_sized(&sql, 3, 100).await;
+    let change = "UPDATE activity.event_outbox SET aggregate_type = E'Us\\xff' WHERE sequence_id = 2 \
+               RETURNING event_id::text, xmin::text";
+    let row = sql.query_one(change, &[]).await.unwrap();
+    insert_sized(&sql, 2, 100).await;
+    for _ in 0..2 {
+        let finished = world.run(&["capture", "--until", "caught-up"]);
+        assert_eq!(finished.code, Some(2), "{finished:?}");
+        let failure = finished.failure();
+        for part in
+            ["activity.event_outbox", "aggregate_type", row.get::<_, &str>(0), row.get::<_, &str>(1), "commit 0/"]
+        {
+            assert!(failure.contains(part), "{part} is not in: {failure}");
+        }
+        assert_eq!(topic_end(&world, world.topic()), Some(3), "nothing is written behind it");
+    }
+    let finished = world.run(&["capture", "--until", "caught-up", "--refused-rows", "dead-letter"]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(topic_end(&world, world.topic()), Some(5));
+    assert_eq!(records(&world, &format!("{}.dlq", world.topic())).len(), 1);
 }
 
 /// Beyond this size a broker closes the connection instead of answering.

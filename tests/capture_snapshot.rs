@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 
 use crate::support::envelopes::{NewRecord, produce};
 use crate::support::items::{FILL, ITEMS, items, write_items, written};
-use crate::support::{Finished, World, eventually, free_address, http_get, records, topic_end};
+use crate::support::{Finished, OwnStack, World, eventually, free_address, http_get, records, topic_end};
 
 /// A world with these tables; slot, publication and topics as `init` makes them for the tables that are `published`.
 async fn world_with(test: &str, statements: &str, published: &str) -> (World, Client) {
@@ -282,6 +282,47 @@ async fn a_row_that_the_topic_does_not_take_is_named_or_becomes_a_dead_letter() 
     assert_eq!(topic_end(&world, &format!("{}.public.items.dlq", world.name())), Some(1));
 }
 
+#[tokio::test]
+async fn a_row_of_bytes_that_are_no_text_is_named_or_becomes_a_dead_letter() {
+    let world = World::new("snapshot_bytes").await;
+    world.without_encoding().await;
+    let rows = "CREATE TABLE notes (id int PRIMARY KEY, body text); \
+                INSERT INTO notes VALUES (1, 'caf\u{e9}'), (2, E'caf\\xe9'), (3, 'plain')";
+    world.sql().await.batch_execute(rows).await.unwrap();
+    let tables = "table.include.list=public.notes";
+    let finished = world.run(&["init", "--set", tables, "--set", "message.key.columns="]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let refused = world.run(&capture("snapshot.mode=initial", &["--until", "caught-up"]));
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    for part in ["public.notes", "column body", "{\"id\":\"2\"}"] {
+        assert!(refused.failure().contains(part), "{part} is not in: {}", refused.failure());
+    }
+    caught_up(&world, "snapshot.mode=initial", &["--refused-rows", "dead-letter"]);
+    let bodies: Vec<Value> =
+        written(&world, "public.notes").into_iter().map(|(_, _, row)| row["body"].clone()).collect();
+    assert_eq!(bodies, ["caf\u{e9}", "plain"]);
+}
+
+/// A server writes its log when something commits, so that on a quiet one a snapshot sees further than the log is written.
+#[tokio::test]
+async fn a_snapshot_that_has_seen_beyond_the_written_log_goes_on() {
+    let stack = OwnStack::up(&["postgres", "kafka", "mongo"], &[]);
+    let world = World::on_stack("snapshot_unwritten", &stack).await;
+    let sql = world.sql().await;
+    sql.batch_execute(ITEMS).await.unwrap();
+    sql.execute(FILL, &[&2]).await.unwrap();
+    sql.batch_execute("UPDATE public.items SET filler = repeat('y', 2000000) WHERE id = 2").await.unwrap();
+    let finished = world.run(&["init", "--set", "table.include.list=public.items", "--set", "message.key.columns="]);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    sql.batch_execute("BEGIN; SELECT pg_logical_emit_message(false, 'test', 'unwritten'); ROLLBACK").await.unwrap();
+    let stopped = world.run(&capture("snapshot.mode=initial", &["--until", "caught-up"]));
+    assert_eq!(stopped.code, Some(2), "{stopped:?}");
+    let is_ahead = "SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()";
+    assert!(sql.query_one(is_ahead, &[]).await.unwrap().get::<_, bool>(0), "the log was written meanwhile");
+    caught_up(&world, "snapshot.mode=initial", &["--refused-rows", "dead-letter"]);
+    assert_eq!(operations(&world, "public.items"), ["r"]);
+}
+
 /// Keys that do not order as their texts do, quotes within them, and types whose operators are an extension's.
 #[tokio::test]
 async fn tables_are_read_on_behind_any_key() {
@@ -293,7 +334,7 @@ async fn tables_are_read_on_behind_any_key() {
     sql.batch_execute(tables).await.unwrap();
     sql.batch_execute(
         "INSERT INTO \"Odd.s\".\"it's \"\"t\" SELECT CASE n % 3 WHEN 0 THEN 'o''c\\' WHEN 1 THEN 'Ä' || chr(9) ELSE 'a' END, \
-            '2024-01-01'::timestamptz + n * interval '1 hour', n / 4.0, n FROM generate_series(1, 25000) n; \
+            '2024-01-01'::timestamptz + n * interval '1 hour', n / 4.0, n FROM generate_series(1, 100000) n; \
          INSERT INTO public.cased SELECT 'K' || n FROM generate_series(1, 300) n; \
          INSERT INTO public.keyless SELECT n FROM generate_series(1, 300) n; \
          CREATE PUBLICATION debezium_publication FOR ALL TABLES",
@@ -310,7 +351,7 @@ async fn tables_are_read_on_behind_any_key() {
     let mut values: Vec<i64> =
         written(&world, "Odd.s.it_s__t").iter().map(|(.., row)| row["v"].as_i64().unwrap()).collect();
     values.sort_unstable();
-    assert_eq!(values, (1..=25_000).collect::<Vec<_>>());
+    assert_eq!(values, (1..=100_000).collect::<Vec<_>>());
     assert_eq!(operations(&world, "public.cased").len(), 300);
     let keyless = records(&world, &format!("{}.public.keyless", world.name()));
     assert!(keyless.len() == 300 && keyless.iter().all(|record| record.key.is_none()));

@@ -47,6 +47,19 @@ pub(crate) fn connector(world: &World, verb: &str, connect: &str, file: &Path) {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// A server has few slots: those of connectors that are done make room for the next.
+pub(crate) async fn drop_slots(world: &World) {
+    let sql = world.sql().await;
+    let drop =
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = $1 AND NOT active";
+    let left = "SELECT count(*) = 0 FROM pg_replication_slots WHERE database = $1";
+    eventually("their slots are dropped", async || {
+        let is_dropped = sql.execute(drop, &[&world.name()]).await.is_ok();
+        is_dropped && sql.query_one(left, &[&world.name()]).await.unwrap().get(0)
+    })
+    .await;
+}
+
 /// A record as text, without clocks, positions and what tells one run from another.
 pub(crate) fn masked(record: &Record) -> String {
     let text = |bytes: &Option<Vec<u8>>| bytes.as_deref().map(|bytes| String::from_utf8_lossy(bytes).into_owned());

@@ -8,6 +8,8 @@ use crate::support::{
 };
 
 const PUBLICATION: &str = "debezium_publication";
+/// What a capture is given that is told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(4);
 
 /// Stops the broker's process for so long, while rows come; the seconds after each pause until what was written meanwhile
 /// is in Kafka and capture is ready.
@@ -95,4 +97,46 @@ async fn a_topic_that_is_made_anew_under_capture_is_refused() {
     assert!(again.failure().contains("made anew"), "{}", again.failure());
     assert_eq!(world.run(&["capture", "--until", "caught-up", "--accept-gap"]).code, Some(0));
     assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+}
+
+/// Told to stop, capture waits for Kafka no longer than it was given, whatever waits to be written, and the next one goes on
+/// exactly.
+#[tokio::test]
+async fn sigterm_is_obeyed_in_time_while_a_large_transaction_waits_for_a_broker_that_stands_still() {
+    let stack = OwnStack::up(&["kafka"], &[]);
+    let mut world = World::new("stall_term").await;
+    world.set("KAFKA_BOOTSTRAP_SERVERS", stack.variables()["KAFKA_BOOTSTRAP_SERVERS"].clone());
+    world.set("SHUTDOWN_TIMEOUT_SECONDS", STOP_WITHIN.as_secs().to_string());
+    world.init(3);
+    let sql = world.sql().await;
+    let oracle = Oracle::watch(&sql, world.name(), PUBLICATION).await;
+    let large = "INSERT INTO activity.event_outbox (event_id, aggregate_id, aggregate_type, event_type, payload) \
+                 SELECT gen_random_uuid(), gen_random_uuid(), 'User', 'UserUpdated', jsonb_build_object('bio', repeat('x', 300)) \
+                 FROM generate_series(1, 50000)";
+    let started = async |world: &World| {
+        let mut capture = world.start(&["capture"]);
+        capture.event("streaming_started").await;
+        capture
+    };
+    let mut took = Vec::new();
+    let mut capture = started(&world).await;
+    sql.batch_execute(large).await.unwrap();
+    eventually("some of it is written", async || topic_end(&world, world.topic()) > Some(0)).await;
+    for _ in 0..2 {
+        stack.pause(&["kafka"]);
+        // The next one has to wait for Kafka from its start on.
+        let stopping = Instant::now();
+        let stopped = std::mem::replace(&mut capture, world.start(&["capture"])).stop();
+        took.push(stopping.elapsed());
+        assert_eq!(stopped.code, Some(0), "{stopped:?}");
+        if took.len() == 1 {
+            capture.event("capture_waiting").await;
+        }
+    }
+    stack.resume(&["kafka"]);
+    println!("stopped after {took:.1?}");
+    assert!(took.iter().all(|took| *took < STOP_WITHIN + Duration::from_millis(1_500)), "{took:.1?}");
+    assert_eq!(capture.stop().code, Some(0));
+    assert_eq!(world.run(&["capture", "--until", "caught-up"]).code, Some(0));
+    assert_topic_equals_commits(&world, &oracle).await;
 }

@@ -153,6 +153,10 @@ async fn a_letter_is_discarded_only_with_consent_and_for_good() {
     assert_eq!(dlq(&world, &["discard", "0:1", "--yes"])["discarded"], json!(["0:1"]));
     let list = dlq(&world, &["list"]);
     assert_eq!((&list["waiting"], &list["letters"][0]["letter"]), (&json!(1), &json!("0:0")));
+    for command in [&["replay", "0:17"][..], &["discard", "0:17", "--yes"], &["show", "0:17"]] {
+        let absent = world.run(&[&["dlq"], command].concat());
+        assert!(absent.code == Some(1) && absent.failure().contains("no dead letter 0:17"), "{command:?}: {absent:?}");
+    }
     let replayed = dlq(&world, &["replay", "0:1"]);
     assert_eq!((&replayed["events"], &replayed["left"][0]["why"]), (&json!(0), &json!("was discarded")));
     let finished = world.run(&["dlq", "list"]);

@@ -326,8 +326,8 @@ fn heartbeat(fixture: &Fixture, prefix: &str) -> Option<(String, Vec<Written>)> 
     let recorded = fixture.records.get(&topic)?.first()?.value.as_deref()?;
     let (_, time) = recorded.rsplit_once("\"ts_ms\":").unwrap();
     let time: String = time.chars().take_while(char::is_ascii_digit).collect();
-    let converter = Converter::Json { with_schema: true };
-    let mut heartbeats = Heartbeats::new(topic.clone(), prefix, (converter, converter));
+    let converter = Converter::Json { with_schema: true, nulls: Default::default() };
+    let mut heartbeats = Heartbeats::new(topic.clone().into(), prefix, (converter, converter));
     let record = written(&heartbeats.record(time.parse().unwrap()));
     Some((topic, vec![record]))
 }

@@ -1,6 +1,6 @@
 //! `evp init` makes what is missing, keeps what is there, and changes nothing when it is dry.
 
-use crate::support::{World, topics};
+use crate::support::{World, topic_settings, topics};
 
 /// The lines that tell of something made.
 fn created(stdout: &str) -> Vec<&str> {
@@ -35,6 +35,29 @@ async fn another_partition_count_is_told_and_kept() {
     assert_eq!(again.code, Some(0), "{again:?}");
     assert!(again.stdout.contains("with 2 partitions, not 5"), "{again:?}");
     assert_eq!(topics(&world)[world.topic()], 2);
+}
+
+#[tokio::test]
+async fn topics_of_rows_are_made_as_the_connector_says_unless_a_flag_does() {
+    let sets = ["topic.creation.default.partitions=4", "topic.creation.default.cleanup.policy=compact"];
+    let sets: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let world = World::new("creation").await;
+    let finished = world.run(&[&["init"][..], &sets].concat());
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    assert_eq!(topics(&world)[world.topic()], 4);
+    assert_eq!(topic_settings(&world, world.topic()).await["cleanup.policy"], "compact");
+    let letters = topic_settings(&world, &format!("{}.dlq", world.topic())).await;
+    assert_eq!((letters["retention.ms"].as_str(), letters.get("cleanup.policy")), ("-1", None));
+    let grouped = World::new("creation_group").await;
+    let group =
+        ["topic.creation.groups=wide", "topic.creation.wide.include=.*outbox", "topic.creation.wide.partitions=3"];
+    let group: Vec<&str> = group.iter().flat_map(|set| ["--set", set]).collect();
+    let finished = grouped.run(&[&["init"][..], &sets, &group].concat());
+    assert_eq!((finished.code, topics(&grouped)[grouped.topic()]), (Some(0), 3), "{finished:?}");
+    assert_eq!(topic_settings(&grouped, grouped.topic()).await.get("cleanup.policy"), None);
+    let other = World::new("creation_flag").await;
+    let finished = other.run(&[&["init", "--partitions", "2"][..], &sets].concat());
+    assert_eq!((finished.code, topics(&other)[other.topic()]), (Some(0), 2), "{finished:?}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use tokio_postgres::Client;
 
-use crate::support::{Finished, World, records, topic_end};
+use crate::support::{DEADLINE, Finished, Running, World, records, topic_end};
 
 fn created(stdout: &str) -> Vec<&str> {
     stdout.lines().filter(|line| line.starts_with("created")).collect()
@@ -55,6 +55,38 @@ async fn a_table_with_a_full_replica_identity_is_published() {
     sql.batch_execute("CREATE TABLE orders (a int); ALTER TABLE orders REPLICA IDENTITY FULL").await.unwrap();
     let finished = init(&world, "public.orders");
     assert_eq!(finished.code, Some(0), "{finished:?}");
+}
+
+#[tokio::test]
+async fn wanted_replica_identities_are_given_by_init_and_asked_for_by_capture() {
+    let world = World::new("init_identities").await;
+    let sql = world.sql().await;
+    let tables = "CREATE TABLE a (id int); CREATE TABLE b (id int PRIMARY KEY, k text NOT NULL); CREATE UNIQUE INDEX \"b K\" ON b (k); \
+                  CREATE UNIQUE INDEX b_k ON b (k); CREATE TABLE c (id int PRIMARY KEY); ALTER TABLE c REPLICA IDENTITY FULL";
+    sql.batch_execute(tables).await.unwrap();
+    let include = "table.include.list=public.[abc]";
+    let wanted = |list: &str| format!("replica.identity.autoset.values={list}");
+    let run = |command: &str, list: &str| world.run(&[command, "--set", include, "--set", &wanted(list)]);
+    let list = "public.a:FULL,public.b:INDEX b_k";
+    let finished = run("init", list);
+    assert_eq!(finished.code, Some(0), "{finished:?}");
+    let is_identity = |line: &&str| line.contains("replica identity");
+    assert_eq!(created(&finished.stdout).into_iter().filter(is_identity).count(), 2, "{finished:?}");
+    assert!(exists(&sql, "SELECT FROM pg_class WHERE relname = 'a' AND relreplident = 'f'").await);
+    let index = "SELECT FROM pg_index WHERE indexrelid = 'b_k'::regclass AND indisreplident";
+    assert!(exists(&sql, index).await);
+    assert_eq!(created(&run("init", list).stdout).into_iter().filter(is_identity).count(), 0, "it was made again");
+    for (list, part) in [
+        ("public.c:DEFAULT", "ALTER TABLE \"public\".\"c\" REPLICA IDENTITY DEFAULT"),
+        ("public.b:INDEX b K", "TABLE:INDEX NAME"),
+        (".*:FULL,public.a:FULL", "two entries"),
+    ] {
+        let refused = run("capture", list);
+        assert!(refused.failure().contains(part), "{part}: {refused:?}");
+    }
+    let mut capture = world.start(&["capture", "--set", include, "--set", &wanted(list)]);
+    capture.event("streaming_started").await;
+    assert_eq!(capture.stop().code, Some(0));
 }
 
 const PARTITIONED: &str = "\
@@ -164,4 +196,69 @@ async fn a_slot_for_failover_is_made_where_the_server_has_them_and_refused_elsew
     assert!(sql.query_one(statement, &[&world.name()]).await.unwrap().get::<_, bool>(0));
     let captured = world.run(&["capture", "--until", "caught-up", "--set", "slot.failover=true"]);
     assert_eq!(captured.code, Some(0), "{captured:?}");
+}
+
+/// The tables of a publication, sorted.
+async fn published(sql: &Client, publication: &str) -> Vec<String> {
+    let rows = sql
+        .query(
+            "SELECT schemaname || '.' || tablename FROM pg_publication_tables WHERE pubname = $1 ORDER BY 1",
+            &[&publication],
+        )
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+#[tokio::test]
+async fn what_lists_take_is_published_though_they_do_not_name_it() {
+    let world = World::new("init_lists").await;
+    let sql = world.sql().await;
+    sql.batch_execute(
+        "CREATE SCHEMA stock; CREATE SCHEMA audit; \
+         CREATE TABLE stock.items (id int PRIMARY KEY); CREATE TABLE stock.moves (id int, day int, PRIMARY KEY (id, day)) \
+         PARTITION BY LIST (day); CREATE TABLE stock.moves_1 PARTITION OF stock.moves FOR VALUES IN (1); \
+         CREATE TABLE audit.log (id int PRIMARY KEY); CREATE UNLOGGED TABLE stock.cache (id int PRIMARY KEY)",
+    )
+    .await
+    .unwrap();
+    let every = ["audit.log", "stock.items", "stock.moves"];
+    for (number, sets, wanted) in [
+        (1, &["schema.include.list=stock"][..], &["stock.items", "stock.moves"][..]),
+        (2, &["table.include.list=audit.log,stock.m.*"], &["audit.log", "stock.moves"]),
+        (3, &["table.exclude.list=audit\\..*"], &["stock.items", "stock.moves"]),
+        (4, &[], &every),
+    ] {
+        let publication = format!("p{number}");
+        let mut arguments = vec!["--set".to_owned(), format!("publication.name={publication}")];
+        for set in ["table.include.list=", "message.key.columns="].iter().chain(sets) {
+            arguments.extend(["--set".to_owned(), (*set).to_owned()]);
+        }
+        let with = |command: &'static str| -> Vec<&str> {
+            [command].into_iter().chain(arguments.iter().map(String::as_str)).collect()
+        };
+        let finished = world.run(&with("init"));
+        assert_eq!(finished.code, Some(0), "{sets:?}: {finished:?}");
+        assert_eq!(published(&sql, &publication).await, wanted, "{sets:?}");
+        let looked = world.run(&with("status"));
+        assert_eq!(looked.code, Some(0), "{sets:?}: {looked:?}");
+    }
+    let nothing = world.run(&["init", "--set", "table.include.list=", "--set", "schema.include.list=nosuch"]);
+    assert!(nothing.code == Some(1) && nothing.failure().contains("no table that the connector's"), "{nothing:?}");
+}
+
+#[tokio::test]
+async fn who_captures_other_tables_than_process_reads_needs_no_mongodb() {
+    let world = World::new("init_no_mongo").await;
+    world.sql().await.batch_execute("CREATE TABLE items (id int PRIMARY KEY)").await.unwrap();
+    let without = |tables: &str| {
+        let set = format!("table.include.list={tables}");
+        let mut command = world.command(&["init", "--set", &set]);
+        command.env("MONGODB_URI", "mongodb://127.0.0.1:1").env("MONGODB_SERVER_SELECTION_TIMEOUT_MS", "500");
+        Running::spawn(command).wait(DEADLINE)
+    };
+    let finished = without("public.items");
+    assert!(finished.code == Some(0) && finished.stdout.contains("no collections are made"), "{finished:?}");
+    let finished = without("activity.event_outbox");
+    assert!(finished.code == Some(1) && finished.failure().contains("MongoDB"), "{finished:?}");
 }

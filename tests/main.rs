@@ -5,20 +5,30 @@
 /// Servers, a world of its own for each test, and the running binary.
 mod support;
 
+/// `evp capture`: tables of applications beside live Debezium.
+mod applications;
 /// `GET /applied` of `evp process`.
 mod applied;
 /// Both halves on a cluster of two brokers, one of which is away.
 mod brokers;
 /// `evp capture`: killed, cut off, and lied to by its slot.
 mod capture;
+/// `evp capture`: blocking snapshots.
+mod capture_blocking;
 /// `evp capture`: NULL in columns that have a default.
 mod capture_defaults;
+/// `evp capture` with brokers that take long to answer.
+mod capture_distant;
+/// `evp capture` and brokers that leave topics out of what they tell.
+mod capture_forgetful;
 /// `evp capture` when the server behind the slot, or the topic, is not what it was.
 mod capture_history;
 /// `evp capture`: incremental snapshots and signals.
 mod capture_incremental;
 /// `evp capture`: incremental snapshots beside live Debezium.
 mod capture_incremental_parity;
+/// `evp capture` and what administrators do to its server.
+mod capture_interruptions;
 /// `evp capture`: the keys of records.
 mod capture_keys;
 /// `evp capture`: lists of tables and columns, the first start, and the query of heartbeats.
@@ -33,6 +43,8 @@ mod capture_refusals;
 mod capture_snapshot;
 /// `evp capture`: snapshots beside live Debezium.
 mod capture_snapshot_parity;
+/// `evp capture`: which tables, columns and rows a snapshot reads, beside live Debezium.
+mod capture_snapshot_tables;
 /// `evp capture` beside a broker that stands still.
 mod capture_stall;
 /// `evp capture` behind records that others have written.
@@ -51,6 +63,8 @@ mod dlq;
 mod dlq_at_size;
 /// `evp doctor` and `evp status`.
 mod doctor;
+/// `evp doctor` on a broker with rules.
+mod doctor_rights;
 /// `evp generate` and `evp verify`.
 mod generate;
 /// `evp generate --to kafka`.
@@ -73,6 +87,8 @@ mod operators;
 mod packaging;
 /// `evp capture`: every type beside live Debezium.
 mod parity_types;
+/// `evp capture`: every type in a snapshot, beside live Debezium.
+mod parity_types_read;
 /// Both halves together, and Debezium in the place of one.
 mod pipeline;
 /// `evp process`: what it writes and what it refuses.
@@ -99,6 +115,8 @@ mod process_large_documents;
 mod process_members;
 /// `evp process`: the later commit wins.
 mod process_order;
+/// `evp process` with time to gather.
+mod process_pace;
 /// `evp process` while a server stands still.
 mod process_paused;
 /// `evp process --plan`.

@@ -152,8 +152,9 @@ fn on_a_terminal(world: &World, arguments: &[&str], shown: &str, key: &[u8]) -> 
     });
     let mut written = Vec::new();
     let has = |written: &[u8]| String::from_utf8_lossy(written).contains(shown);
+    let asked = std::time::Instant::now();
     while !has(&written) {
-        match pieces.recv_timeout(DEADLINE) {
+        match pieces.recv_timeout(DEADLINE.saturating_sub(asked.elapsed())) {
             Ok(piece) => written.extend(piece),
             Err(error) => {
                 let _ = child.kill();
@@ -188,7 +189,7 @@ async fn top_draws_the_chain_and_gives_the_terminal_back() {
     let address = process.event("http_listening").await["address"].as_str().unwrap().to_owned();
     for key in [&b"q"[..], b"\x1b", b"\x03"] {
         let arguments = ["top", "--process-http", &address, "--every", "1"];
-        let Some((is_well, written)) = on_a_terminal(&world, &arguments, "total_users", key) else {
+        let Some((is_well, written)) = on_a_terminal(&world, &arguments, "statistics", key) else {
             eprintln!("the program script is not installed: evp top is not drawn");
             return;
         };

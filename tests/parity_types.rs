@@ -12,13 +12,13 @@ use crate::support::{OwnStack, World, connector_failure, eventually, records, to
 
 /// The cases of `tests/types`, by type: values, whether there is a filler, and expressions of defaults.
 #[derive(Default)]
-struct Cases {
-    values: Vec<(&'static str, Vec<&'static str>)>,
+pub(crate) struct Cases {
+    pub(crate) values: Vec<(&'static str, Vec<&'static str>)>,
     fillers: Vec<&'static str>,
     defaults: Vec<(&'static str, &'static str)>,
 }
 
-fn cases() -> Cases {
+pub(crate) fn cases() -> Cases {
     let mut cases = Cases::default();
     for line in include_str!("types/cases.txt").lines() {
         let Some((column_type, case)) = line.split_once(" | ").filter(|_| !line.starts_with('#')) else { continue };
@@ -37,7 +37,7 @@ fn cases() -> Cases {
 }
 
 /// Three tables with a column for each type, or for each default.
-fn create(cases: &Cases) -> String {
+pub(crate) fn create(cases: &Cases) -> String {
     let table = |name: &str, columns: Vec<String>| {
         let columns: String = columns.iter().enumerate().map(|(at, column)| format!(", c{at} {column}")).collect();
         format!("CREATE TABLE types.{name} (id int PRIMARY KEY{columns});\n")
@@ -53,7 +53,7 @@ fn create(cases: &Cases) -> String {
 }
 
 /// The statements, and how many records they make.
-fn fill(cases: &Cases) -> (String, i64) {
+pub(crate) fn fill(cases: &Cases) -> (String, i64) {
     let row = |table: &str, id: usize, values: Vec<&str>| {
         format!("INSERT INTO types.{table} VALUES ({id}, {});\n", values.join(", "))
     };
@@ -93,7 +93,7 @@ fn rows(world: &World, topic: &str) -> BTreeMap<String, String> {
 }
 
 /// The columns in which two rows differ.
-fn difference(ours: &str, theirs: &str) -> String {
+pub(crate) fn difference(ours: &str, theirs: &str) -> String {
     let [ours, theirs]: [Value; 2] = [ours, theirs].map(|row| serde_json::from_str(row).unwrap());
     let mut found = String::new();
     for member in ["before", "after"] {
@@ -104,6 +104,26 @@ fn difference(ours: &str, theirs: &str) -> String {
         }
     }
     found
+}
+
+/// Of a connector with a slot that writes the tables of all types to one topic.
+pub(crate) fn settings_of_types<'a>(world: &'a World, slot: &'a str, topic: &'a str) -> BTreeMap<&'a str, &'a str> {
+    BTreeMap::from([
+        ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
+        ("plugin.name", "pgoutput"),
+        ("database.hostname", world.variable("POSTGRES_HOST")),
+        ("publication.name", "types"),
+        ("publication.autocreate.mode", "disabled"),
+        ("table.include.list", "types.*"),
+        ("topic.prefix", "types"),
+        ("key.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
+        ("transforms", "one"),
+        ("transforms.one.type", "org.apache.kafka.connect.transforms.RegexRouter"),
+        ("transforms.one.regex", ".*"),
+        ("transforms.one.replacement", topic),
+        ("slot.name", slot),
+    ])
 }
 
 async fn compare(test: &str, overrides: &[(&str, &str)]) {
@@ -121,25 +141,12 @@ async fn compare(test: &str, overrides: &[(&str, &str)]) {
 
     // Both write all tables to one topic each.
     let settings = |slot: &str, topic: &str| {
-        let mut settings = BTreeMap::from([
-            ("connector.class", "io.debezium.connector.postgresql.PostgresConnector"),
-            ("plugin.name", "pgoutput"),
-            ("database.hostname", world.variable("POSTGRES_HOST")),
-            ("publication.name", "types"),
-            ("publication.autocreate.mode", "disabled"),
-            ("table.include.list", "types.*"),
+        let mut settings = settings_of_types(&world, slot, topic);
+        settings.extend([
             ("snapshot.mode", "no_data"),
             ("tombstones.on.delete", "false"),
-            ("topic.prefix", "types"),
-            ("key.converter", "org.apache.kafka.connect.json.JsonConverter"),
             ("key.converter.schemas.enable", "false"),
-            ("value.converter", "org.apache.kafka.connect.json.JsonConverter"),
             ("value.converter.schemas.enable", "false"),
-            ("transforms", "one"),
-            ("transforms.one.type", "org.apache.kafka.connect.transforms.RegexRouter"),
-            ("transforms.one.regex", ".*"),
-            ("transforms.one.replacement", topic),
-            ("slot.name", slot),
         ]);
         settings.extend(overrides.iter().copied());
         serde_json::json!({"name": slot, "config": settings}).to_string()

@@ -102,7 +102,7 @@ async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
     let user = |offset: u128, name: &str| event(0, offset, 1_000 + offset, "UserCreated", &json!({ "username": name }));
     let world = world_with("handlers_panic", 1, &[user(0, "ada"), user(1, "boom"), user(2, "eve")]).await;
     let group = world.variable("KAFKA_GROUP_ID");
-    let done = apply(&world, HandlerRegistry::builtin().register(Brittle), group).await;
+    let done = apply(&world, evp::activity::registry().register(Brittle), group).await;
     assert_eq!((done.processed, done.dead_lettered), (2, 1), "{done:?}");
     let letters = records(&world, &format!("{}.dlq", world.topic()));
     let [letter] = letters.as_slice() else { panic!("{letters:?}") };
@@ -122,10 +122,10 @@ async fn a_handler_that_panics_fails_its_event_and_nothing_else() {
 
     // Published again it needs a handler of that name, and then runs no other.
     produce(&world, world.topic(), &[user(1, "boom")]).await;
-    let done = apply(&world, HandlerRegistry::builtin(), group).await;
+    let done = apply(&world, evp::activity::registry(), group).await;
     assert_eq!((done.processed, done.dead_lettered), (0, 1), "{done:?}");
     produce(&world, world.topic(), &[user(1, "boom")]).await;
-    let done = apply(&world, HandlerRegistry::builtin().register(Repaired), group).await;
+    let done = apply(&world, evp::activity::registry().register(Repaired), group).await;
     assert_eq!((done.processed, done.dead_lettered), (1, 0), "{done:?}");
     assert!(document(&database, "names", "boom").await.is_some());
     let statistics = document(&database, "statistics", "global_stats").await.unwrap();
@@ -157,16 +157,16 @@ fn activities(models: &[(String, Vec<Document>)]) -> usize {
 async fn a_handler_that_is_added_has_exactly_its_effects_when_the_topic_is_read_again() {
     let world = world_with("handlers_added", 2, &history()).await;
     let database = world.mongo().await;
-    let first = apply(&world, HandlerRegistry::builtin(), "first").await;
+    let first = apply(&world, evp::activity::registry(), "first").await;
     assert_eq!((first.processed, first.dead_lettered), (200, 0), "{first:?}");
     let before = read_models(&database, true).await;
     assert_eq!(activities(&before), 40);
     for group in ["second", "third"] {
-        apply(&world, HandlerRegistry::builtin(), group).await;
+        apply(&world, evp::activity::registry(), group).await;
         assert!(read_models(&database, true).await == before, "a replay has changed a document");
     }
 
-    let more = || HandlerRegistry::builtin().register(TotalActivities);
+    let more = || evp::activity::registry().register(TotalActivities);
     let added = apply(&world, more(), "fourth").await;
     assert_eq!(added.dead_lettered, 0);
     let with_it = read_models(&database, true).await;
@@ -188,7 +188,7 @@ async fn a_handler_that_is_added_has_exactly_its_effects_when_the_topic_is_read_
         document.remove("_evp");
     });
     assert_eq!(without_its_effects, plain, "another handler has had an effect");
-    for registry in [more(), HandlerRegistry::builtin(), more()] {
+    for registry in [more(), evp::activity::registry(), more()] {
         let group = format!("again-{}", uuid::Uuid::new_v4());
         apply(&world, registry, &group).await;
         assert!(read_models(&database, true).await == with_it, "a replay has changed a document");
@@ -299,7 +299,7 @@ async fn two_handlers_of_which_one_would_undo_the_other_are_refused_by_name() {
         event(0, 3, 1_000, "ProfileReplaced", &json!({ "bio": "the whole" })),
     ];
     let world = world_with("handlers_undo", 1, &told).await;
-    let both = HandlerRegistry::builtin().register(WholeProfile);
+    let both = evp::activity::registry().register(WholeProfile);
     let refused = try_apply_topic(&world, both, &[("KAFKA_GROUP_ID", "both")]).await.unwrap_err();
     assert_eq!(refused.kind().exit_code(), 64);
     let said = refused.to_string();

@@ -1,9 +1,19 @@
-//! `evp process` and its group: commits without an answer, and members without partitions.
+//! `evp process` and its group: commits that are refused or without an answer, and members without partitions.
+
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::support::envelopes::{NewRecord, Topics, committed, event, produce, try_produce, world_with};
-use crate::support::{DEADLINE, Running, World, claim_count, eventually, first_broker, http_get, second_broker};
+use crate::support::{
+    Asked, DEADLINE, Forgetful, Running, World, claim_count, distant_broker, document, eventually, first_broker,
+    http_get, second_broker,
+};
+
+/// By what offsets are committed.
+const COMMITS: Asked = Asked { kind: 8, client: "evp-process" };
+/// What a process is given that is told to stop.
+const STOP_WITHIN: Duration = Duration::from_secs(5);
 
 fn users(numbers: std::ops::Range<u128>) -> Vec<NewRecord> {
     numbers.map(|number| event(0, number, number, "UserCreated", &json!({}))).collect()
@@ -54,6 +64,51 @@ async fn commits_without_an_answer_are_told_while_events_are_applied() {
     applied(&world, 60).await;
     eventually("offsets are committed", async || committed(&world, 1) == [(0, 60)].into()).await;
     assert_eq!(process.stop().code, Some(0));
+}
+
+/// The coordinator answers, and for a while it does not know the topic of which it is told.
+#[tokio::test(flavor = "multi_thread")]
+async fn commits_that_the_coordinator_refuses_are_told_and_made_good_later() {
+    let (_stack, broker, relayed) = distant_broker();
+    let mut world = World::new("members_refused").await;
+    let way = Forgetful::between(&relayed, &broker, COMMITS, world.topic()).await;
+    world.set("KAFKA_BOOTSTRAP_SERVERS", relayed);
+    world.set("SHUTDOWN_TIMEOUT_SECONDS", STOP_WITHIN.as_secs().to_string());
+    Topics::new(&world).create(world.topic(), 1, &[]).await;
+    let mut process = world.start(&["process", "--http", "127.0.0.1:0"]);
+    let address = address_of(&mut process).await;
+    produce(&world, world.topic(), &users(0..20)).await;
+    eventually("offsets are committed", async || committed(&world, 1) == [(0, 20)].into()).await;
+
+    way.forget(u32::MAX);
+    produce(&world, world.topic(), &users(20..40)).await;
+    applied(&world, 40).await;
+    let is_told =
+        async || matches!(http_get(&address, "/readyz").await, Some((503, why)) if why.contains("refused all commits"));
+    eventually("readiness tells of it", is_told).await;
+    process.event("kafka_commits_refused").await;
+    let metrics = http_get(&address, "/metrics").await.unwrap().1;
+    let failed = metrics.lines().find_map(|line| line.strip_prefix("evp_process_commits_failed_total "));
+    assert!(failed.is_some_and(|failed| failed.parse::<u32>().unwrap() > 1), "{failed:?}");
+    assert_eq!(committed(&world, 1), [(0, 20)].into());
+    way.forget(0);
+    eventually("it is ready", async || is_ready(&address).await).await;
+    eventually("offsets are committed", async || committed(&world, 1) == [(0, 40)].into()).await;
+
+    way.forget(u32::MAX);
+    produce(&world, world.topic(), &users(40..60)).await;
+    applied(&world, 60).await;
+    eventually("readiness tells of it", is_told).await;
+    let stopping = Instant::now();
+    let stopped = process.stop();
+    println!("stopped after {:.1?}", stopping.elapsed());
+    assert_eq!(stopped.code, Some(0), "{stopped:?}");
+    assert!(stopping.elapsed() < STOP_WITHIN + Duration::from_secs(1), "{:?}", stopping.elapsed());
+    way.forget(0);
+    assert_eq!(world.run(&["process", "--until", "caught-up"]).code, Some(0));
+    assert_eq!(committed(&world, 1), [(0, 60)].into());
+    let statistics = document(&world.mongo().await, "statistics", "global_stats").await.unwrap();
+    assert_eq!(statistics.get_i64("total_users").ok(), Some(60), "what was not committed is counted once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,7 +2,7 @@
 
 use bson::{Document, doc};
 use evp::error::{Error, Result};
-use evp::process::{AfterFailure, Event, Handler, HandlerRegistry, ProcessSummary, WriteModel};
+use evp::process::{AfterFailure, Event, Handler, ProcessSummary, WriteModel};
 use serde_json::json;
 
 use crate::support::envelopes::{NewRecord, committed, event, id, produce, world_with};
@@ -169,7 +169,7 @@ impl Handler for Noted {
 }
 
 async fn apply(world: &World, noted: Noted) -> Result<ProcessSummary> {
-    let registry = HandlerRegistry::builtin().register(noted);
+    let registry = evp::activity::registry().register(noted);
     let group = world.variable("KAFKA_GROUP_ID");
     try_apply_topic(world, registry, &[("KAFKA_GROUP_ID", group), ("RETRY_DELAY_SECONDS", "0.2")]).await
 }

@@ -27,6 +27,7 @@ use futures_util::{FutureExt, SinkExt, TryStreamExt};
 use tokio_postgres::Client;
 
 use crate::support::{DEADLINE, OwnStack, Running, World, connector_failure, records, topic_end, topics};
+pub(crate) use compare::of_values;
 use compare::{Difference, differences};
 use dice::Dice;
 use properties::Choice;

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::support::World;
 use crate::support::envelopes::{id, process};
+use crate::support::{DEADLINE, Running, World};
 
 /// Runs `evp trace`; what it printed for programs.
 fn trace(world: &World, event: u128) -> Value {
@@ -56,4 +56,10 @@ async fn an_event_is_found_in_the_outbox_on_kafka_in_mongodb_and_among_the_dead_
     let finished = world.run(&["trace", &id(9)]);
     assert!(finished.code == Some(3) && finished.stdout.contains("nothing is known"), "{finished:?}");
     assert_eq!(world.run(&["trace", "x"]).code, Some(64));
+    // What could not be looked for is not said to be nowhere.
+    let mut command = world.command(&["trace", &id(9)]);
+    command.env("POSTGRES_PASSWORD", "wrong");
+    let finished = Running::spawn(command).wait(DEADLINE);
+    assert!(finished.code == Some(1) && finished.failure().contains("POSTGRES_PASSWORD"), "{finished:?}");
+    assert!(finished.stdout.contains("not everything could be looked at"), "{finished:?}");
 }

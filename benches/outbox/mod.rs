@@ -68,7 +68,7 @@ pub(crate) fn table() -> TablePlan {
 
 /// The same with the converters' own default, `schemas.enable=true`.
 pub(crate) fn table_with_schemas() -> TablePlan {
-    table_by(Converter::Json { with_schema: true })
+    table_by(Converter::Json { with_schema: true, nulls: Default::default() })
 }
 
 fn table_by(converter: Converter) -> TablePlan {
@@ -92,6 +92,7 @@ fn table_by(converter: Converter) -> TablePlan {
         transforms: Transforms::default(),
         schema_name: "postgres.activity.event_outbox".to_owned(),
         key_converter: converter,
+        key_decimals_are_numbers: false,
         value_converter: converter,
         with_text_headers: false,
         masks: Vec::new(),

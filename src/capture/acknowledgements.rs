@@ -142,7 +142,9 @@ impl Acknowledgements {
     }
 
     pub(super) fn commit(&self, end: Lsn, records: u64) {
-        self.progress.lock().commit(end, records, |time| self.latency.record_since_epoch_us(time));
+        self.progress.lock().commit(end, records, |time| {
+            self.latency.record_since_epoch_us(time);
+        });
     }
 
     pub(super) fn keepalive(&self, sent: Lsn) {
@@ -206,7 +208,8 @@ impl Acknowledgements {
 
 impl DeliverySink for Acknowledgements {
     fn delivered(&self, receipt: Receipt, payload_bytes: usize, place: Place<'_>) {
-        if self.is_kafka_away.swap(false, Ordering::Relaxed) {
+        // Looked at first, because a swap for each record is dearer.
+        if self.is_kafka_away.load(Ordering::Relaxed) && self.is_kafka_away.swap(false, Ordering::Relaxed) {
             self.health.set_kafka_obstacle(None);
             // What stands nevertheless is told again by its watch.
             self.health.set_delivery_obstacle(None);
@@ -224,7 +227,9 @@ impl DeliverySink for Acknowledgements {
             Receipt::Read | Receipt::Transaction(_) => {
                 if let Receipt::Transaction(number) = receipt {
                     let mut progress = self.progress.lock();
-                    progress.acknowledged(Ticket(number), |time| self.latency.record_since_epoch_us(time));
+                    progress.acknowledged(Ticket(number), |time| {
+                        self.latency.record_since_epoch_us(time);
+                    });
                 }
                 if !self.ends.lock().note(place) {
                     self.failed(DeliveryFailure::Failed(Error::refused(format!(

@@ -13,7 +13,7 @@ use super::topic_ends::TopicState;
 use crate::config::{KafkaConfig, PostgresConfig};
 use crate::connector::ConnectorSettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::admin::create_compacted_topic;
+use crate::kafka::admin::create_first_compacted_topic;
 use crate::lsn::Lsn;
 use crate::postgres::{self, Session};
 use crate::telemetry::Health;
@@ -61,7 +61,7 @@ impl Standing {
             confirmed_lsn: topics.confirmation.as_ref().map(|record| record.confirmed_lsn),
             system_identifier: identity.system_identifier,
             promotion: promotion(&topics, &identity, &timeline),
-            server_lsn: source.facts.flushed_lsn,
+            server_lsn: source.facts.inserted_lsn,
             topics,
         };
         check_history(&standing.evidence(slot_name))?;
@@ -109,7 +109,7 @@ impl Standing {
     pub(crate) async fn adopt(&self, options: &CaptureOptions, lsn: Lsn) -> Result<()> {
         let topic = &options.position_topic;
         if !self.topics.has_position_topic {
-            create_compacted_topic(&options.kafka, topic).await?;
+            create_first_compacted_topic(&options.kafka, topic).await?;
         }
         let published = self.topics.confirmation.as_ref().and_then(|record| record.lineage.published.as_ref());
         let seen_at = published.map(|published| published.seen_at);

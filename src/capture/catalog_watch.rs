@@ -74,7 +74,7 @@ pub(super) async fn connect(options: &CaptureOptions) -> Result<Catalog> {
     Catalog::connect(&options.postgres, &statements).await
 }
 
-/// Looks for as long as the session lasts; ends with a refusal once rows are not sent any more.
+/// Looks for as long as the session lasts; ends with a refusal once rows are not sent any more, and with the server.
 pub(super) async fn watch(
     catalog: &Catalog,
     options: &CaptureOptions,
@@ -108,6 +108,8 @@ pub(super) async fn watch(
                 before = look.lsn;
                 None
             }
+            // The server waits until its log is confirmed, which takes as long as Kafka is away.
+            Err(error) if postgres::is_stopping(&error) && answered.elapsed() >= TOLD_AFTER => return error,
             Err(error) => Some(error.to_string()),
         };
         match problem {

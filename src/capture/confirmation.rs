@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::kafka::captured::POSITION_TOPICS;
 use crate::kafka::producer::{Producer, Receipt};
 use crate::kafka::single::send_one;
-use crate::kafka::tail::TailReader;
+use crate::kafka::tail::{TailReader, WantedTail};
 use crate::lsn::Lsn;
 
 /// The time between two confirmations while events flow.
@@ -113,7 +113,8 @@ impl Found {
 pub(super) fn read(reader: &TailReader, topic: &str, slot_name: &str) -> Result<Option<Confirmation>> {
     let (keys, mut found) = (Keys::of(slot_name), Found::default());
     // The position may be the only one, as where somebody else has noted it.
-    reader.search_tail(topic, 0, 0, |whole, record| {
+    let wanted = [WantedTail { topic: topic.to_owned(), partition: 0, first: 0 }];
+    reader.search_tails(&wanted, |whole, record| {
         if let (Some(key), Some(payload)) = (record.key(), record.value()) {
             found.note(&keys, key, payload);
         }

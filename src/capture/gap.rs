@@ -48,7 +48,7 @@ pub(crate) struct Shortened {
 pub(crate) struct Evidence<'a> {
     pub(crate) slot_name: &'a str,
     pub(crate) system_identifier: u64,
-    /// End of the server's log.
+    /// End of the server's log, with what is in memory alone: a snapshot may have seen that far.
     pub(crate) server_lsn: Lsn,
     /// The slot's `confirmed_flush_lsn`; `None` if there is no such slot.
     pub(crate) slot_lsn: Option<Lsn>,
@@ -106,9 +106,10 @@ pub(crate) fn check_for_gap(evidence: &Evidence<'_>) -> Result<()> {
             Some(known) => refused(format!(
                 "replication slot {slot_name} is gone; changes after {known} are not in Kafka; make it again with `evp init`"
             )),
-            None => {
-                Error::new(ErrorKind::Missing, format!("replication slot {slot_name} does not exist; run `evp init`"))
-            }
+            None => Error::new(
+                ErrorKind::Missing,
+                format!("replication slot {slot_name} does not exist; run `evp init` with the same connector file"),
+            ),
         });
     };
     if evidence.is_slot_lost {

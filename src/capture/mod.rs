@@ -13,12 +13,14 @@ mod catalog_watch;
 mod companions;
 mod confirmation;
 mod feedback;
+mod first_flights;
 mod gap;
 mod heartbeat_query;
 mod incremental;
 mod lane;
 mod lineage;
 mod meter;
+mod missing_topics;
 mod options;
 mod pipeline;
 mod preparation;
@@ -32,9 +34,11 @@ mod session;
 mod snapshot;
 mod source;
 mod stall;
+mod stopping;
 mod tails;
 mod topic_ends;
 mod transaction;
+mod types;
 
 pub(crate) use adoption::{Standing, table_topics};
 pub use confirmation::position_topic;
@@ -63,6 +67,8 @@ const DENIED_FOR: Duration = Duration::from_secs(60);
 pub async fn run(options: CaptureOptions, health: Arc<Health>, shutdown: CancellationToken) -> Result<CaptureSummary> {
     let started = Instant::now();
     options.log_start();
+    let stopping = options.stopping.begun(shutdown.clone());
+    let options = CaptureOptions { stopping, ..options };
     let mut capture = Capture::new(options.clone(), Arc::clone(&health));
     let mut trouble = Trouble::default();
     loop {

@@ -1,10 +1,13 @@
 //! What capture is told, and what it tells at its end.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::stopping::Stopping;
+use super::types::SeenTypes;
 use super::{RefusedRows, position_topic};
 use crate::config::{KafkaConfig, PostgresConfig, Variables, shutdown_timeout};
 use crate::connector::{Connector, ConnectorSettings};
@@ -20,6 +23,7 @@ pub struct CaptureOptions {
     pub(super) postgres: PostgresConfig,
     pub(super) kafka: KafkaConfig,
     pub(super) settings: ConnectorSettings,
+    pub(super) types: Arc<SeenTypes>,
     /// Reasons, each with its properties.
     pub(super) without_effect: Vec<(&'static str, String)>,
     /// Old names of properties and today's.
@@ -32,7 +36,7 @@ pub struct CaptureOptions {
     pub(super) refused_rows: RefusedRows,
     /// Tables that the connector names, as schema and name.
     pub(super) plain_tables: Vec<(String, String)>,
-    pub(super) shutdown_timeout: Duration,
+    pub(super) stopping: Stopping,
 }
 
 /// The choices of the command line.
@@ -85,6 +89,7 @@ impl CaptureOptions {
             },
             position_topic: position_topic(&settings.topic_prefix),
             settings,
+            types: Arc::default(),
             without_effect: connector
                 .without_effect()
                 .into_iter()
@@ -96,7 +101,7 @@ impl CaptureOptions {
             with_position_header: choices.with_position_header,
             refused_rows: choices.refused_rows,
             plain_tables: connector.plain_tables(),
-            shutdown_timeout: shutdown_timeout(variables),
+            stopping: Stopping::within(shutdown_timeout(variables)),
         }
     }
 

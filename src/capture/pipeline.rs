@@ -1,6 +1,7 @@
 //! The loop: frames in, records out, until told to stop or something breaks.
 
 mod beside;
+mod blocking;
 mod change;
 mod signals;
 mod sink;
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::CaptureOptions;
 use super::confirmation::{Confirmed, Confirmer};
 use super::incremental::Incremental;
-use super::lane::{InFlight, Lane, has_room, next_lane};
+use super::lane::{Distance, InFlight, Lane, has_room, next_lane};
 use super::progress::Ticket;
 use super::relations::Relations;
 use super::transaction::TransactionState;
@@ -31,6 +32,7 @@ use crate::postgres::sql::Catalog;
 use crate::postgres::{Frame, ReplicationReader};
 use crate::row::Operation;
 use beside::violation;
+pub(super) use blocking::BlockingTries;
 pub(super) use change::now_ns;
 use change::{Item, Placed};
 use signals::{SignalPlace, hears};
@@ -40,8 +42,6 @@ pub(super) use sink::{Rest, Sink, Stop, Subject};
 const TICK: Duration = Duration::from_millis(250);
 /// How often the end of `--until caught-up` is looked for.
 const TARGET_TICK: Duration = Duration::from_millis(20);
-/// How long the rest of an open transaction is waited for when told to stop: Debezium could only repeat its first part.
-const COMMIT_WAIT: Duration = Duration::from_secs(2);
 
 /// Everything that one session works with.
 pub(super) struct Pipeline<'a> {
@@ -55,6 +55,7 @@ pub(super) struct Pipeline<'a> {
     pub(super) incremental: Option<Box<Incremental>>,
     /// The rows of the next chunk are sent one by one, to find the one that a broker refuses.
     pub(super) reads_carefully: bool,
+    pub(super) blocking_tries: &'a BlockingTries,
     pub(super) system_identifier: u64,
     /// What all records have or lack.
     pub(super) records: RecordOptions,
@@ -94,9 +95,23 @@ struct Stream {
     messages: Option<MessageRecords>,
     ticket: Ticket,
     lane: Lane,
+    distance: Distance,
+    /// Since when the window of the bulk lane is full.
+    full_since: Option<Instant>,
     heard_at: Instant,
     /// Told to stop, at the end of the open transaction or then.
     stop_by: Option<Instant>,
+}
+
+impl Stream {
+    /// Notes whether the window of the bulk lane is full, or for how long it was.
+    fn note_window(&mut self, in_flight: InFlight) {
+        if self.lane == Lane::Bulk && !has_room(self.lane, in_flight) {
+            self.full_since.get_or_insert_with(Instant::now);
+        } else if let Some(since) = self.full_since.take() {
+            self.distance.waited(since.elapsed());
+        }
+    }
 }
 
 impl Pipeline<'_> {
@@ -109,6 +124,8 @@ impl Pipeline<'_> {
             messages: self.message_records(&self.records),
             ticket: Ticket(0),
             lane: Lane::Prompt,
+            distance: Distance::default(),
+            full_since: None,
             heard_at: Instant::now(),
             stop_by: None,
         };
@@ -124,12 +141,13 @@ impl Pipeline<'_> {
                 return Ok(Ending::Stopped);
             }
             // Not sending is what makes PostgreSQL wait, once the buffer is full; status updates have their own task.
-            let (lane, waiting_bytes) = (stream.lane, reader.waiting_bytes());
+            let (lane, backlog, waiting_bytes) = (stream.lane, stream.distance.backlog_lane(), reader.waiting_bytes());
             let is_careful = self.sink.careful_until.is_some();
             let next_lane = |in_flight: InFlight| match is_careful {
                 true => (in_flight.records == 0).then_some(Lane::Prompt),
-                false => next_lane(lane, in_flight, waiting_bytes),
+                false => next_lane(lane, in_flight, waiting_bytes, backlog),
             };
+            stream.note_window(self.sink.acknowledgements.in_flight());
             let awaits_kafka = match next_lane(self.sink.acknowledgements.in_flight()) {
                 Some(next) => {
                     if next != lane {
@@ -147,6 +165,13 @@ impl Pipeline<'_> {
                 }
                 None => true,
             };
+            stream.note_window(self.sink.acknowledgements.in_flight());
+            if stream.stop_by.is_none() && self.is_blocking_due() {
+                match token.run_until_cancelled(Box::pin(self.read_for_topic(&mut stream))).await {
+                    Some(read) => read?,
+                    None => return Ok(Ending::Stopped),
+                }
+            }
             let is_reading = !awaits_kafka || reader.has_space();
             if self.sink.acknowledgements.has_failed() {
                 return Err(not_delivered());
@@ -160,7 +185,7 @@ impl Pipeline<'_> {
             tokio::select! {
                 biased;
                 () = token.cancelled(), if stream.stop_by.is_none() => {
-                    stream.stop_by = Instant::now().checked_add(COMMIT_WAIT);
+                    stream.stop_by = Instant::now().checked_add(self.options.stopping.commit_wait());
                 }
                 // Before the stream, which is always ready where it brings more than is taken.
                 _ = next_heartbeat => self.send_heartbeat(&mut heartbeats)?,
@@ -185,7 +210,7 @@ impl Pipeline<'_> {
     /// Handles what has arrived, up to the size of a burst.
     async fn send_burst(&mut self, stream: &mut Stream, reader: &mut ReplicationReader) -> Result<Burst> {
         loop {
-            if stream.stop_by.is_some() && !self.transaction.is_open() {
+            if (stream.stop_by.is_some() && !self.transaction.is_open()) || self.is_blocking_due() {
                 return Ok(Burst::Ended);
             }
             let in_flight = self.sink.acknowledgements.in_flight();
@@ -232,8 +257,7 @@ impl Pipeline<'_> {
     /// What a table's rows are written with, or nothing if the connector leaves the table out.
     async fn plan(&self, relation: &Relation) -> Result<Option<TablePlan>> {
         let client = self.catalog.client().await?;
-        let relations =
-            Relations { settings: &self.options.settings, postgres: &self.options.postgres, catalog: &client };
+        let relations = Relations { options: self.options, catalog: &client };
         relations.plan(relation, self.transaction.xid()).await
     }
 
@@ -293,8 +317,8 @@ impl Pipeline<'_> {
 
     fn heartbeats(&self) -> Heartbeats {
         let settings = &self.options.settings;
-        let topic = settings.transforms.topic_of_others(&settings.heartbeat_topic);
-        Heartbeats::new(topic, &settings.topic_prefix, (settings.key_converter, settings.value_converter))
+        let beside = settings.transforms.beside_tables(&settings.heartbeat_topic);
+        Heartbeats::new(beside, &settings.topic_prefix, (settings.key_converter, settings.value_converter))
     }
 
     fn send_heartbeat(&self, heartbeats: &mut Heartbeats) -> Result<()> {
@@ -310,6 +334,7 @@ impl Pipeline<'_> {
     /// Publishes the positions, notices a silent server, and says whether the target is reached.
     fn look_around(&mut self, stream: &Stream) -> Result<bool> {
         let (received, flushed) = self.sink.acknowledgements.positions();
+        self.sink.first_flights.grow_older(Instant::now());
         if let Some(incremental) = &mut self.incremental {
             incremental.passed(flushed);
         }

@@ -17,6 +17,8 @@ use super::confirmation::Confirmed;
 use super::feedback;
 use super::gap::{Evidence, Promotion, check_for_gap, check_history};
 use super::lineage::Lineage;
+use super::missing_topics::make_missing;
+use super::producers::Producers;
 use super::snapshot::{Decision, Found, SnapshotProgress, TailsByTopic, decide};
 use super::source::{SourceState, check_tables, inspect_source};
 use super::topic_ends::{TopicState, inspect_topics};
@@ -78,11 +80,14 @@ impl HeldStream {
         }
     }
 
-    /// Sends the last status and reads on until the server has ended the stream, within `limit` each.
+    /// Sends the last status and reads on until the server has ended the stream, within `limit`.
     pub(super) async fn say_goodbye(&mut self, limit: Duration) {
         self.token.cancel();
-        let _ = tokio::time::timeout(limit, &mut self.feedback).await;
-        let _ = tokio::time::timeout(limit, self.reader.read_to_end()).await;
+        let goodbye = async {
+            let _ = (&mut self.feedback).await;
+            self.reader.read_to_end().await
+        };
+        let _ = tokio::time::timeout(limit, goodbye).await;
     }
 }
 
@@ -94,7 +99,7 @@ impl Drop for HeldStream {
 }
 
 /// What the last session has left behind.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Past {
     /// `--accept-gap` is in force.
     pub(super) accepts_gap: bool,
@@ -109,10 +114,11 @@ pub(super) struct Past {
 /// Takes the slot, inspects both sides and refuses gaps.
 pub(super) async fn prepare(
     options: &Arc<CaptureOptions>,
-    acknowledgements: &Arc<Acknowledgements>,
+    (acknowledgements, producers): (&Arc<Acknowledgements>, &Producers),
     past: Past,
 ) -> Result<Prepared> {
     let mut source = inspect_source(options, acknowledgements.health()).await?;
+    producers.expect(backlog_bytes(&source))?;
     if !source.slot.as_ref().is_some_and(is_readable) {
         if !makes_slot(options, &source, past).await? {
             return Err(unreadable(options, source, past).await);
@@ -122,7 +128,7 @@ pub(super) async fn prepare(
     let mut stream = hold(options, acknowledgements).await?;
     let SourceState { catalog, facts, topics: tables, tables: names, notes, .. } = source;
     let limits = async { record_limits(&options.kafka, &tables).await };
-    let (topics, limits) = tokio::try_join!(inspected(options, &tables, past.may_arrive), limits)?;
+    let (topics, mut limits) = tokio::try_join!(inspected(options, &tables, past.may_arrive), limits)?;
     let slot = match held_slot(options, &catalog).await? {
         Some(slot) => slot,
         None => return Err(stream.reason(options).await),
@@ -132,7 +138,7 @@ pub(super) async fn prepare(
     let server = Server {
         identity: &stream.identity,
         timeline: &stream.timeline,
-        end: facts.flushed_lsn,
+        end: facts.inserted_lsn,
         slot: &slot,
         look: &look,
     };
@@ -148,6 +154,10 @@ pub(super) async fn prepare(
         notes.tell();
     }
     lineage.is_without_header = !options.with_position_header;
+    if make_missing(options, &tables, &mut topics.partition_counts).await? {
+        // They have limits of their own.
+        limits = record_limits(&options.kafka, &tables).await?;
+    }
     let present = &topics.partition_counts;
     let beside = lineage.topics().filter(|topic| options.settings.is_topic_beside_tables(topic));
     let counts = tables.iter().chain(beside).filter_map(|topic| Some((topic.clone(), *present.get(topic)?)));
@@ -156,6 +166,12 @@ pub(super) async fn prepare(
     lineage.ends.clear();
     lineage.note_ends(&topics.ends);
     Ok(Prepared { stream, catalog, facts, slot_lsn, topics, limits, lineage, tables: names, takes_snapshot })
+}
+
+/// How much of the log the slot has not confirmed.
+fn backlog_bytes(source: &SourceState) -> u64 {
+    let confirmed = source.slot.as_ref().and_then(|slot| slot.confirmed_flush_lsn);
+    confirmed.map_or(0, |confirmed| source.facts.flushed_lsn.get().saturating_sub(confirmed.get()))
 }
 
 pub(super) fn is_readable(slot: &Slot) -> bool {
@@ -172,7 +188,7 @@ async fn unreadable(options: &Arc<CaptureOptions>, source: SourceState, past: Pa
         let evidence = Evidence {
             slot_name: &options.settings.slot_name,
             system_identifier: identity.system_identifier,
-            server_lsn: source.facts.flushed_lsn,
+            server_lsn: source.facts.inserted_lsn,
             slot_lsn: source.slot.as_ref().map(|slot| slot.confirmed_flush_lsn.unwrap_or_default()),
             is_slot_lost: source.slot.is_some(),
             lost_reason: source.slot.as_ref().and_then(|slot| slot.invalidation_reason.as_deref()),

@@ -11,8 +11,17 @@ use crate::kafka::producer::{DeliverySink, Producer, Purpose, READY_AFTER, Reque
 /// What a burst waits for the rest of it to be queued.
 const GROUP_LINGER: Duration = Duration::from_millis(1);
 /// What a backlog waits for its batch to fill. Beyond it librdkafka polls in a busy loop, so that it has to be
-/// longer than a broker takes for two batches.
+/// longer than a broker takes for two batches, and no longer than need be, because the first record to each partition
+/// waits for it alone (`first_flights`).
 const BULK_LINGER: Duration = Duration::from_millis(10);
+/// The same where the broker takes long.
+const DISTANT_LINGER: Duration = Duration::from_millis(200);
+/// Batches on their way to a broker at once, if it is near and if it is far: no more than an idempotent producer may have.
+const NEAR: u8 = 2;
+const FAR: u8 = 5;
+
+/// So much of the log, of which not all may be of captured tables, makes a backlog probable.
+const BACKLOG_BYTES: u64 = 16 * 1024 * 1024;
 
 /// All of them; cloning shares them.
 #[derive(Clone)]
@@ -23,9 +32,10 @@ struct Lanes {
     sink: Arc<dyn DeliverySink>,
     batch_bytes: usize,
     prompt: Arc<Producer>,
-    /// Each has threads that wake now and then, so these two wait until there is a use for them.
+    /// Each has threads that wake now and then, so these wait until there is a use for them.
     grouped: OnceLock<LateProducer>,
     bulk: OnceLock<LateProducer>,
+    distant: OnceLock<LateProducer>,
 }
 
 struct LateProducer {
@@ -36,10 +46,11 @@ struct LateProducer {
 impl Producers {
     /// Producers whose batches hold so many bytes at the most.
     pub(super) fn new(config: &KafkaConfig, batch_bytes: usize, sink: Arc<dyn DeliverySink>) -> Result<Self> {
-        let purpose = Purpose::Stream { linger: Duration::ZERO, batch_bytes };
+        let purpose = Purpose::Stream { linger: Duration::ZERO, batch_bytes, in_flight: NEAR };
         let prompt = Arc::new(Producer::new(config, purpose, Arc::clone(&sink))?);
         let config = config.clone();
-        Ok(Self(Arc::new(Lanes { config, sink, batch_bytes, prompt, grouped: OnceLock::new(), bulk: OnceLock::new() })))
+        let (grouped, bulk, distant) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        Ok(Self(Arc::new(Lanes { config, sink, batch_bytes, prompt, grouped, bulk, distant })))
     }
 
     /// The most that a batch holds.
@@ -52,14 +63,29 @@ impl Producers {
         &self.0.prompt
     }
 
-    /// The lane to take where `wanted` is best: until its producer, made by the first call, can write, the prompt one.
+    /// The lane to take where `wanted` is best: until its producer, made by the first call, can write, a lesser one.
     pub(super) fn usable(&self, wanted: Lane) -> Result<Lane> {
-        let late = match wanted {
+        let lanes = &self.0;
+        let (late, until_then) = match wanted {
             Lane::Prompt => return Ok(wanted),
-            Lane::Grouped => self.0.made(&self.0.grouped, GROUP_LINGER)?,
-            Lane::Bulk => self.0.made(&self.0.bulk, BULK_LINGER)?,
+            Lane::Grouped => (lanes.made(&lanes.grouped, GROUP_LINGER, NEAR)?, Lane::Prompt),
+            Lane::Bulk => (lanes.made(&lanes.bulk, BULK_LINGER, NEAR)?, Lane::Prompt),
+            Lane::Distant => (lanes.made(&lanes.distant, DISTANT_LINGER, FAR)?, Lane::Bulk),
         };
-        Ok(if late.made_at.elapsed() >= READY_AFTER { wanted } else { Lane::Prompt })
+        match late.made_at.elapsed() >= READY_AFTER {
+            true => Ok(wanted),
+            false => self.usable(until_then),
+        }
+    }
+
+    /// Makes those of a backlog, if there seems to be one, while everything else is made ready.
+    pub(super) fn expect(&self, backlog_bytes: u64) -> Result<()> {
+        if backlog_bytes >= BACKLOG_BYTES {
+            // What the log brings more slowly than Kafka takes it is sent in groups.
+            self.usable(Lane::Grouped)?;
+            self.usable(Lane::Bulk)?;
+        }
+        Ok(())
     }
 
     /// The producer of a lane that is usable.
@@ -68,6 +94,7 @@ impl Producers {
             Lane::Prompt => None,
             Lane::Grouped => self.0.grouped.get(),
             Lane::Bulk => self.0.bulk.get(),
+            Lane::Distant => self.0.distant.get(),
         };
         late.map_or(&*self.0.prompt, |late| &late.producer)
     }
@@ -94,7 +121,7 @@ impl Producers {
     }
 
     fn all(&self) -> impl Iterator<Item = &Producer> {
-        let late = [&self.0.grouped, &self.0.bulk].into_iter().filter_map(OnceLock::get);
+        let late = [&self.0.grouped, &self.0.bulk, &self.0.distant].into_iter().filter_map(OnceLock::get);
         std::iter::once(&*self.0.prompt).chain(late.map(|late| &late.producer))
     }
 
@@ -107,11 +134,11 @@ impl Producers {
 }
 
 impl Lanes {
-    fn made<'a>(&self, cell: &'a OnceLock<LateProducer>, linger: Duration) -> Result<&'a LateProducer> {
+    fn made<'a>(&self, cell: &'a OnceLock<LateProducer>, linger: Duration, in_flight: u8) -> Result<&'a LateProducer> {
         if let Some(late) = cell.get() {
             return Ok(late);
         }
-        let purpose = Purpose::Stream { linger, batch_bytes: self.batch_bytes };
+        let purpose = Purpose::Stream { linger, batch_bytes: self.batch_bytes, in_flight };
         let producer = Producer::new(&self.config, purpose, Arc::clone(&self.sink))?;
         Ok(cell.get_or_init(|| LateProducer { producer, made_at: Instant::now() }))
     }

@@ -167,8 +167,12 @@ impl SeenTable {
             };
         };
         let Some(now) = look.tables.iter().find(|now| now.oid == oid) else {
-            return match self.is_covered_in(look) && !relation.is_partition {
+            let stays = match relation.is_partition {
+                true => self.is_sent_as(&relation.ancestors, look, wanted),
                 // What wrote to it as a partition writes to the others.
+                false => self.is_covered_in(look),
+            };
+            return match stays {
                 true => Stay::Here,
                 false => Stay::Gone(format!("table {name} has left the publication")),
             };
@@ -186,6 +190,14 @@ impl SeenTable {
                  columns or rows were chosen anew"
             )),
         }
+    }
+
+    /// Whether its rows are sent as those of a table that it was attached to, without a moment at which they were not.
+    fn is_sent_as(&self, ancestors: &[u32], look: &PublicationLook, wanted: &Wanted<'_>) -> bool {
+        let published = look.tables.iter().find(|table| ancestors.contains(&table.oid));
+        published.is_some_and(|root| {
+            (wanted.accepts)(&root.schema, &root.table) && (self.shares_cover(root) || self.is_covered_in(look))
+        })
     }
 
     fn shares_cover(&self, now: &PublishedTable) -> bool {

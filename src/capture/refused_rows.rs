@@ -11,7 +11,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::admin::create_kept_topic;
 use crate::kafka::single::send_one;
 use crate::lsn::Lsn;
-use crate::row::{Operation, RowChange, TableShape, Value};
+use crate::row::{ColumnShape, Operation, RowChange, TableShape, Value};
 
 /// What happens to a row that cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub(super) struct RowName {
     pub(super) lsn: Lsn,
     pub(super) xid: u32,
     pub(super) operation: Operation,
-    /// Columns of the replica identity with their texts.
+    /// Columns of the replica identity and of the primary key with their texts.
     pub(super) identity: Vec<(String, String)>,
 }
 
@@ -77,9 +77,11 @@ impl RowName {
     }
 }
 
-/// The values by which the table tells its rows apart, as far as the log has them.
+/// The values by which the table tells its rows apart, as far as they are there.
 pub(super) fn identity(table: &TableShape, change: RowChange<'_>) -> Vec<(String, String)> {
-    let columns = table.columns.iter().zip(change.latest().columns()).filter(|(column, _)| column.is_identity);
+    // What the replica identity is only the log tells.
+    let tells_apart = |column: &ColumnShape| column.is_identity || table.primary_key.contains(&column.name);
+    let columns = table.columns.iter().zip(change.latest().columns()).filter(|(column, _)| tells_apart(column));
     columns
         .filter_map(|(column, data)| match data {
             Value::Text(text) if text.len() <= IDENTITY_BYTES_MAX => {

@@ -4,15 +4,15 @@ use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
+use super::CaptureOptions;
 use super::snapshot::Visibility;
-use crate::config::PostgresConfig;
-use crate::connector::{ConnectorSettings, key_of_indexes};
-use crate::envelope::{PlanOptions, TablePlan};
+use crate::connector::key_of_indexes;
+use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::{Relation, Xid};
-use crate::postgres::{self, published_columns, table_shape};
+use crate::postgres::{self, published_columns, table_shape, unique_index_columns};
 use crate::row::TableShape;
-use crate::typemap::{Handling, PgType};
+use crate::typemap::Handling;
 
 /// A commit that a synchronous standby holds up shows when that answers, which may be never.
 const SHOWN_WAIT: Duration = Duration::from_secs(10);
@@ -20,22 +20,21 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(2);
 
 /// Makes plans for the tables that the connector includes.
 pub(super) struct Relations<'a> {
-    pub(super) settings: &'a ConnectorSettings,
-    pub(super) postgres: &'a PostgresConfig,
+    pub(super) options: &'a CaptureOptions,
     pub(super) catalog: &'a Client,
 }
 
 impl Relations<'_> {
     /// The plan of a table that the transaction `xid` tells of, or `None` if the connector leaves the table out.
     pub(super) async fn plan(&self, relation: &Relation, xid: Option<Xid>) -> Result<Option<TablePlan>> {
-        if !self.settings.tables.accepts(&relation.schema, &relation.table) {
+        if !self.options.settings.tables.accepts(&relation.schema, &relation.table) {
             return Ok(None);
         }
         if let Some(xid) = xid {
             self.wait_until_shown(xid).await?;
         }
-        let catalog = table_shape(self.catalog, self.postgres, &relation.schema, &relation.table).await?;
-        self.prepare(relation.shape(&catalog), self.settings.handling).await.map(Some)
+        let catalog = table_shape(self.catalog, &self.options.postgres, &relation.schema, &relation.table).await?;
+        self.prepare(relation.shape(&catalog), self.options.settings.handling).await.map(Some)
     }
 
     /// The stream brings a commit a moment before it shows. What the transaction has done to its tables shows with it, and no other
@@ -43,7 +42,7 @@ impl Relations<'_> {
     async fn wait_until_shown(&self, xid: Xid) -> Result<()> {
         let started = Instant::now();
         loop {
-            let shown = postgres::shown_transactions(self.catalog, self.postgres).await?;
+            let shown = postgres::shown_transactions(self.catalog, &self.options.postgres).await?;
             if Visibility::told(&shown)?.sees(xid) {
                 return Ok(());
             }
@@ -62,23 +61,34 @@ impl Relations<'_> {
 
     /// Refuses before anything is streamed what could not be written once it comes.
     pub(super) async fn check(&self, schema: &str, table: &str) -> Result<TablePlan> {
-        self.of_catalog(schema, table, self.settings.handling).await
+        let plan = self.of_catalog(schema, table, self.options.settings.handling).await?;
+        for column in self.options.settings.bare_columns(plan.shape()) {
+            tracing::warn!(
+                event = "column_not_masked",
+                table = plan.shape().name(),
+                column,
+                "its type is told (column.propagate.source.type or datatype.propagate.source.type), and Debezium masks no such column: \
+                 take it out of that list"
+            );
+        }
+        Ok(plan)
     }
 
     /// The plan of a table whose rows a snapshot reads.
     pub(super) async fn of_snapshot(&self, schema: &str, table: &str) -> Result<TablePlan> {
-        self.of_catalog(schema, table, Handling { is_snapshot: true, ..self.settings.handling }).await
+        self.of_catalog(schema, table, Handling { is_snapshot: true, ..self.options.settings.handling }).await
     }
 
     async fn of_catalog(&self, schema: &str, table: &str, handling: Handling) -> Result<TablePlan> {
-        let shape = table_shape(self.catalog, self.postgres, schema, table).await?;
-        let publications = &self.settings.publication_name;
-        let published = published_columns(self.catalog, self.postgres, publications, (schema, table)).await?;
+        let CaptureOptions { postgres, settings, .. } = self.options;
+        let shape = table_shape(self.catalog, postgres, schema, table).await?;
+        let publications = &settings.publication_name;
+        let published = published_columns(self.catalog, postgres, publications, (schema, table)).await?;
         self.prepare(shape.with_columns(&published), handling).await
     }
 
     async fn prepare(&self, mut shape: TableShape, handling: Handling) -> Result<TablePlan> {
-        let settings = self.settings;
+        let CaptureOptions { postgres, settings, types, .. } = self.options;
         let table = shape.name();
         let mut key_columns = settings.message_keys.of_table(&shape).map_err(|missing| {
             Error::configuration(format!(
@@ -86,20 +96,19 @@ impl Relations<'_> {
             ))
         })?;
         if key_columns.is_empty() {
-            let columns =
-                postgres::unique_index_columns(self.catalog, self.postgres, &shape.schema, &shape.table).await?;
+            let columns = unique_index_columns(self.catalog, postgres, &shape.schema, &shape.table).await?;
             key_columns = key_of_indexes(columns);
             key_columns.retain(|name| shape.column(name).is_some());
         }
-        let options = PlanOptions { handling, ..settings.plan_options(&shape, &self.postgres.database, key_columns) };
         // The stream's types: the catalog may have others by now.
         let oids: Vec<u32> = shape.columns.iter().map(|column| column.type_oid).collect();
-        let types = postgres::types(self.catalog, self.postgres, &oids).await?;
-        for column in &mut shape.columns {
-            column.pg_type = PgType::of(column.type_oid, &types);
+        let types = types.of(self.catalog, postgres, &oids).await?;
+        for (column, pg_type) in shape.columns.iter_mut().zip(types) {
+            column.pg_type = pg_type;
         }
+        let options = settings.plan_options(&shape, &postgres.database, key_columns, handling);
         TablePlan::new(shape, &options).map_err(|error| {
-            Error::new(ErrorKind::Unsupported, format!("the transforms do not fit table {table}: {error}"))
+            Error::new(ErrorKind::Unsupported, format!("the connector does not fit table {table}: {error}"))
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use super::acknowledgements::Acknowledgements;
 use super::companions::Companions;
 use super::confirmation::{Confirmer, WrittenLineage};
+use super::first_flights::FirstFlights;
 use super::incremental::Incremental;
 use super::lineage::END_LOST;
 use super::meter::Meter;
-use super::pipeline::{Ending, Pipeline, Sink};
+use super::pipeline::{BlockingTries, Ending, Pipeline, Sink};
 use super::preparation::{HeldStream, Past, Prepared, prepare};
 use super::producers::Producers;
 use super::refused_rows::{RefusedRows, RowName, stopped};
@@ -23,15 +24,15 @@ use super::{CaptureOptions, CaptureSummary, catalog_watch, heartbeat_query, snap
 use crate::connector::SnapshotMode;
 use crate::envelope::{ContextHeaders, Position, PositionKind, RecordOptions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::kafka::admin::create_compacted_topic;
+use crate::kafka::admin::create_first_compacted_topic;
 use crate::kafka::limits::usual_batch_bytes;
 use crate::kafka::producer::{DeliveryFailure, DeliverySink, Producer, Purpose, Refusal};
 use crate::lsn::Lsn;
 use crate::shutdown::Until;
 use crate::telemetry::Health;
 
-/// How long the server may take to end the stream after we did.
-const GOODBYE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a loss may take to be put on record.
+const LOSS_NOTED_WITHIN: Duration = Duration::from_secs(2);
 /// A topic whose limit is not known and that refuses a batch gets smaller ones, but none smaller than this.
 const LEARNED_BATCH_BYTES_MIN: usize = 16 * 1024;
 
@@ -54,6 +55,7 @@ pub(super) struct Capture {
     last_alone: Option<RowName>,
     /// Records by their positions that are known to be refused, with the reason.
     refused: HashMap<Position, String>,
+    blocking_tries: BlockingTries,
     is_drained: bool,
 }
 
@@ -61,12 +63,7 @@ impl Capture {
     pub(super) fn new(options: CaptureOptions, health: Arc<Health>) -> Self {
         Self {
             context_headers: options.context_headers(),
-            past: Past {
-                accepts_gap: options.accept_gap,
-                may_arrive: false,
-                has_confirmation: false,
-                has_snapshot: false,
-            },
+            past: Past { accepts_gap: options.accept_gap, ..Past::default() },
             acknowledgements: Arc::new(Acknowledgements::new(Arc::clone(&health))),
             meter: Meter::new(),
             producers: None,
@@ -75,6 +72,7 @@ impl Capture {
             careful_until: None,
             last_alone: None,
             refused: HashMap::new(),
+            blocking_tries: BlockingTries::default(),
             is_drained: false,
             options: Arc::new(options),
             health,
@@ -90,8 +88,8 @@ impl Capture {
     /// Runs one session to its end.
     pub(super) async fn run_session(&mut self, shutdown: &CancellationToken) -> Result<Ending> {
         // First, because it takes half a second until it can write.
-        self.producers()?;
-        let preparing = Box::pin(prepare(&self.options, &self.acknowledgements, self.past));
+        let producers = self.producers()?;
+        let preparing = Box::pin(prepare(&self.options, (&self.acknowledgements, &producers), self.past));
         let Some(prepared) = shutdown.run_until_cancelled(preparing).await else { return Ok(Ending::Stopped) };
         let prepared = prepared?;
         self.past.may_arrive = false;
@@ -177,10 +175,11 @@ impl Capture {
                 producers,
                 meter: &self.meter,
                 tails: topics.tails,
-                partition_counts: topics.partition_counts,
+                partition_counts: topics.partition_counts.into_iter().collect(),
                 met,
                 lineage: fixed_lineage,
                 limits,
+                first_flights: FirstFlights::new(Instant::now()),
                 careful_until: self.careful_until,
                 refused: &self.refused,
                 last_alone: None,
@@ -188,6 +187,7 @@ impl Capture {
             transaction: TransactionState::resuming_after(last_commit_end),
             incremental: Incremental::start(&self.options, &lineage, &tables),
             reads_carefully: self.careful_until.is_some(),
+            blocking_tries: &self.blocking_tries,
             system_identifier: identity.system_identifier,
             records: RecordOptions {
                 with_tombstones: self.options.settings.tombstones_on_delete,
@@ -245,8 +245,8 @@ impl Capture {
                 companions.abort();
                 if self.acknowledgements.ends().values().any(|end| *end == END_LOST) {
                     // So that the next start refuses it as well, whatever the topic holds by then.
-                    let _ =
-                        tokio::time::timeout(GOODBYE_TIMEOUT, confirmer.write_lineage_alone(&self.options.kafka)).await;
+                    let noting = confirmer.write_lineage_alone(&self.options.kafka);
+                    let _ = tokio::time::timeout(LOSS_NOTED_WITHIN, noting).await;
                 }
                 Err(error)
             }
@@ -279,7 +279,7 @@ impl Capture {
             return Ok(());
         }
         if !has_position_topic {
-            create_compacted_topic(&self.options.kafka, &confirmer.topic).await?;
+            create_first_compacted_topic(&self.options.kafka, &confirmer.topic).await?;
         }
         let sink: Arc<dyn DeliverySink> = Arc::<Acknowledgements>::clone(&self.acknowledgements);
         let producer = Producer::new(&self.options.kafka, Purpose::Single, sink)?;
@@ -308,8 +308,8 @@ impl Capture {
         if !refusal.is_of_the_record() {
             return Error::new(ErrorKind::Unknown, format!("{} cannot be written: {remedy}", row.describe()));
         }
-        // The rows of a chunk that is read again have other positions.
-        let is_read_again = row.position.kind == PositionKind::Incremental;
+        // The rows of a chunk that is read again have other positions, and those of a blocking snapshot have one.
+        let is_read_again = matches!(row.position.kind, PositionKind::Incremental | PositionKind::Blocking);
         if is_read_again || self.options.refused_rows == RefusedRows::Stop {
             return stopped(&row, &remedy);
         }
@@ -318,7 +318,7 @@ impl Capture {
         told
     }
 
-    /// Waits for what is in flight, confirms it, tells PostgreSQL and says goodbye, all within the drain deadline.
+    /// Waits for what is in flight, confirms it, tells PostgreSQL and says goodbye, all within the time that is left.
     async fn drain(&self, confirmer: &Confirmer, companions: Companions, mut stream: HeldStream) -> bool {
         let finishing = async {
             self.acknowledgements.wait_for(|now| now.in_flight().records == 0).await;
@@ -330,9 +330,9 @@ impl Capture {
             }
             Ok::<_, Error>(())
         };
-        let outcome = tokio::time::timeout(self.options.shutdown_timeout, finishing).await;
+        let outcome = tokio::time::timeout(self.options.stopping.for_kafka(), finishing).await;
         companions.abort();
-        stream.say_goodbye(GOODBYE_TIMEOUT).await;
+        stream.say_goodbye(self.options.stopping.for_goodbye()).await;
         match outcome {
             Ok(Ok(())) => true,
             Ok(Err(error)) => {

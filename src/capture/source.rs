@@ -8,7 +8,8 @@ use tokio_postgres::Client;
 
 use super::CaptureOptions;
 use super::relations::Relations;
-use crate::connector::ConnectorSettings;
+use super::snapshot::identifier;
+use crate::connector::{ConnectorSettings, WantedIdentity};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::sql::Catalog;
 use crate::postgres::{self, ServerFacts, Slot};
@@ -88,14 +89,18 @@ pub(super) async fn inspect_source(options: &CaptureOptions, health: &Health) ->
     check_server(&facts, options)?;
     let publication = &settings.publication_name;
     if let Err(missing) = postgres::publication_exists(&client, config, publication).await? {
-        return Err(Error::new(ErrorKind::Missing, format!("publication {missing} does not exist; run `evp init`")));
+        return Err(Error::new(
+            ErrorKind::Missing,
+            format!("publication {missing} does not exist; run `evp init` with the same connector file"),
+        ));
     }
     let mut captured = Vec::new();
-    let relations = Relations { settings, postgres: config, catalog: &client };
+    let relations = Relations { options, catalog: &client };
     let published = postgres::published_tables(&client, config, publication).await?;
     let accepted = published.iter().filter(|(schema, table)| settings.tables.accepts(schema, table));
     let tables: Vec<(String, String)> = accepted.cloned().collect();
     for (schema, table) in &tables {
+        check_identity(&client, options, (schema, table)).await?;
         let plan = relations.check(schema, table).await?;
         let name = format!("{schema}.{table}");
         let columns = plan.shape().columns.iter().map(|column| format!("{name}.{}", column.name)).collect();
@@ -129,6 +134,26 @@ fn check_server(facts: &ServerFacts, options: &CaptureOptions) -> Result<()> {
         ));
     }
     Ok(())
+}
+
+/// Refuses a table whose replica identity is not the one that the connector wants; Debezium would alter the table.
+async fn check_identity(client: &Client, options: &CaptureOptions, (schema, table): (&str, &str)) -> Result<()> {
+    let Some(wanted) = options.settings.identities.of_table(schema, table).map_err(Error::configuration)? else {
+        return Ok(());
+    };
+    match postgres::replica_identity(client, &options.postgres, (schema, table)).await? {
+        Some((letter, index)) if WantedIdentity::of_catalog(&letter, index.as_deref()) != *wanted => Err(Error::new(
+            ErrorKind::Missing,
+            format!(
+                "table {schema}.{table} has another replica identity than replica.identity.autoset.values wants, and capture alters \
+                 no tables: run `evp init` with the same connector file, or \
+                 ALTER TABLE {}.{} REPLICA IDENTITY {wanted}",
+                identifier(schema),
+                identifier(table)
+            ),
+        )),
+        _ => Ok(()),
+    }
 }
 
 /// A publication without a table to stream; said once a table that has left it is looked for.

@@ -16,7 +16,7 @@ use crate::dead_letters::DEAD_LETTER_OF;
 use crate::envelope::{POSITION_HEADER, Position, PositionKind, SnapshotMark};
 use crate::error::{Error, Result};
 use crate::kafka::headers::TopicRecord;
-use crate::kafka::tail::{Isolation, TailReader};
+use crate::kafka::tail::{Folded, Isolation, TailReader, WantedTail};
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
 
@@ -76,11 +76,15 @@ pub(super) fn inspect_topics(options: &CaptureOptions, topics: &[String], may_ar
         has_position_topic,
         ends: HashMap::new(),
     };
-    for (topic, partition) in partitions {
-        let (tail, end) = ends.tail(&topic, partition, lineage.first_offset(&topic, partition))?;
-        state.ends.insert((topic.clone(), partition), end);
+    let wanted = |(topic, partition): (String, i32)| {
+        let first = lineage.first_offset(&topic, partition);
+        WantedTail { topic, partition, first }
+    };
+    let wanted: Vec<WantedTail> = partitions.into_iter().map(wanted).collect();
+    for (WantedTail { topic, partition, .. }, (tail, end)) in wanted.iter().zip(ends.tails(&wanted)?) {
+        state.ends.insert((topic.clone(), *partition), end);
         if let Some(tail) = tail {
-            state.tails.insert(topic, partition, tail);
+            state.tails.insert(topic.clone(), *partition, tail);
         }
     }
     Ok(state)
@@ -97,11 +101,11 @@ pub(super) fn meet_topic(options: &CaptureOptions, lineage: &Lineage, topic: &st
     let reader = TailReader::new(&options.kafka, Isolation::Uncommitted)?;
     let Some(partition_count) = reader.partition_count(topic)? else { return Ok(None) };
     let mut ends = TopicEnds { reader, committed: None, options, snapshot: lineage.snapshot.as_ref() };
-    let mut tails = Vec::new();
-    for partition in 0..i32::try_from(partition_count).unwrap_or(i32::MAX) {
-        let (tail, _) = ends.tail(topic, partition, lineage.first_offset(topic, partition))?;
-        tails.extend(tail.map(|tail| (partition, tail)));
-    }
+    let wanted =
+        |partition| WantedTail { topic: topic.to_owned(), partition, first: lineage.first_offset(topic, partition) };
+    let wanted: Vec<WantedTail> = (0..i32::try_from(partition_count).unwrap_or(i32::MAX)).map(wanted).collect();
+    let tails = (0..).zip(ends.tails(&wanted)?);
+    let tails = tails.filter_map(|(partition, (tail, _))| tail.map(|tail| (partition, tail))).collect();
     Ok(Some(MetTopic { partition_count, tails }))
 }
 
@@ -140,16 +144,15 @@ struct TopicEnds<'a> {
 }
 
 impl TopicEnds<'_> {
-    /// The last record of a partition that counts, and its end.
+    /// The last record of each partition that counts, and its end.
     ///
     /// Our own records are never part of a transaction, and stand behind those of one that is open or aborted. What
     /// Debezium has written counts only if it is committed.
-    fn tail(&mut self, topic: &str, partition: i32, first: i64) -> Result<(Option<Tail>, i64)> {
+    fn tails(&mut self, wanted: &[WantedTail]) -> Result<Vec<(Option<Tail>, i64)>> {
         let with_tombstones = self.options.settings.tombstones_on_delete;
         let snapshot = self.snapshot;
-        let is_of_snapshot = |record: TopicRecord<'_>| snapshot.is_some() && is_read(record);
         // A row of our snapshot ends the search: before it stands what stood there when the snapshot began.
-        let known = |found: Option<Last>, record: TopicRecord<'_>| match is_of_snapshot(record) {
+        let known = |found: Option<Last>, record: TopicRecord<'_>| match snapshot.is_some() && is_read(record) {
             true => Some(Last::OfSnapshot),
             false => match found {
                 Some(Last::OfSnapshot) => later_tail(None, record, with_tombstones).map(Last::Tail).or(found),
@@ -157,11 +160,19 @@ impl TopicEnds<'_> {
                 None => later_tail(None, record, with_tombstones).map(Last::Tail),
             },
         };
-        let all = self.reader.fold_tail(topic, partition, first, known)?;
+        let all = self.reader.fold_tails(wanted, known)?;
+        wanted.iter().zip(all).map(|(wanted, all)| self.tail(wanted, all)).collect()
+    }
+
+    /// The same of one, of which `all` is the last record, whether or not it is committed.
+    fn tail(&mut self, wanted: &WantedTail, all: Folded<Last>) -> Result<(Option<Tail>, i64)> {
+        let with_tombstones = self.options.settings.tombstones_on_delete;
+        let snapshot = self.snapshot;
+        let is_of_snapshot = |record: TopicRecord<'_>| snapshot.is_some() && is_read(record);
         let end = all.end;
         let last = match all.last {
             Some(Last::OfSnapshot) => {
-                let before = snapshot.and_then(|snapshot| snapshot.tail_before(topic, partition));
+                let before = snapshot.and_then(|snapshot| snapshot.tail_before(&wanted.topic, wanted.partition));
                 return Ok((before.cloned(), end));
             }
             Some(Last::Tail(tail)) => Some(tail),
@@ -179,11 +190,11 @@ impl TopicEnds<'_> {
             Some(reader) => reader,
             None => self.committed.insert(TailReader::new(&self.options.kafka, Isolation::Committed)?),
         };
-        let stable = committed.fold_tail(topic, partition, first, later)?;
+        let stable = committed.fold_tail(wanted, later)?;
         if stable.last.as_ref().is_some_and(|(stable, _)| *stable == offset) {
             return Ok((Some(tail), end));
         }
-        let ours = self.reader.fold_tail(topic, partition, first, |found, record| match later(None, record) {
+        let ours = self.reader.fold_tail(wanted, |found, record| match later(None, record) {
             Some(tail @ (_, Tail::Ours(_))) => Some(tail),
             _ => found,
         })?;
@@ -222,7 +233,9 @@ fn later_tail(tail: Option<(i64, Tail)>, record: TopicRecord<'_>, with_tombstone
     if let Some(position) = position.and_then(|text| Position::from_header(text, with_tombstones).ok()) {
         // Rows of a snapshot have an order of their own.
         return match position.kind {
-            PositionKind::Stream | PositionKind::Incremental => Some((record.offset(), Tail::Ours(position))),
+            PositionKind::Stream | PositionKind::Incremental | PositionKind::Blocking => {
+                Some((record.offset(), Tail::Ours(position)))
+            }
             PositionKind::Snapshot => tail,
         };
     }

@@ -118,6 +118,11 @@ impl TransactionState {
         self.open.as_ref().map(|open| open.context.xid).filter(|xid| xid.0 != 0)
     }
 
+    /// The end of the last commit, if known.
+    pub(crate) fn last_commit_end(&self) -> Option<Lsn> {
+        self.last_commit_end
+    }
+
     /// Whether a transaction is being received.
     pub(crate) fn is_open(&self) -> bool {
         self.open.is_some()

@@ -112,6 +112,10 @@ pub struct StatusArguments {
     #[command(flatten)]
     pub connector: ConnectorArguments,
 
+    /// The handlers, whose collections are counted.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
+
     /// Look again every so many seconds, until told to stop
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2",
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
@@ -132,6 +136,10 @@ pub struct TopArguments {
     /// The connector's properties.
     #[command(flatten)]
     pub connector: ConnectorArguments,
+
+    /// The handlers, whose collections are counted.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
 
     /// Also read /metrics and /readyz of the evp capture that serves them at HOST:PORT
     #[arg(long, value_name = "ADDR")]

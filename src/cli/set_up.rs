@@ -16,13 +16,13 @@ pub struct InitArguments {
     #[command(flatten)]
     pub handlers: HandlerArguments,
 
-    /// Partitions of a new topic of events
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(i32).range(1..=10_000))]
-    pub partitions: i32,
+    /// Partitions of a new topic of events [default: what topic.creation.default.partitions says, else 1]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(i32).range(1..=10_000))]
+    pub partitions: Option<i32>,
 
-    /// Replicas of a new topic; -1 is the broker's default
-    #[arg(long, value_name = "N", default_value_t = -1, allow_negative_numbers = true, value_parser = replication_factor)]
-    pub replication_factor: i32,
+    /// Replicas of a new topic; -1 is the broker's default [default: what topic.creation.default.replication.factor says, else -1]
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = replication_factor)]
+    pub replication_factor: Option<i32>,
 
     /// Only print what would be done
     #[arg(long)]
@@ -37,6 +37,10 @@ pub struct InitArguments {
 #[derive(Debug, Args)]
 #[command(group = clap::ArgGroup::new("length").required(true).args(["count", "duration"]))]
 pub struct GenerateArguments {
+    /// The handlers, whose collections `--watch` looks at.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
+
     /// Where the events go
     #[arg(long, value_enum, value_name = "WHERE", default_value = "postgres")]
     pub to: TargetArgument,
@@ -94,6 +98,10 @@ pub enum TargetArgument {
 /// Flags of `evp verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
+    /// The handlers, of whose collections those of the activity application are compared.
+    #[command(flatten)]
+    pub handlers: HandlerArguments,
+
     /// Print the result as JSON
     #[arg(long)]
     pub json: bool,

@@ -31,6 +31,12 @@ pub struct KafkaConfig {
 }
 
 impl KafkaConfig {
+    /// The user whose password is given.
+    pub(crate) fn user(&self) -> Option<&str> {
+        let last = self.properties.iter().rev().find(|(name, _)| name == "sasl.username");
+        last.map(|(_, user)| user.expose())
+    }
+
     /// From `KAFKA_*` and the `NAME=VALUE` pairs of `--kafka`; mistakes are noted in `variables`.
     pub fn from_variables(variables: &mut Variables, extra: &[String]) -> Self {
         if variables.optional("KAFKA_ENABLE_AUTO_COMMIT").is_some_and(|value| value.eq_ignore_ascii_case("true")) {

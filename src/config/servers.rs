@@ -32,7 +32,8 @@ impl FromStr for SslMode {
     type Err = ();
 
     fn from_str(name: &str) -> Result<Self, ()> {
-        match name {
+        // As Debezium reads them; libpq wants them small.
+        match name.trim().to_ascii_lowercase().as_str() {
             "disable" => Ok(Self::Disable),
             "allow" => Ok(Self::Allow),
             "prefer" => Ok(Self::Prefer),
@@ -191,6 +192,8 @@ pub struct ProcessConfig {
     pub refusals_max: usize,
     /// How long events are remembered by their ids.
     pub claim_lifetime: Duration,
+    /// What nearly every event may take from its commit to the read models, so that larger writes can be gathered.
+    pub target_p99: Option<Duration>,
     /// How long a drain may take.
     pub shutdown_timeout: Duration,
     /// Where capture notes how far it has written, if that is not by the name of the topic.
@@ -207,7 +210,8 @@ fn days(count: u64) -> Duration {
 impl ProcessConfig {
     /// The same, with what flags say.
     #[must_use]
-    pub fn with_flags(mut self, remember_days: Option<u64>) -> Self {
+    pub fn with_flags(mut self, remember_days: Option<u64>, target_p99_ms: Option<u64>) -> Self {
+        self.target_p99 = target_p99_ms.map(Duration::from_millis).or(self.target_p99);
         if let Some(count) = remember_days {
             self.claim_lifetime = days(count.min(DAYS_MAX));
         }
@@ -224,10 +228,17 @@ impl ProcessConfig {
             retry_delay: Duration::from_secs_f64(delay),
             claim_lifetime: days(variables.number("REMEMBER_DAYS", 30_u64, 1..=DAYS_MAX)),
             refusals_max: variables.number("MAX_REFUSALS_IN_A_ROW", 20_usize, 0..=100_000),
+            target_p99: target_p99(variables),
             shutdown_timeout: shutdown_timeout(variables),
             position_topic: variables.optional("POSITION_TOPIC"),
         }
     }
+}
+
+/// `TARGET_P99_MS`; absent or 0 there is none.
+fn target_p99(variables: &mut Variables) -> Option<Duration> {
+    let millis = variables.number("TARGET_P99_MS", 0_u64, 0..=60_000);
+    (millis > 0).then(|| Duration::from_millis(millis))
 }
 
 /// `SHUTDOWN_TIMEOUT_SECONDS`, which both halves honour.
@@ -248,7 +259,7 @@ mod tests {
                 "database.hostname" => ("file", false),
                 "database.port" => ("6432", false),
                 "database.user" | "database.password" | "database.sslrootcert" => ("set", true),
-                "database.sslmode" => ("require", true),
+                "database.sslmode" => (" REQUIRE", true),
                 _ => return None,
             };
             Some(GivenProperty { value: value.to_owned(), is_override })

@@ -154,6 +154,12 @@ pub const SECTIONS: &[Section] = &[
                 "0 to 100000",
                 "So many aggregates refused one after the other are held back instead of becoming dead letters; 0 is no limit",
             ),
+            variable(
+                "TARGET_P99_MS",
+                "0",
+                "0 to 60000",
+                "What 99 of 100 events may take from commit to read model, so that larger writes are gathered; 0 waits for nothing",
+            ),
             variable("REMEMBER_DAYS", "30", "1 to 24000", "How many days an event is remembered by its id"),
             variable(
                 "PROJECTIONS",

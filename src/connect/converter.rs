@@ -2,6 +2,16 @@
 
 use super::Schema;
 
+/// What is written where a value with a default is null.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Nulls {
+    /// The default, as in Java's own reading of a field.
+    #[default]
+    Replaced,
+    /// Null (`replace.null.with.default=false`).
+    Kept,
+}
+
 /// A converter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Converter {
@@ -9,6 +19,8 @@ pub enum Converter {
     Json {
         /// The schema stands beside what it is of.
         with_schema: bool,
+        /// What null is written as.
+        nulls: Nulls,
     },
     /// `StringConverter`: Java's text of a value.
     Text,
@@ -18,14 +30,27 @@ pub enum Converter {
 
 impl Default for Converter {
     fn default() -> Self {
-        Self::Json { with_schema: false }
+        Self::Json { with_schema: false, nulls: Nulls::Replaced }
     }
 }
 
 impl Converter {
     /// The schema, where it is shown.
     pub(crate) fn shown(self, schema: &Schema) -> Option<&Schema> {
-        (self == Self::Json { with_schema: true }).then_some(schema)
+        self.shows_schemas().then_some(schema)
+    }
+
+    /// Whether it writes schemas.
+    pub(crate) fn shows_schemas(self) -> bool {
+        matches!(self, Self::Json { with_schema: true, .. })
+    }
+
+    /// What it writes where a value with a default is null.
+    pub(crate) fn nulls(self) -> Nulls {
+        match self {
+            Self::Json { nulls, .. } => nulls,
+            Self::Text | Self::Bytes => Nulls::Replaced,
+        }
     }
 
     /// Whether it writes JSON.

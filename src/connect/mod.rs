@@ -8,6 +8,6 @@ mod schema;
 
 pub use adjustment::Adjustment;
 pub(crate) use adjustment::Named;
-pub use converter::Converter;
 pub(crate) use converter::text_of;
+pub use converter::{Converter, Nulls};
 pub use schema::{Field, Schema, SchemaType};

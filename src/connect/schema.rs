@@ -94,6 +94,19 @@ impl Schema {
             && !matches!(self.schema_type, SchemaType::Array(_) | SchemaType::Map(..) | SchemaType::Struct(_))
     }
 
+    /// Whether `text_of` makes Java's text of its JSON: of bytes there is none.
+    pub(crate) fn has_text_of_json(&self) -> bool {
+        self.has_plain_text() && self.schema_type != SchemaType::Bytes
+    }
+
+    /// The name of Connect's decimals.
+    pub(crate) const DECIMAL: &'static str = "org.apache.kafka.connect.data.Decimal";
+
+    /// Whether it is Connect's decimal.
+    pub(crate) fn is_decimal(&self) -> bool {
+        self.name.as_deref() == Some(Self::DECIMAL)
+    }
+
     /// A required array.
     pub fn array(items: Self) -> Self {
         Self::new(SchemaType::Array(Box::new(items)))

@@ -32,6 +32,10 @@ impl List {
         self.patterns.is_empty() || self.patterns.iter().any(|pattern| pattern.matches(name)) != self.excludes
     }
 
+    fn is_of_includes(&self) -> bool {
+        !self.property.ends_with("exclude.list")
+    }
+
     /// Entries that match none of the names, each with its property.
     fn idle_entries<'a>(&self, names: impl Iterator<Item = &'a str> + Clone) -> Vec<String> {
         let is_idle = |pattern: &&Pattern| !names.clone().any(|name| pattern.matches(name));
@@ -80,6 +84,11 @@ impl CaptureLists {
         self.is_signal_table(schema, table) || is_listed()
     }
 
+    /// Whether there is no list of schemas or tables.
+    pub fn take_all(&self) -> bool {
+        self.schemas.patterns.is_empty() && self.tables.patterns.is_empty()
+    }
+
     /// Whether it is the table of signals.
     pub fn is_signal_table(&self, schema: &str, table: &str) -> bool {
         self.signals.as_ref().is_some_and(|signals| signals.0 == schema && signals.1 == table)
@@ -97,11 +106,18 @@ impl CaptureLists {
         self.columns.accepts(&format!("{schema}.{table}.{column}"))
     }
 
-    /// Entries of schemas and tables that match none of the published `schema.table`s.
+    /// Entries of schemas and tables that match none of the published `schema.table`s. What is to be left out need not be
+    /// published.
     pub fn idle_table_entries(&self, tables: &[(String, String)]) -> Vec<String> {
         let names: Vec<String> = tables.iter().map(|(schema, table)| format!("{schema}.{table}")).collect();
-        let mut idle = self.schemas.idle_entries(tables.iter().map(|(schema, _)| schema.as_str()));
-        idle.extend(self.tables.idle_entries(names.iter().map(String::as_str)));
+        let schemas = tables.iter().map(|(schema, _)| schema.as_str());
+        let mut idle = Vec::new();
+        if self.schemas.is_of_includes() {
+            idle.extend(self.schemas.idle_entries(schemas));
+        }
+        if self.tables.is_of_includes() {
+            idle.extend(self.tables.idle_entries(names.iter().map(String::as_str)));
+        }
         idle
     }
 

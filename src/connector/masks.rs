@@ -1,4 +1,5 @@
-//! Which columns are masked, hashed or cut: `column.mask.…` and `column.truncate.to.…`.
+//! Which columns are masked, hashed or cut, and of which the schema tells the type: `column.mask.…`, `column.truncate.to.…` and
+//! the lists of propagated types.
 
 use super::lists::noted;
 use crate::config::Variables;
@@ -8,7 +9,15 @@ use crate::pattern::{Pattern, listed};
 /// The properties, in the order in which Debezium asks them for a column.
 #[derive(Debug, Clone, Default)]
 pub struct ColumnMasks {
-    rules: Vec<(Vec<Pattern>, Mask)>,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    patterns: Vec<Pattern>,
+    /// They are of the names of types in place of columns.
+    is_of_types: bool,
+    mask: Mask,
 }
 
 impl ColumnMasks {
@@ -25,24 +34,41 @@ impl ColumnMasks {
                 }
             };
             let patterns = listed(columns).iter().filter_map(|entry| noted(variables, shown(name), entry)).collect();
-            rules.push((patterns, mask));
+            rules.push(Rule { patterns, is_of_types: name == OF_TYPES, mask });
         }
-        rules.sort_by_key(|(_, mask)| match mask {
+        rules.sort_by_key(|rule| match rule.mask {
             Mask::Truncate(_) => 0,
             Mask::Asterisks(_) => 1,
-            Mask::Hash { is_serialized: true, .. } => 2,
-            Mask::Hash { .. } => 3,
+            Mask::SourceType if !rule.is_of_types => 2,
+            Mask::SourceType => 3,
+            Mask::Hash { is_serialized: true, .. } => 4,
+            Mask::Hash { .. } => 5,
         });
         Self { rules }
     }
 
-    /// What becomes of a column.
-    pub fn of_column(&self, schema: &str, table: &str, column: &str) -> Option<&Mask> {
+    /// What becomes of a column with a type of this name.
+    pub fn of_column(&self, schema: &str, table: &str, (column, type_name): (&str, &str)) -> Option<&Mask> {
+        let name_of = |last: &str| format!("{schema}.{table}.{last}");
+        let (of_column, of_type) = (name_of(column), name_of(type_name));
+        let is_listed = |rule: &&Rule| {
+            let name = if rule.is_of_types { &of_type } else { &of_column };
+            rule.patterns.iter().any(|pattern| pattern.matches(name))
+        };
+        self.rules.iter().find(is_listed).map(|rule| &rule.mask)
+    }
+
+    /// Whether a column is listed to be masked and is not, because its type is told.
+    pub fn is_left_bare(&self, schema: &str, table: &str, (column, type_name): (&str, &str)) -> bool {
+        let tells_type = self.of_column(schema, table, (column, type_name)) == Some(&Mask::SourceType);
         let name = format!("{schema}.{table}.{column}");
-        let is_listed = |(patterns, _): &&(Vec<Pattern>, Mask)| patterns.iter().any(|pattern| pattern.matches(&name));
-        self.rules.iter().find(is_listed).map(|(_, mask)| mask)
+        let hides =
+            |rule: &Rule| rule.mask != Mask::SourceType && rule.patterns.iter().any(|pattern| pattern.matches(&name));
+        tells_type && self.rules.iter().any(hides)
     }
 }
+
+const OF_TYPES: &str = "datatype.propagate.source.type";
 
 /// A property's name without its salt.
 fn shown(name: &str) -> &str {
@@ -51,6 +77,9 @@ fn shown(name: &str) -> &str {
 
 /// What a property asks for; `None` of any other property.
 fn mask(name: &str) -> Option<Result<Mask, &'static str>> {
+    if matches!(name, "column.propagate.source.type" | OF_TYPES) {
+        return Some(Ok(Mask::SourceType));
+    }
     let number = |text: &str| text.strip_suffix(".chars").and_then(|digits| digits.parse::<usize>().ok());
     if let Some(rest) = name.strip_prefix("column.truncate.to.") {
         return Some(number(rest).map(Mask::Truncate).ok_or("it is column.truncate.to.N.chars"));
@@ -87,13 +116,18 @@ mod tests {
             ("column.mask.hash.v2.SHA-256.with.salt.hunter2", "s.t.*"),
             ("column.mask.with.3.chars", "s.t.(name|pin), s.u.x"),
             ("column.truncate.to.2.chars", "S.T.PIN"),
+            ("datatype.propagate.source.type", ".*.INT4"),
             ("column.include.list", "s.t.a"),
         ]);
+        let column = |name| (name, "text");
         assert_eq!(said, "");
-        assert_eq!(masks.of_column("s", "t", "pin"), Some(&Mask::Truncate(2)));
-        assert_eq!(masks.of_column("s", "t", "name"), Some(&Mask::Asterisks(3)));
-        assert!(matches!(masks.of_column("s", "t", "other"), Some(Mask::Hash { is_serialized: false, .. })));
-        assert_eq!(masks.of_column("s", "v", "x"), None);
+        assert_eq!(masks.of_column("s", "t", column("pin")), Some(&Mask::Truncate(2)));
+        assert_eq!(masks.of_column("s", "t", column("name")), Some(&Mask::Asterisks(3)));
+        assert!(matches!(masks.of_column("s", "t", column("other")), Some(Mask::Hash { is_serialized: false, .. })));
+        assert_eq!(masks.of_column("s", "v", column("x")), None);
+        // Debezium takes no second mapping of a column: what has its type told is not hashed.
+        assert_eq!(masks.of_column("s", "t", ("other", "int4")), Some(&Mask::SourceType));
+        assert!(masks.is_left_bare("s", "t", ("other", "int4")) && !masks.is_left_bare("s", "t", column("other")));
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! Every property is supported, accepted without effect, or refused by name; none is ignored.
 
 mod event_router;
+mod field_edits;
 mod filter;
+mod form;
 mod keys;
 mod lists;
 mod masks;
+mod old_names;
 #[cfg(test)]
 mod page;
 mod plan;
@@ -17,10 +20,12 @@ mod producer;
 mod properties;
 mod records;
 mod references;
+mod replica_identity;
 mod route;
 mod settings;
 mod signals;
 mod snapshot;
+mod topic_creation;
 mod transforms;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,17 +37,21 @@ pub use lists::{CaptureLists, MessagePrefixes};
 pub use masks::ColumnMasks;
 pub use properties::{PropertyStatus, property_status};
 use properties::{has_listed_values, todays_name};
-pub use records::TopicCreation;
+pub use replica_identity::{WantedIdentities, WantedIdentity};
 pub use route::topic_name;
 pub use settings::ConnectorSettings;
 pub use signals::{SignalSettings, SignalTopic};
 pub use snapshot::{SnapshotMode, SnapshotSettings};
+pub use topic_creation::{TopicCreation, TopicRule};
 
 use crate::config::{GivenProperty, POSTGRES_VARIABLES, PostgresConfig, Variables};
 use crate::error::{Error, Result};
+use crate::pattern::listed;
 
 /// The file that is used where none is given.
 const SHIPPED: &str = include_str!("../../debezium/postgres-event-outbox-connector.json");
+
+const CLASS: &str = "connector.class";
 
 /// The connector's properties, checked one by one.
 #[derive(Clone)]
@@ -97,6 +106,8 @@ impl Connector {
             }
         }
         connector.name_prefix();
+        connector.take_old_sanitizing();
+        connector.take_old_transforms();
         connector.posted.clone_from(&connector.properties);
         connector.check(variables);
         connector.resolve(variables);
@@ -105,28 +116,19 @@ impl Connector {
     }
 
     fn parse(text: &str) -> Result<Self, String> {
-        let value: serde_json::Value = serde_json::from_str(text).map_err(|error| format!("is not JSON: {error}"))?;
-        let config = value.get("config").unwrap_or(&value);
-        let map = config.as_object().ok_or("holds no map of properties")?;
-        let name = value.get("name").and_then(serde_json::Value::as_str).map(str::to_owned);
+        let form = form::read(text)?;
         let mut connector = Self {
-            name,
+            name: form.name,
             properties: BTreeMap::new(),
             posted: BTreeMap::new(),
             overridden: BTreeSet::new(),
             renamed: BTreeMap::new(),
         };
-        for (name, value) in map {
-            let text = match value {
-                serde_json::Value::String(text) => text.clone(),
-                serde_json::Value::Number(number) => number.to_string(),
-                serde_json::Value::Bool(flag) => flag.to_string(),
-                _ => return Err(format!("gives `{name}` a value that is neither text, number nor boolean")),
-            };
+        for (name, value) in &form.properties {
             // Where both are given today's name counts.
-            if todays_name(name) == name || !map.contains_key(todays_name(name)) {
+            if todays_name(name) == name || !form.properties.contains_key(todays_name(name)) {
                 let name = connector.named_today(name);
-                connector.properties.insert(name, text);
+                connector.properties.insert(name, value.clone());
             }
         }
         Ok(connector)
@@ -157,13 +159,30 @@ impl Connector {
         match self.is_unlisted(name) {
             Some(true) => PropertyStatus::WithoutEffect("neither `transforms` nor `predicates` lists its name"),
             Some(false) => PropertyStatus::Supported,
-            None => property_status(name, value),
+            None if self.is_of_unlisted_group(name) => {
+                PropertyStatus::WithoutEffect("`topic.creation.groups` does not list its group")
+            }
+            None => match property_status(name, value) {
+                PropertyStatus::Unknown { .. } if self.is_of_refused_class(name) => {
+                    PropertyStatus::WithoutEffect("it belongs to a Java class, which is refused")
+                }
+                status => status,
+            },
         }
     }
 
-    /// Notes every property that is refused or unknown.
+    /// Whether it is a property of one of the classes that `converters` or `post.processors` name.
+    fn is_of_refused_class(&self, property: &str) -> bool {
+        let lists = ["converters", "post.processors"].into_iter().filter_map(|list| self.get(list));
+        let mut names = lists.flat_map(|list| list.split(',').map(str::trim)).filter(|name| !name.is_empty());
+        names.any(|name| property.strip_prefix(name).is_some_and(|part| part.starts_with('.')))
+    }
+
+    /// Notes every property that is refused or unknown; of another connector's that it is another's alone.
     fn check(&self, variables: &mut Variables) {
-        for (name, value) in &self.properties {
+        let is_another = |name: &str, value: &str| matches!(self.status(name, value), PropertyStatus::Refused(_));
+        let class = self.properties.get_key_value(CLASS).filter(|(name, value)| is_another(name, value));
+        for (name, value) in class.map_or_else(|| self.properties.iter().collect(), |class| vec![class]) {
             match self.status(name, value) {
                 PropertyStatus::Supported | PropertyStatus::WithoutEffect(_) => {}
                 PropertyStatus::Refused(reason) => {
@@ -281,6 +300,12 @@ impl Connector {
             .map(|(schema, table)| (schema.trim_end_matches('\\').to_owned(), table.to_owned()))
             .filter(|(schema, table)| is_plain(schema) && is_plain(table))
             .collect()
+    }
+
+    /// Whether `table.include.list` names all captured tables in full.
+    pub fn names_tables(&self) -> bool {
+        let entries = listed(self.get("table.include.list").unwrap_or_default());
+        !entries.is_empty() && entries.len() == self.plain_tables().len()
     }
 
     /// The topic of a table, after the transforms; `None` where each of its rows says its own.

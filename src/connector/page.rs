@@ -17,15 +17,29 @@ What is in neither table is an unknown property, which is refused with the neare
 
 const TAIL: &str = "
 `transforms.NAME.…` and `predicates.NAME.…` are judged with the transform that they belong to, and are of no effect where `transforms`
-and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter` and Debezium's `ExtractNewRecordState`, `Filter`
+and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter`, `ExtractField$Key`,
+`ReplaceField$Value`, `InsertField$Value` and `MaskField$Value` and Debezium's `ExtractNewRecordState`, `Filter`
 and outbox `EventRouter` (`operations.md`, Limits), of the predicates Kafka's three.
-`column.propagate.source.type` and `datatype.propagate.source.type` are refused where `value.converter.schemas.enable` is true.
+`topic.creation.NAME.…` is of no effect where `topic.creation.groups` does not list NAME.
+`column.propagate.source.type` and `datatype.propagate.source.type` are refused where `value.converter.schemas.enable` is true and `--compat` is 2.4.
+A column that they list is not hashed, as in Debezium, which takes one such property for each column.
 Snapshots have [a page of their own](snapshots.md).
 
 ## Old names
 
 | old | today's |
 |---|---|
+";
+
+const OLD_TRANSFORMS: &str = "\
+| `sanitize.field.names` `true` | `field.name.adjustment.mode` `avro` |
+| `snapshot.mode` `never`, `exported` | `no_data`, `initial` |
+
+In transforms that are listed: `io.debezium.transforms.UnwrapFromEnvelope` is `ExtractNewRecordState`, whose `drop.tombstones` and
+`delete.handling.mode` are taken together for `delete.tombstone.handling.mode` (`none` with tombstones is refused), `add.source.fields`
+for `add.fields` and `operation.header` for `add.headers`. `debezium.op.invalid.behavior`, `table.field.schema.version` and
+`table.field.event.payload.id` of `EventRouter` are `table.op.invalid.behavior`, `table.field.event.schema.version` and, where that is
+not given, `table.field.event.key`.
 ";
 
 fn page() -> String {
@@ -39,6 +53,7 @@ fn page() -> String {
             Rule::Idle(reason) => ("no effect", (*reason).to_owned()),
             Rule::Only([], reason) => ("refused", (*reason).to_owned()),
             Rule::Only(values, reason) => ("supported", format!("{}; others are refused: {reason}", list(values))),
+            Rule::Either(values, reason) => ("no effect", format!("{}: {reason}", list(values))),
             Rule::Default(values, reason) => ("no effect", format!("{}; others are refused: {reason}", list(values))),
         };
         writeln!(page, "| `{name}` | {status} | {note} |").unwrap();
@@ -48,6 +63,7 @@ fn page() -> String {
         writeln!(page, "| `{old}` | `{today}` |").unwrap();
     }
     page.push_str("| `database.server.name` | `topic.prefix`, where that is not given |\n");
+    page.push_str(OLD_TRANSFORMS);
     page
 }
 

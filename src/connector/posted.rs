@@ -62,10 +62,32 @@ fn files_that_people_post_are_taken_and_what_has_no_effect_is_named() {
             &["database.include.list", "database.server.id", "database.server.name", "snapshot.new.tables"],
         ),
         ("sink-properties", &[], &["connection.url", "errors.deadletterqueue.topic.name", "key.ignore", "topics"]),
-        ("secret-references", &[], &["value.converter.decimal.format"]),
+        ("secret-references", &[], &[]),
         ("heartbeat-query", &[], &["max.batch.size", "max.queue.size"]),
         ("leftover-transforms", &[], &["predicates.isCart.type", "transforms.unwrap.type"]),
         ("event-router", &[], &[]),
+        (
+            "unwrap",
+            &[
+                "transforms.unwrap.delete.handling.mode transforms.unwrap.delete.tombstone.handling.mode",
+                "transforms.unwrap.drop.tombstones transforms.unwrap.delete.tombstone.handling.mode",
+            ],
+            &[],
+        ),
+        (
+            "first-debezium",
+            &[
+                "database.server.name topic.prefix",
+                "table.whitelist table.include.list",
+                "transforms.unwrap.add.source.fields transforms.unwrap.add.fields",
+                "transforms.unwrap.drop.tombstones transforms.unwrap.delete.tombstone.handling.mode",
+                "transforms.unwrap.operation.header transforms.unwrap.add.headers",
+                "transforms.unwrap.type=io.debezium.transforms.UnwrapFromEnvelope \
+                 transforms.unwrap.type=io.debezium.transforms.ExtractNewRecordState",
+            ],
+            &["errors.tolerance", "slot.drop.on.stop"],
+        ),
+        ("strimzi", &[], &["_aiven.restart.on.failure"]),
         ("groovy-filter", &[], &[]),
     ] {
         let (_, said) = taken(file);
@@ -82,7 +104,9 @@ fn files_that_cannot_be_are_refused_with_one_sentence_for_each_reason() {
         ("wal2json", &["plugin.name=wal2json"]),
         ("groovy-code", &["`toLowerCase`"]),
         ("own-java-class", &["`converters`", "com.acme.connect.MaskField"]),
-        ("unwrap", &["use `delete.tombstone.handling.mode`"]),
+        ("unwrap-two-nulls", &["use `delete.tombstone.handling.mode`"]),
+        ("confluent-cloud", &["connector.class=PostgresCdcSource"]),
+        ("own-converter", &["`converters` is refused"]),
         (
             "transform-mistakes",
             &[
@@ -112,7 +136,10 @@ fn files_that_cannot_be_are_refused_with_one_sentence_for_each_reason() {
 fn what_is_absent_is_debeziums_default() {
     let (settings, _) = taken("bare-defaults");
     assert_eq!(settings.snapshot.mode, SnapshotMode::Initial);
-    assert_eq!([settings.key_converter, settings.value_converter], [Converter::Json { with_schema: true }; 2]);
+    assert_eq!(
+        [settings.key_converter, settings.value_converter],
+        [Converter::Json { with_schema: true, nulls: Default::default() }; 2]
+    );
     assert!(settings.tombstones_on_delete && settings.heartbeat_interval.is_none());
     assert_eq!((settings.slot_name.as_str(), settings.publication_name.as_str()), ("debezium", "dbz_publication"));
     let modes = [("secret-references", SnapshotMode::Initial), ("old-whitelists", SnapshotMode::NoData)];

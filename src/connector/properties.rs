@@ -1,5 +1,6 @@
 //! Every property of Debezium and Kafka Connect, and what evp does with it.
 
+mod reasons;
 mod table;
 
 use PropertyStatus::{Refused, Supported, Unknown, WithoutEffect};
@@ -28,24 +29,29 @@ pub(super) enum Rule {
     Idle(&'static str),
     /// Only these values; others get the reason.
     Only(&'static [&'static str], &'static str),
+    /// Only these values, none of which has an effect; the reason of that.
+    Either(&'static [&'static str], &'static str),
     /// The default is accepted without effect, anything else is refused with the reason.
     Default(&'static [&'static str], &'static str),
 }
 
-use Rule::{Any, Default, Idle, Only};
+use Rule::{Any, Default, Either, Idle, Only};
+use reasons::{CONNECT, CONVERTER, OTHER, SINK, WORKER};
 pub(super) use table::TABLE;
-use table::{CONNECT, CONVERTER, INIT, OTHER, SINK, WORKER};
 
 /// Families of names; what the table has by its whole name is judged there.
 pub(super) const FAMILIES: &[(&str, Rule)] = &[
+    ("_aiven.", Idle("it is for Aiven's Kafka Connect")),
     ("admin.", Idle(WORKER)),
     ("binlog.", Idle(OTHER)),
     ("column.mask.", Any),
     ("column.truncate.to.", Any),
     ("config.providers", Idle(WORKER)),
     ("config.storage.", Idle(WORKER)),
+    ("confluent.", Idle("it is for Confluent's Kafka Connect")),
     ("consumer.", Idle(WORKER)),
-    ("database.history.", Idle(OTHER)),
+    ("database.history", Idle(OTHER)),
+    ("database.ssl.", Idle(OTHER)),
     ("errors.deadletterqueue.", Idle(SINK)),
     ("group.", Idle(WORKER)),
     ("gtid.", Idle(OTHER)),
@@ -59,14 +65,13 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("producer.", Idle(WORKER)),
     ("rest.", Idle(WORKER)),
     ("sasl.", Idle(WORKER)),
-    ("schema.history.internal", Idle(OTHER)),
+    ("schema.history", Idle(OTHER)),
     ("security.", Idle(WORKER)),
     ("signal.consumer.", Idle(WORKER)),
     ("snapshot.select.statement.overrides.", Any),
     ("ssl.", Idle(WORKER)),
     ("status.storage.", Idle(WORKER)),
-    ("topic.creation.default.", Any),
-    ("topic.creation.", Idle(INIT)),
+    ("topic.creation.", Any),
     ("value.converter.", Idle(CONVERTER)),
     ("worker.", Idle(WORKER)),
 ];
@@ -91,14 +96,20 @@ const fn refused(reason: &'static str) -> Rule {
 
 /// What evp does with `name=value`.
 pub fn property_status(name: &str, value: &str) -> PropertyStatus {
-    let Some(rule) = rule(name) else { return Unknown { nearest: nearest(name) } };
+    let Some(rule) = rule(name) else {
+        return Unknown { nearest: nearest(name, TABLE.iter().map(|(known, _)| *known)) };
+    };
     let is_one_of = |values: &[&str]| values.iter().any(|known| known.eq_ignore_ascii_case(value.trim()));
     match rule {
         Any => Supported,
         Idle(reason) => WithoutEffect(reason),
-        Only(..) | Default(..) if value.trim().is_empty() => WithoutEffect("it is empty, as if it were absent"),
+        Only(..) | Default(..) | Either(..) if value.trim().is_empty() => {
+            WithoutEffect("it is empty, as if it were absent")
+        }
         Only(values, _) if is_one_of(values) => Supported,
         Default(values, _) if is_one_of(values) => WithoutEffect("it is as evp does it anyway"),
+        Either(values, reason) if is_one_of(values) => WithoutEffect(reason),
+        Either(..) => Refused("it has another word than Debezium knows"),
         Only(_, reason) | Default(_, reason) => Refused(reason),
     }
 }
@@ -117,19 +128,20 @@ pub(super) fn todays_name(name: &str) -> &str {
 /// Whether a property's values are words of a list, so that a wrong one may be shown.
 pub(super) fn has_listed_values(name: &str) -> bool {
     TABLE.iter().any(|(known, rule)| match rule {
-        Only(values, _) | Default(values, _) => *known == name && !values.is_empty(),
+        Only(values, _) | Default(values, _) | Either(values, _) => *known == name && !values.is_empty(),
         Any | Idle(_) => false,
     })
 }
 
-fn nearest(name: &str) -> Option<&'static str> {
-    let scored = TABLE.iter().map(|(known, _)| (strsim::normalized_damerau_levenshtein(name, known), *known));
+/// The one of these names that a misspelt one is closest to, if any is.
+pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let scored = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
     scored.filter(|(score, _)| *score >= 0.6).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, known)| known)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::table::SNAPSHOT_MODE;
+    use super::reasons::SNAPSHOT_MODE;
     use super::*;
 
     #[test]

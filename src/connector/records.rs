@@ -2,9 +2,9 @@
 
 use super::{Connector, ConnectorSettings};
 use crate::config::Variables;
-use crate::connect::{Adjustment, Converter};
+use crate::connect::{Adjustment, Converter, Nulls};
 use crate::envelope::{Mask, Profile};
-use crate::row::{Operation, TableShape};
+use crate::row::{ColumnShape, Operation, TableShape};
 
 /// The statements of a list; two semicolons in a row are one that is part of a statement.
 pub(super) fn statements(list: &str) -> Vec<String> {
@@ -21,23 +21,35 @@ pub(super) fn statements(list: &str) -> Vec<String> {
     statements.iter().map(|statement| statement.trim().to_owned()).filter(|statement| !statement.is_empty()).collect()
 }
 
-/// `topic.creation.default.…`: how a topic is made that a row names; all others are made by `evp init`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicCreation {
-    /// How many partitions; -1 for the broker's default.
-    pub partitions: i32,
-    /// How many replicas; -1 for the broker's default.
-    pub replicas: i32,
-    /// The topic's own settings.
-    pub settings: Vec<(String, String)>,
-}
-
 impl ConnectorSettings {
     /// The masks of a table's columns.
-    pub fn masks_of(&self, table: &TableShape) -> Vec<(String, Mask)> {
-        let mask_of = |name: &String| self.masks.of_column(&table.schema, &table.table, name).cloned();
-        let names = table.columns.iter().map(|column| &column.name);
-        names.filter_map(|name| Some((name.clone(), mask_of(name)?))).collect()
+    pub fn masks_of(&self, table: &TableShape, is_snapshot: bool) -> Vec<(String, Mask)> {
+        let mask_of = |column: &ColumnShape| {
+            let type_name = column.source_type(is_snapshot).name;
+            self.masks.of_column(&table.schema, &table.table, (&column.name, &type_name)).cloned()
+        };
+        table.columns.iter().filter_map(|column| Some((column.name.clone(), mask_of(column)?))).collect()
+    }
+
+    /// Columns that are listed to be masked and are not, because their types are told.
+    pub fn bare_columns<'t>(&self, table: &'t TableShape) -> impl Iterator<Item = &'t str> {
+        let is_bare = |column: &&ColumnShape| {
+            let type_name = column.source_type(false).name;
+            self.masks.is_left_bare(&table.schema, &table.table, (&column.name, &type_name))
+        };
+        table.columns.iter().filter(is_bare).map(|column| column.name.as_str())
+    }
+
+    /// Keys of what is no table's have other fields, at which Debezium ends.
+    pub(super) fn refuse_extracted_keys(&self, variables: &mut Variables) {
+        let heartbeats = self.heartbeat_interval.is_some().then_some(&self.heartbeat_topic);
+        let others = heartbeats.into_iter().chain(&self.transaction_topic);
+        for topic in others.filter(|topic| self.transforms.extracts_key_of_others(topic)) {
+            variables.mistake(format!(
+                "ExtractField$Key would be applied to records of topic {topic}, which are of no table: give it a predicate that \
+                 names the topics of tables"
+            ));
+        }
     }
 
     /// Whether records that are of no table with one topic can go to this topic.
@@ -55,10 +67,20 @@ impl Connector {
         match class.rsplit('.').next() {
             Some("StringConverter") => Converter::Text,
             Some("ByteArrayConverter" | "BinaryDataConverter") => Converter::Bytes,
-            _ => {
-                Converter::Json { with_schema: self.flag(variables, &format!("{side}.converter.schemas.enable"), true) }
-            }
+            _ => Converter::Json {
+                with_schema: self.flag(variables, &format!("{side}.converter.schemas.enable"), true),
+                nulls: match self.flag(variables, &format!("{side}.converter.replace.null.with.default"), true) {
+                    true => Nulls::Replaced,
+                    false => Nulls::Kept,
+                },
+            },
         }
+    }
+
+    /// Whether the converter of a side writes decimals as numbers.
+    pub(super) fn decimals_are_numbers(&self, side: &str) -> bool {
+        let format = self.get(&format!("{side}.converter.decimal.format"));
+        format.is_some_and(|format| format.trim().eq_ignore_ascii_case("NUMERIC"))
     }
 
     pub(super) fn value_converter(&self, variables: &mut Variables, has_heartbeats: bool) -> Converter {
@@ -116,18 +138,6 @@ impl Connector {
         is_written.then(|| format!("{}.message", self.topic_prefix().unwrap_or_default()))
     }
 
-    pub(super) fn topic_creation(&self, variables: &mut Variables) -> TopicCreation {
-        let prefix = "topic.creation.default.";
-        let given = self.properties.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?, value)));
-        let is_of_kafka = |name: &&str| !matches!(*name, "partitions" | "replication.factor" | "include" | "exclude");
-        let settings = given.filter(|(name, _)| is_of_kafka(name));
-        TopicCreation {
-            partitions: self.number(variables, &format!("{prefix}partitions"), -1),
-            replicas: self.number(variables, &format!("{prefix}replication.factor"), -1),
-            settings: settings.map(|(name, value)| (name.to_owned(), value.clone())).collect(),
-        }
-    }
-
     /// The one option of the output plugin that leaves the stream one that evp reads.
     pub(super) fn stream_origin(&self, variables: &mut Variables) -> Option<String> {
         let list = self.get("slot.stream.params").unwrap_or_default();
@@ -155,13 +165,13 @@ impl Connector {
         })
     }
 
-    /// What they add to the schemas of values is seen where values show them.
-    pub(super) fn refuse_propagated_types(&self, variables: &mut Variables) {
-        let has_schemas = self.converter(variables, "value") == Converter::Json { with_schema: true };
+    /// What they add to the schemas of values is seen where values show them, and not recorded of Debezium 2.4.
+    pub(super) fn refuse_propagated_types(&self, variables: &mut Variables, profile: Profile) {
+        let has_schemas = profile == Profile::V2_4 && self.converter(variables, "value").shows_schemas();
         for name in ["column.propagate.source.type", "datatype.propagate.source.type"] {
             if has_schemas && self.get(name).is_some() {
                 variables.mistake(format!(
-                    "the property `{name}` is refused where value.converter.schemas.enable is true: evp does not have it yet"
+                    "the property `{name}` is refused where value.converter.schemas.enable is true: evp has it as Debezium 3.6 does, use --compat 3.6"
                 ));
             }
         }
@@ -208,15 +218,6 @@ mod tests {
     }
 
     #[test]
-    fn topics_that_rows_name_are_made_as_connect_would_make_them() {
-        let broker = TopicCreation { partitions: -1, replicas: -1, settings: Vec::new() };
-        assert_eq!(settings(&[], Profile::V3_6).unwrap().topic_creation, broker);
-        let sets = ["topic.creation.default.partitions=6", "topic.creation.default.retention.ms=1"];
-        let own = settings(&sets, Profile::V3_6).unwrap().topic_creation;
-        assert_eq!((own.partitions, own.settings), (6, vec![("retention.ms".to_owned(), "1".to_owned())]));
-    }
-
-    #[test]
     fn of_the_plugins_options_the_origin_can_be_given() {
         let given = settings(&["slot.stream.params=origin=none;"], Profile::V3_6).unwrap();
         assert_eq!(given.stream_origin.as_deref(), Some("none"));
@@ -243,7 +244,9 @@ mod tests {
         assert!(old.contains("--compat 3.6") && !old.contains("hunter2"), "{old}");
         let propagated = "column.propagate.source.type=.*";
         assert!(settings(&[propagated], Profile::V3_6).is_ok(), "without schemas nothing shows it");
-        let with_schemas = settings(&[propagated, "value.converter.schemas.enable=true"], Profile::V3_6);
+        let with_schemas = [propagated, "value.converter.schemas.enable=true"];
+        assert!(settings(&with_schemas, Profile::V3_6).is_ok());
+        let with_schemas = settings(&with_schemas, Profile::V2_4);
         assert!(with_schemas.unwrap_err().contains("column.propagate.source.type"));
         assert!(settings(&["field.name.adjustment.mode=ascii"], Profile::V3_6).unwrap_err().contains("avro_unicode"));
     }

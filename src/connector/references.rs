@@ -59,11 +59,16 @@ fn read(path: &Path) -> Result<String, String> {
 
 /// The value of a key in a Java properties file; the last one counts.
 fn property(text: &str, key: &str) -> Option<String> {
-    let mut found = None;
+    java_properties(text).into_iter().rev().find(|(name, _)| name == key).map(|(_, value)| value)
+}
+
+/// The names and values of a Java properties file, in its order.
+pub(super) fn java_properties(text: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
         let mut line = line.trim_start().to_owned();
-        if line.starts_with(['#', '!']) {
+        if line.is_empty() || line.starts_with(['#', '!']) {
             continue;
         }
         while line.bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 1 {
@@ -74,9 +79,7 @@ fn property(text: &str, key: &str) -> Option<String> {
             }
         }
         let (name, value) = split(&line);
-        if unescaped(name) == key {
-            found = Some(unescaped(value));
-        }
+        found.push((unescaped(name), unescaped(value)));
     }
     found
 }

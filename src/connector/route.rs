@@ -4,7 +4,9 @@
 pub fn topic_name(delimiter: &str, prefix: &str, schema: &str, table: &str) -> String {
     let name = [prefix, schema, table].join(delimiter);
     let is_legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    name.chars().map(|c| if is_legal(c) { c } else { '_' }).take(249).collect()
+    // As in Java, to which a character beyond U+FFFF is two.
+    let units = name.encode_utf16().map(|unit| char::from_u32(unit.into()).unwrap_or('_'));
+    units.map(|c| if is_legal(c) { c } else { '_' }).take(249).collect()
 }
 
 #[cfg(test)]
@@ -14,5 +16,6 @@ mod tests {
     #[test]
     fn characters_outside_of_kafkas_alphabet_become_underscores() {
         assert_eq!(topic_name(".", "p", "schéma", "a b"), "p.sch_ma.a_b");
+        assert_eq!(topic_name(".", "p", "s", "a😀b"), "p.s.a__b");
     }
 }

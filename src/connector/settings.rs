@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{
     CaptureLists, ColumnMasks, Connector, MessageKeys, MessagePrefixes, SignalSettings, SnapshotSettings,
-    TopicCreation, records,
+    TopicCreation, WantedIdentities, records,
 };
 use crate::config::Variables;
 use crate::connect::{Adjustment, Converter};
@@ -28,6 +28,8 @@ pub struct ConnectorSettings {
     pub publication_name: String,
     /// Which tables to stream, and which columns of them.
     pub tables: CaptureLists,
+    /// Which replica identities they are to have.
+    pub identities: WantedIdentities,
     /// When and of what snapshots are taken.
     pub snapshot: SnapshotSettings,
     /// Where signals come from, and how they have tables read.
@@ -56,6 +58,8 @@ pub struct ConnectorSettings {
     pub slot_wait: Duration,
     /// How keys are written.
     pub key_converter: Converter,
+    /// Whether decimals in keys are numbers.
+    pub key_decimals_are_numbers: bool,
     /// How values are written.
     pub value_converter: Converter,
     /// Headers are texts of Java's, which differ from Connect's own for the keys of a change.
@@ -95,20 +99,25 @@ impl Connector {
             variables.mistake("the property `topic.prefix` is missing: it begins every topic's name".to_owned());
             ""
         });
+        self.check_names(variables, topic_prefix);
         self.only_of_3_6(variables, profile);
-        self.refuse_propagated_types(variables);
+        self.refuse_propagated_types(variables, profile);
         let heartbeat_ms: u64 = self.number(variables, "heartbeat.interval.ms", 0);
         let status_ms: u64 = self.number(variables, "status.update.interval.ms", 10_000);
         let retries: u64 = self.number(variables, "slot.max.retries", 6);
         let retry_ms: u64 = self.number(variables, "slot.retry.delay.ms", 10_000);
         let heartbeat_prefix = self.get("topic.heartbeat.prefix").unwrap_or("__debezium-heartbeat");
         let heartbeat_name = format!("{heartbeat_prefix}{}{topic_prefix}", self.topic_delimiter());
-        ConnectorSettings {
+        let settings = ConnectorSettings {
             topic_prefix: topic_prefix.to_owned(),
             slot_name: self.slot_name().to_owned(),
             slot_failover: self.flag(variables, "slot.failover", false),
             publication_name: self.publication_name().to_owned(),
             tables: CaptureLists::parse(variables, |name| self.get(name)),
+            identities: WantedIdentities::parse(
+                variables,
+                self.get("replica.identity.autoset.values").unwrap_or_default(),
+            ),
             snapshot: SnapshotSettings::of(self, variables),
             signals: SignalSettings::of(self, variables),
             message_keys: MessageKeys::parse(variables, self.get("message.key.columns").unwrap_or_default(), profile),
@@ -123,6 +132,7 @@ impl Connector {
             status_interval: Duration::from_millis(status_ms.clamp(100, 3_600_000)),
             slot_wait: Duration::from_millis(retries.saturating_mul(retry_ms)),
             key_converter: self.converter(variables, "key"),
+            key_decimals_are_numbers: self.decimals_are_numbers("key"),
             value_converter: self.value_converter(variables, heartbeat_ms > 0),
             with_text_headers: self.get("header.converter").is_some_and(|class| class.ends_with("StringConverter")),
             with_context_headers: profile == Profile::V3_6 && self.flag(variables, "extended.headers.enabled", true),
@@ -141,12 +151,32 @@ impl Connector {
             field_names: self.adjustment(variables, "field.name.adjustment.mode"),
             skips_unchanged: self.flag(variables, "skip.messages.without.change", false),
             profile,
+        };
+        settings.refuse_extracted_keys(variables);
+        settings
+    }
+
+    /// Names that Kafka or PostgreSQL would not take, which Debezium refuses as well.
+    fn check_names(&self, variables: &mut Variables, topic_prefix: &str) {
+        let is_of_topic = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if !topic_prefix.chars().all(is_of_topic) {
+            variables.mistake(format!(
+                "the property `topic.prefix={topic_prefix}` begins names of topics: give it letters, digits, `.`, `_` and `-` alone"
+            ));
+        }
+        let slot = self.slot_name();
+        let is_of_slot = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        if slot.len() > 63 || !slot.chars().all(is_of_slot) {
+            variables.mistake(format!(
+                "the property `slot.name={slot}` is no name of a slot: give it small letters, digits and `_`, 63 at the most"
+            ));
         }
     }
 
     fn handling(&self, variables: &mut Variables, profile: Profile) -> Handling {
         Handling {
             decimal: self.mode(),
+            decimals_are_numbers: self.decimals_are_numbers("value"),
             time: self.mode(),
             interval: self.mode(),
             hstore: self.mode(),
@@ -172,7 +202,7 @@ impl Connector {
     }
 
     pub(super) fn flag(&self, variables: &mut Variables, name: &str, default: bool) -> bool {
-        match self.get(name).map(str::to_ascii_lowercase).as_deref() {
+        match self.get(name).map(|text| text.trim().to_ascii_lowercase()).as_deref() {
             None => default,
             Some("true") => true,
             Some("false") => false,
@@ -190,5 +220,29 @@ impl Connector {
             variables.mistake(format!("{property} is `{given}`: hex: stands before pairs of hexadecimal digits"));
             Placeholder::default()
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connector::read_from;
+
+    fn said(sets: &[&str]) -> String {
+        read_from(sets, |connector, variables| drop(connector.settings(variables, Profile::V3_6))).1
+    }
+
+    #[test]
+    fn names_that_no_server_takes_are_mistakes() {
+        for set in ["slot.name=MySlot", "slot.name=my-slot", "topic.prefix=my server"] {
+            let said = said(&[set]);
+            assert!(said.contains(set) && said.lines().count() == 1, "{said}");
+        }
+        assert_eq!(said(&["slot.name=my_slot_1", "topic.prefix=my-server.eu"]), "");
+    }
+
+    #[test]
+    fn blanks_and_case_do_not_count_where_debezium_passes_over_them() {
+        assert_eq!(said(&["tombstones.on.delete= TRUE ", "snapshot.mode= Initial", "heartbeat.interval.ms= 0"]), "");
     }
 }

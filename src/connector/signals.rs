@@ -18,6 +18,8 @@ pub struct SignalSettings {
     pub chunk_rows: u64,
     /// A window is closed by deleting the row that has opened it.
     pub deletes_marks: bool,
+    /// `read.only`: windows are marked by messages of the log, and nothing is written to a table.
+    pub is_read_only: bool,
 }
 
 /// Where signals come from in Kafka.
@@ -53,6 +55,7 @@ impl SignalSettings {
             deletes_marks: connector
                 .get("incremental.snapshot.watermarking.strategy")
                 .is_some_and(|strategy| strategy.trim().eq_ignore_ascii_case("insert_delete")),
+            is_read_only: connector.flag(variables, "read.only", false),
         }
     }
 

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use super::Connector;
 use super::event_router::event_router;
+use super::field_edits::{self, field_edit};
 use super::filter::filter;
+use super::properties::nearest;
 use crate::config::Variables;
+use crate::connect::Nulls;
 use crate::envelope::{ContextHeaders, Profile};
 use crate::pattern::Pattern;
 use crate::transform::{
@@ -14,13 +17,15 @@ use crate::transform::{
 };
 
 const ROUTER: &str = "org.apache.kafka.connect.transforms.RegexRouter";
-const UNWRAP: &str = "io.debezium.transforms.ExtractNewRecordState";
+const EXTRACT_KEY: &str = "org.apache.kafka.connect.transforms.ExtractField$Key";
+pub(super) const UNWRAP: &str = "io.debezium.transforms.ExtractNewRecordState";
 const FILTER: &str = "io.debezium.transforms.Filter";
-const OUTBOX: &str = "io.debezium.transforms.outbox.EventRouter";
+pub(super) const OUTBOX: &str = "io.debezium.transforms.outbox.EventRouter";
 const PREDICATES: &str = "org.apache.kafka.connect.transforms.predicates.";
 
 /// What every transform has.
 const OF_ALL: [&str; 3] = ["type", "predicate", "negate"];
+const OF_EXTRACT_KEY: [&str; 3] = ["field", "field.syntax.version", "replace.null.with.default"];
 const OF_ROUTER: [&str; 2] = ["regex", "replacement"];
 const OF_UNWRAP: [&str; 10] = [
     "add.fields",
@@ -73,10 +78,10 @@ impl<'a> Section<'a> {
     }
 
     /// Notes every property that is none of these.
-    pub(super) fn only(&mut self, known: &[&str]) {
+    pub(super) fn only(&mut self, known: &[&'static str]) {
         let names = self.connector.properties.keys().filter_map(|name| name.strip_prefix(&self.prefix));
         let unknown = names.filter(|part| !known.contains(part) && !OF_ALL.contains(part));
-        let told: Vec<String> = unknown.map(unknown_property).collect();
+        let told: Vec<String> = unknown.map(|part| unknown_property(part, known)).collect();
         self.mistakes.extend(told);
     }
 
@@ -89,12 +94,17 @@ impl<'a> Section<'a> {
     }
 }
 
-fn unknown_property(part: &str) -> String {
+fn unknown_property(part: &str, known: &[&'static str]) -> String {
     match part {
         "drop.tombstones" | "delete.handling.mode" => {
             format!("`{part}` is of Debezium 2, use `delete.tombstone.handling.mode`")
         }
-        _ => format!("it has no property `{part}`"),
+        "blacklist" => "`blacklist` is of Kafka before 4, use `exclude`".to_owned(),
+        "whitelist" => "`whitelist` is of Kafka before 4, use `include`".to_owned(),
+        _ => {
+            let hint = nearest(part, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
+            format!("it has no property `{part}`{}", hint.unwrap_or_default())
+        }
     }
 }
 
@@ -124,8 +134,31 @@ impl Connector {
             let condition = condition(&mut section, &predicates);
             let transform = transform(&mut section);
             let is_behind = steps.iter().any(|step: &Step| matches!(step.transform, Transform::Outbox(_)));
+            let is_extracted = matches!(transform, Some(Transform::ExtractKey(_)));
+            if is_extracted && steps.iter().any(|step: &Step| matches!(step.transform, Transform::ExtractKey(_))) {
+                section.mistakes.push("evp extracts a field of the key once".to_owned());
+            }
+            if is_behind && is_extracted && condition.is_none() {
+                section
+                    .mistakes
+                    .push("the keys of events have no fields: give it a predicate that names other topics".to_owned());
+            }
             if is_behind && matches!(transform, Some(Transform::Filter(_))) {
                 section.mistakes.push("evp filters no events: put it before the EventRouter".to_owned());
+            }
+            if is_behind && condition.is_none() && matches!(transform, Some(Transform::EditFields(_))) {
+                section
+                    .mistakes
+                    .push("evp changes no fields of events: give it a predicate that names other topics".to_owned());
+            }
+            let is_edited = steps.iter().any(|step: &Step| matches!(step.transform, Transform::EditFields(_)));
+            if is_edited
+                && matches!(transform, Some(Transform::Unwrap(_) | Transform::Outbox(_) | Transform::Filter(_)))
+            {
+                section.mistakes.push(
+                    "evp has it before transforms of fields only: list it before ReplaceField, InsertField and MaskField"
+                        .to_owned(),
+                );
             }
             section.finish(variables);
             steps.extend(transform.map(|transform| Step { transform, condition }));
@@ -218,16 +251,30 @@ fn transform(section: &mut Section<'_>) -> Option<Transform> {
             let route = TopicRoute::new(regex?, replacement?);
             route.map_err(|error| section.mistakes.push(format!("`regex`: {error}"))).ok().map(Transform::Route)
         }
+        EXTRACT_KEY => {
+            section.only(&OF_EXTRACT_KEY);
+            let mut keeps = |part: &str, value: &str| {
+                if section.get(part).is_some_and(|given| !given.trim().eq_ignore_ascii_case(value)) {
+                    section.mistakes.push(format!("evp has `{part}` {value} only"));
+                }
+            };
+            keeps("field.syntax.version", "V1");
+            keeps("replace.null.with.default", "true");
+            section.required("field").map(|field| Transform::ExtractKey(field.to_owned()))
+        }
         UNWRAP => {
             section.only(&OF_UNWRAP);
             Some(Transform::Unwrap(unwrap(section)))
+        }
+        class @ (field_edits::REPLACE | field_edits::INSERT | field_edits::MASK) => {
+            field_edit(section, class).map(Transform::EditFields)
         }
         FILTER => filter(section).map(|filter| Transform::Filter(Arc::new(filter))),
         OUTBOX => event_router(section).map(|router| Transform::Outbox(Arc::new(router))),
         class => {
             section.mistakes.push(format!(
-                "evp has no transform {class}; it has RegexRouter of Kafka Connect, and ExtractNewRecordState, Filter and \
-                 the outbox's EventRouter of Debezium"
+                "evp has no transform {class}; it has RegexRouter, ExtractField$Key, ReplaceField$Value, InsertField$Value and \
+                 MaskField$Value of Kafka Connect, and ExtractNewRecordState, Filter and the outbox's EventRouter of Debezium"
             ));
             None
         }
@@ -242,9 +289,10 @@ fn unwrap(section: &mut Section<'_>) -> Unwrap {
     if section.get("drop.fields.header.name").is_some_and(|name| name.starts_with("__")) {
         section.mistakes.push("`drop.fields.header.name` names a header that holds no list".to_owned());
     }
-    for part in ["drop.fields.from.key", "drop.fields.keep.schema.compatible", "replace.null.with.default"] {
+    for part in ["drop.fields.from.key", "drop.fields.keep.schema.compatible"] {
         section.flag(part, false);
     }
+    let nulls = if section.flag("replace.null.with.default", true) { Nulls::Replaced } else { Nulls::Kept };
     let mode = section.get("delete.tombstone.handling.mode");
     let deletes = mode.map_or(Some(DeleteHandling::default()), DeleteHandling::from_word).unwrap_or_else(|| {
         section.mistakes.push(
@@ -253,7 +301,8 @@ fn unwrap(section: &mut Section<'_>) -> Unwrap {
         );
         DeleteHandling::default()
     });
-    Unwrap { deletes, fields: references(section, "add.fields"), headers: references(section, "add.headers") }
+    let (fields, headers) = (references(section, "add.fields"), references(section, "add.headers"));
+    Unwrap { deletes, fields, headers, nulls }
 }
 
 fn references(section: &mut Section<'_>, part: &str) -> Vec<FieldReference> {
@@ -274,11 +323,11 @@ fn references(section: &mut Section<'_>, part: &str) -> Vec<FieldReference> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::transform::{RecordKind, ValueForm};
 
-    fn read(sets: &[&str]) -> Result<Transforms, String> {
+    pub(in crate::connector) fn read(sets: &[&str]) -> Result<Transforms, String> {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
         let mut variables = Variables::default();
         let connector = Connector::load(&mut variables, None, &sets).unwrap();
@@ -323,19 +372,57 @@ mod tests {
     }
 
     #[test]
+    fn a_key_is_extracted_once_and_only_of_tables() {
+        let key = [
+            "transforms=key",
+            "transforms.key.type=org.apache.kafka.connect.transforms.ExtractField$Key",
+            "transforms.key.field=id",
+            "heartbeat.interval.ms=0",
+        ];
+        let outcome = read(&key).unwrap().outcome("a.b.c", RecordKind::Delete).unwrap();
+        assert_eq!((outcome.key_field.as_deref(), outcome.value), (Some("id"), ValueForm::Envelope));
+        let also = |more: &[&'static str]| refusal(&[&key[..], more].concat());
+        assert!(also(&["heartbeat.interval.ms=5000"]).contains("__debezium-heartbeat"));
+        assert!(
+            also(&[
+                "transforms=key,again",
+                "transforms.again.type=org.apache.kafka.connect.transforms.ExtractField$Key",
+                "transforms.again.field=x"
+            ])
+            .contains("once")
+        );
+        assert!(also(&["transforms.key.field.syntax.version=V2"]).contains("V1 only"));
+        let tables = read(
+            &[
+                &key[..],
+                &[
+                    "heartbeat.interval.ms=5000",
+                    "transforms.key.predicate=tables",
+                    "predicates=tables",
+                    "predicates.tables.type=org.apache.kafka.connect.transforms.predicates.TopicNameMatches",
+                    "predicates.tables.pattern=postgres.*",
+                ],
+            ]
+            .concat(),
+        )
+        .unwrap();
+        assert!(!tables.extracts_key_of_others("__debezium-heartbeat.postgres"));
+    }
+
+    #[test]
     fn several_mistakes_of_one_transform_are_one_sentence() {
         let text = refusal(&[
             UNWRAPPED[0],
             UNWRAPPED[1],
-            "transforms.unwrap.add.fields=before.id,op",
-            "transforms.unwrap.delete.handling.mode=rewrite",
+            "transforms.unwrap.add.fields=row.id,op",
+            "transforms.unwrap.delete.handling.mode=nosuch",
             "transforms.unwrap.delete.tombstone.handling.mode=never",
             "transforms.unwrap.negate=perhaps",
             "transforms.unwrap.nosuch=hunter2",
             "transforms.unwrap.route.by.field=name",
         ]);
         assert_eq!(text.matches("is refused").count(), 1, "{text}");
-        for part in ["before.id", "is of Debezium 2", "delete-to-tombstone", "negate", "nosuch", "route.by.field"] {
+        for part in ["row.id", "is of Debezium 2", "delete-to-tombstone", "negate", "nosuch", "route.by.field"] {
             assert!(text.contains(part), "{part}: {text}");
         }
         assert!(!text.contains("hunter2"), "{text}");

@@ -22,6 +22,7 @@ pub(super) async fn run(
     token: &CancellationToken,
 ) -> Result<()> {
     let (book, _) = read_as_far_as_possible(options, token).await?;
+    filter.check_names(&book, &options.kafka.topic)?;
     let is_open = |entry: &&Entry| entry.state == State::Waiting && filter.accepts(entry);
     let mut marks: Vec<_> =
         book.entries().filter(is_open).map(|entry| Mark { letter: entry.letter.name, replayed_to: None }).collect();

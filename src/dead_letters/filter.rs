@@ -1,7 +1,9 @@
 //! Which letters a command is about.
 
-use super::book::{Entry, State};
+use super::book::{Book, Entry, State};
+use super::dead_letter_topic;
 use super::letter::LetterName;
+use crate::error::{Error, ErrorKind, Result};
 
 /// What is asked for; whatever is not given does not matter.
 #[derive(Debug, Clone, Default)]
@@ -32,6 +34,20 @@ impl LetterFilter {
         names.is_empty() && texts.iter().all(|text| text.is_none()) && since_ms.is_none() && until_ms.is_none()
     }
 
+    /// Refuses names that no letter has.
+    pub(super) fn check_names(&self, book: &Book, topic: &str) -> Result<()> {
+        let missing = self.names.iter().filter(|name| book.get(**name).is_none()).map(ToString::to_string);
+        let missing: Vec<String> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (topic, names) = (dead_letter_topic(topic), missing.join(", "));
+        Err(Error::new(
+            ErrorKind::Missing,
+            format!("{topic} has no dead letter {names}; `evp dlq list --settled` shows all"),
+        ))
+    }
+
     pub(crate) fn accepts(&self, entry: &Entry) -> bool {
         let letter = &entry.letter;
         let is = |wanted: &Option<String>, found: Option<&str>| {
@@ -57,7 +73,7 @@ fn begins(text: &str, beginning: &str) -> bool {
 }
 
 /// A time as people give it: `2026-11-26T04:00:00Z`, or how long ago, as `90s`, `15m`, `2h` or `3d`.
-pub fn parse_time(text: &str, now_ms: i64) -> Result<i64, String> {
+pub fn parse_time(text: &str, now_ms: i64) -> std::result::Result<i64, String> {
     if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
         return Ok(timestamp.as_millisecond());
     }

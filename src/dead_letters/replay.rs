@@ -70,6 +70,7 @@ pub(super) async fn run(
     token: &CancellationToken,
 ) -> Result<bool> {
     let book = read_settled(options, token).await?;
+    filter.check_names(&book, &options.kafka.topic)?;
     let Plan { publications, left } = plan(&book, filter, &replay.choices, &options.kafka.group_id);
     let mut outcome = Outcome { left, ..Outcome::default() };
     publish(options, &book, &publications, &mut outcome, token).await?;

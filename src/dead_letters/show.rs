@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::DlqOptions;
 use super::book::{Book, Entry, State};
+use super::filter::LetterFilter;
 use super::letter::{LetterName, RawRecord};
 use super::read::{read_as_far_as_possible, read_records};
 use super::view::LetterView;
@@ -20,10 +21,9 @@ pub(super) async fn run(
     token: &CancellationToken,
 ) -> Result<()> {
     let (book, note) = read_as_far_as_possible(options, token).await?;
-    let absent = || {
-        let topic = super::dead_letter_topic(&options.kafka.topic);
-        Error::new(ErrorKind::Missing, format!("{topic} has no dead letter {name}; `evp dlq list --settled` shows all"))
-    };
+    let named = LetterFilter { names: vec![name], ..LetterFilter::default() };
+    named.check_names(&book, &options.kafka.topic)?;
+    let absent = || Error::new(ErrorKind::Missing, format!("dead letter {name} is gone: retention has removed it"));
     let entry = book.get(name).ok_or_else(absent)?;
     let mut records = read_records(&options.kafka, HashSet::from([name]), token).await?;
     let record = records.remove(&name).ok_or_else(absent)?;

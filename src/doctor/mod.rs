@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::Result;
 use crate::facts::{self, Depth};
-use crate::init::InitPlan;
+use crate::init::{self, InitPlan};
 use crate::terminal::{self, Tone, cell, print};
 use checks::{Check, Fix, Grade};
 
@@ -31,15 +31,16 @@ pub struct DoctorOptions {
 
 /// Checks everything and prints it; says whether there are no findings.
 pub async fn run(options: &DoctorOptions, token: &CancellationToken) -> Result<bool> {
+    let plan = &Box::pin(init::resolved_if_reachable(&options.plan)).await;
     let examine = async || {
-        let facts = Box::pin(facts::look(&options.plan, options.connect.as_deref(), Depth::Whole, token)).await;
-        let checks = checks::all(&facts, &options.plan);
+        let facts = Box::pin(facts::look(plan, options.connect.as_deref(), Depth::Whole, token)).await;
+        let checks = checks::all(&facts, plan);
         (facts, checks)
     };
     let (mut facts, mut checks) = examine().await;
     let fixes: std::collections::BTreeSet<Fix> = checks.iter().filter_map(|check| check.fix).collect();
     if options.fixes && !fixes.is_empty() {
-        fix::apply(&options.plan, &fixes).await?;
+        fix::apply(plan, &fixes).await?;
         (facts, checks) = examine().await;
     }
     let findings = checks.iter().filter(|check| check.is_finding()).count();

@@ -3,14 +3,13 @@
 use super::event::{EventMemory, EventPlan, EventRow};
 use super::forms::FormHeader;
 use super::guard::Judged;
+use super::key::{changes_key, write_key, write_key_columns, write_key_text};
 use super::plan::TablePlan;
 use super::position::{PART_CHANGE, PART_NEW_KEY, PART_TOMBSTONE};
 use super::transaction::EventOrder;
-use super::write::{
-    Rows, has_default_for_null, is_unchanged, write_key, write_key_columns, write_key_text, write_pieces,
-};
+use super::write::{Rows, is_unchanged, write_pieces};
 use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
-use crate::connect::text_of;
+use crate::connect::{Nulls, text_of};
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
 use crate::row::{OldRow, Operation, RowChange, Values};
@@ -131,7 +130,7 @@ impl ChangeEncoder {
         }
         write_key(&mut self.key, table, new, whole(old))?;
         write_key(&mut self.old_key, table, old.values, None)?;
-        let keeps_key = !changes_key(table, (&self.old_key, old.values), (&self.key, new));
+        let keeps_key = !changes_key(table, (&self.old_key, old.values), (&self.key, new))?;
         let count = |operation| u64::from(!self.options.skipped_operations.contains(&operation));
         Ok(match keeps_key {
             true => count(Operation::Update),
@@ -180,7 +179,7 @@ impl ChangeEncoder {
                 write_key(key, table, new, whole_old)?;
                 if let Some(old) = old {
                     write_key(old_key, table, old.values, None)?;
-                    if changes_key(table, (old_key, old.values), (key, new)) {
+                    if changes_key(table, (old_key, old.values), (key, new))? {
                         return emitter.emit_key_change((old_key, key), old, new);
                     }
                 }
@@ -222,7 +221,11 @@ impl<F> Emitter<'_, F> {
         let (mut old_columns, mut columns) = (Vec::new(), Vec::new());
         let write = if table.key.is_text_in_headers { write_key_text } else { write_key_columns };
         // The headers may show them in another way than the key itself.
-        let (old_columns, columns) = match table.key.is_text || table.key.is_text_in_headers {
+        let has_other = table.key.is_text
+            || table.key.is_text_in_headers
+            || table.key.extracted.is_some()
+            || table.key.nulls == Nulls::Kept;
+        let (old_columns, columns) = match has_other {
             true => {
                 write(&mut old_columns, table, old.values, None)?;
                 write(&mut columns, table, new, whole(old))?;
@@ -275,7 +278,7 @@ impl<F> Emitter<'_, F> {
         if self.options.with_position {
             position.write(self.position);
         }
-        let value_of = |header| header_value(table, header, operation, row);
+        let value_of = |header| header_value(table, header, rows, operation, row);
         let values = form.headers.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
         let names = form.headers.iter().map(|header| header.name.as_str());
         let others: Vec<_> = names.zip(values.iter().map(Option::as_deref)).collect();
@@ -359,11 +362,11 @@ impl<F> Emitter<'_, F> {
 fn header_value(
     table: &TablePlan,
     header: &FormHeader,
+    rows: Rows<'_>,
     operation: Operation,
     row: RowContext<'_>,
 ) -> Result<Option<Vec<u8>>, EncodeError> {
     let mut json = Vec::new();
-    let rows = Rows { before: None, after: None };
     write_pieces(&mut json, table, std::slice::from_ref(&header.value), rows, operation, row)?;
     Ok(text_of(&json))
 }
@@ -384,10 +387,6 @@ fn skip_update(table: &TablePlan, updates: UpdateHandling) -> Result<(), EncodeE
 }
 
 /// The whole old row, from which values that the change did not touch can be taken.
-fn changes_key(table: &TablePlan, (old_key, old): (&[u8], Values<'_>), (key, new): (&[u8], Values<'_>)) -> bool {
-    table.key.is_there && (key != old_key || has_default_for_null(table, old, new))
-}
-
 fn whole(old: OldRow<'_>) -> Option<Values<'_>> {
     old.is_whole.then_some(old.values)
 }

@@ -1,45 +1,68 @@
 //! Records that stand beside those of rows: what they have in common, and heartbeats.
 
 use super::change::RecordOptions;
-use super::forms::quoted_name;
+use super::fields::{ShownField, Source, edited, schema_of};
+use super::pieces::quoted_name;
 use super::plan::framed;
 use super::write::write_number;
 use super::{Headers, Position, Record};
 use crate::connect::json::write_string;
-use crate::connect::{Converter, Schema, SchemaType, text_of};
+use crate::connect::{Converter, Field, Schema, SchemaType, text_of};
 use crate::row::Operation;
+use crate::transform::{Beside, FieldEdit};
 
-/// A struct that a converter writes: what stands before and after its fields.
+/// A struct that a converter writes: its fields, and what stands before and after them.
 #[derive(Debug, Clone)]
 pub(super) struct Framed {
+    fields: Vec<ShownField<usize>>,
     head: Vec<u8>,
     tail: &'static [u8],
     is_text: bool,
 }
 
 impl Framed {
-    pub(super) fn new(converter: Converter, schema: &Schema) -> Self {
-        let (head, tail) = framed(converter.shown(schema));
-        Self { head, tail, is_text: !converter.is_json() }
+    /// The struct of this schema behind the edits; the struct itself where Kafka could not make them.
+    pub(super) fn new(converter: Converter, schema: &Schema, edits: &[FieldEdit]) -> Self {
+        let fields = match &schema.schema_type {
+            SchemaType::Struct(fields) => fields.as_slice(),
+            _ => &[],
+        };
+        let own = |(at, field): (usize, &Field)| ShownField::own(field.name.clone(), field.schema.clone(), at);
+        let own = || fields.iter().enumerate().map(own).collect();
+        let fields = edited(own(), edits).unwrap_or_else(|_| own());
+        let (head, tail) = framed(converter.shown(&schema_of(&fields, schema)));
+        Self { fields, head, tail, is_text: !converter.is_json() }
     }
 
-    /// Writes the fields, each a name and its JSON, over what `out` holds.
-    pub(super) fn write(&self, out: &mut Vec<u8>, fields: &[(&str, &[u8])]) {
+    /// Writes the fields, given in the order of the schema as JSON, over what `out` holds.
+    pub(super) fn write(&self, out: &mut Vec<u8>, given: &[&[u8]]) {
         out.clear();
+        let shown = self.fields.iter().map(|field| (&field.name, json_of(&field.source, given)));
         if self.is_text {
-            let field = |(name, json): &(&str, &[u8])| Some([name.as_bytes(), b"=", &text_of(json)?].concat());
-            let fields: Vec<Vec<u8>> = fields.iter().filter_map(field).collect();
+            let field = |(name, json): (&String, &[u8])| Some([name.as_bytes(), b"=", &text_of(json)?].concat());
+            let fields: Vec<Vec<u8>> = shown.filter_map(field).collect();
             return out.extend_from_slice(&[b"Struct{".as_slice(), &fields.join(&b','), b"}"].concat());
         }
         out.extend_from_slice(&self.head);
         out.push(b'{');
-        for (at, (name, json)) in fields.iter().enumerate() {
+        for (at, (name, json)) in shown.enumerate() {
             out.extend_from_slice(if at > 0 { b"," } else { b"" });
             out.extend_from_slice(&quoted_name(name));
             out.extend_from_slice(json);
         }
         out.push(b'}');
         out.extend_from_slice(self.tail);
+    }
+}
+
+fn json_of<'a>(source: &'a Source<usize>, given: &[&'a [u8]]) -> &'a [u8] {
+    match source {
+        Source::Bytes(bytes) => bytes,
+        Source::Own { of, mask, .. } => match (given.get(*of).copied().unwrap_or(b"null"), mask) {
+            (b"null", _) => b"null",
+            (json, None) => json,
+            (_, Some(mask)) => mask,
+        },
     }
 }
 
@@ -94,16 +117,17 @@ pub struct Heartbeats {
 
 impl Heartbeats {
     /// Heartbeats of a connector, whose keys and values these converters write.
-    pub fn new(topic: String, topic_prefix: &str, (keys, values): (Converter, Converter)) -> Self {
+    pub fn new(beside: Beside, topic_prefix: &str, (keys, values): (Converter, Converter)) -> Self {
+        let Beside { topic, edits } = beside;
         let schema = |field, schema_type, name| {
             let fields = [(field, Schema::new(schema_type))];
             Schema::of_fields(fields).named(format!("io.debezium.connector.common.{name}")).version(1)
         };
         let (mut key, mut name) = (Vec::new(), Vec::new());
         write_string(&mut name, topic_prefix);
-        let key_frame = Framed::new(keys, &schema("serverName", SchemaType::String, "ServerNameKey"));
-        key_frame.write(&mut key, &[("serverName", &name)]);
-        let frame = Framed::new(values, &schema("ts_ms", SchemaType::Int64, "Heartbeat"));
+        let key_frame = Framed::new(keys, &schema("serverName", SchemaType::String, "ServerNameKey"), &[]);
+        key_frame.write(&mut key, &[&name]);
+        let frame = Framed::new(values, &schema("ts_ms", SchemaType::Int64, "Heartbeat"), &edits);
         Self { topic, key, frame, number: Vec::new(), value: Vec::new() }
     }
 
@@ -111,7 +135,7 @@ impl Heartbeats {
     pub fn record(&mut self, now_ms: i64) -> Record<'_> {
         self.number.clear();
         write_number(&mut self.number, now_ms);
-        self.frame.write(&mut self.value, &[("ts_ms", &self.number)]);
+        self.frame.write(&mut self.value, &[&self.number]);
         Record { topic: &self.topic, key: Some(&self.key), value: Some(&self.value), ..Record::default() }
     }
 }
@@ -122,12 +146,12 @@ mod tests {
 
     #[test]
     fn a_heartbeat_names_the_connector_and_the_time() {
-        let mut heartbeats = Heartbeats::new("h".to_owned(), "postgres", Default::default());
+        let mut heartbeats = Heartbeats::new("h".to_owned().into(), "postgres", Default::default());
         let record = heartbeats.record(1_795_252_416_255);
         assert_eq!(record.key, Some(&br#"{"serverName":"postgres"}"#[..]));
         assert_eq!(record.value, Some(&br#"{"ts_ms":1795252416255}"#[..]));
         assert_eq!((record.topic, record.headers.iter().count()), ("h", 0));
-        let mut heartbeats = Heartbeats::new("h".to_owned(), "p", (Converter::Text, Converter::Text));
+        let mut heartbeats = Heartbeats::new("h".to_owned().into(), "p", (Converter::Text, Converter::Text));
         let record = heartbeats.record(5);
         assert_eq!((record.key, record.value), (Some(&b"Struct{serverName=p}"[..]), Some(&b"Struct{ts_ms=5}"[..])));
     }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use super::change::EncodeError;
-use super::expand::expanded;
-use super::forms::{Layout, quoted_name};
+use super::expand::{expanded, is_empty_array};
+use super::forms::Layout;
+use super::pieces::quoted_name;
 use super::plan::{ColumnPlan, PlanError, TablePlan, framed};
 use super::write::write_cell;
 use crate::connect::{Converter, Schema, SchemaType, text_of};
@@ -247,7 +248,7 @@ impl EventPlan {
         let is_tombstone = router.with_tombstones && is_empty(&payload, &self.payload_schema);
         // What stands behind the router takes every null for a tombstone.
         let is_null = is_tombstone || (self.members.is_empty() && payload == b"null");
-        let Some(topic) = self.topic(&routed_by, is_null) else { return Ok(None) };
+        let Some(topic) = self.topic(row, &routed_by, is_null)? else { return Ok(None) };
         if !is_topic_name(&topic) {
             return Err(row.unrouted("the column that chooses its topic makes no name that Kafka takes"));
         }
@@ -269,18 +270,24 @@ impl EventPlan {
         }))
     }
 
-    fn topic(&self, routed_by: &str, is_null: bool) -> Option<String> {
+    fn topic(&self, row: EventRow<'_>, routed_by: &str, is_null: bool) -> Result<Option<String>, EncodeError> {
         let mut topics = self.topics.lock();
         let key = (routed_by.to_owned(), is_null);
         if let Some(known) = topics.get(&key) {
-            return known.clone();
+            return Ok(known.clone());
         }
         if topics.len() >= KEPT_MAX {
             topics.clear();
         }
-        let topic = self.form.outcome(routed_by, is_null).map(|outcome| outcome.topic);
+        let outcome = self.form.outcome(routed_by, is_null);
+        if outcome.as_ref().is_some_and(|outcome| outcome.key_field.is_some() || !outcome.edits.is_empty()) {
+            return Err(
+                row.unrouted("a transform behind the EventRouter asks for fields of it, which events do not have")
+            );
+        }
+        let topic = outcome.map(|outcome| outcome.topic);
         topics.insert(key, topic.clone());
-        topic
+        Ok(topic)
     }
 
     fn key_of(&self, row: EventRow<'_>) -> Result<Option<Vec<u8>>, EncodeError> {
@@ -305,20 +312,24 @@ impl EventPlan {
         }
         let router = &self.form.router;
         let text = router.expansion.filter(|_| payload.first() == Some(&b'"')).zip(text_of(&payload));
+        let is_bare = self.members.is_empty() && text.as_ref().is_some_and(|(_, text)| is_empty_array(text));
         let object = text.and_then(|(nulls, text)| expanded(&router.payload, &text, nulls));
         let (schema, payload) = match &object {
             Some((schema, json)) => (schema, json),
             None => (&self.payload_schema, &payload),
         };
         if self.members.is_empty() {
-            let (mut out, tail) = framed(self.converters.1.shown(schema));
+            let (mut out, tail) = match self.converters.1.shown(schema) {
+                Some(_) if is_bare => (b"{\"schema\":null,\"payload\":".to_vec(), b"}".as_slice()),
+                schema => framed(schema),
+            };
             out.extend_from_slice(payload);
             out.extend_from_slice(tail);
             return Ok(Some(out));
         }
         let version = self.schema_version.map(|place| row.number::<i32>(place)).transpose()?.flatten();
         let (mut out, tail) = match self.converters.1 {
-            Converter::Json { with_schema: true } => framed(Some(&self.schema(memory, schema, version, routed_by))),
+            Converter::Json { with_schema: true, .. } => framed(Some(&self.schema(memory, schema, version, routed_by))),
             _ => framed(None),
         };
         out.extend_from_slice(b"{\"payload\":");

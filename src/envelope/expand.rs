@@ -3,13 +3,17 @@
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, Visitor};
+use serde_json::value::RawValue;
 
-use super::forms::quoted_name;
+use super::pieces::quoted_name;
 use crate::connect::json::write_string;
 use crate::connect::{Field, Schema, SchemaType};
 use crate::transform::NullFields;
 use crate::typemap::write_double;
+
+/// What is nested deeper stays a text.
+const DEPTH_MAX: usize = 128;
 
 /// A JSON value whose objects keep their order.
 #[derive(Debug, Clone, PartialEq)]
@@ -32,11 +36,16 @@ pub(super) fn expanded(column: &str, text: &[u8], nulls: NullFields) -> Option<(
     if text.first() != Some(&b'{') {
         return None;
     }
-    let node: Node = serde_json::from_slice(text).ok()?;
+    let node = read(std::str::from_utf8(text).ok()?, DEPTH_MAX)?;
     let schema = schema_of(Some(column), &node, nulls).ok()??;
     let mut json = Vec::with_capacity(text.len());
     write(&mut json, &node, &schema).ok()?;
     Some((schema, json))
+}
+
+/// Whether it is the text of an array without elements, of which Debezium makes no schema and leaves the text.
+pub(super) fn is_empty_array(text: &[u8]) -> bool {
+    text.first() == Some(&b'[') && serde_json::from_slice::<[IgnoredAny; 0]>(text).is_ok()
 }
 
 /// `None` for what is left out.
@@ -57,6 +66,10 @@ fn schema_of(key: Option<&str>, node: &Node, nulls: NullFields) -> Result<Option
             for (name, node) in members {
                 let prefix = key.filter(|key| !key.trim().is_empty()).map(|key| format!("{key}."));
                 let schema = schema_of(Some(&format!("{}{name}", prefix.unwrap_or_default())), node, nulls)?;
+                // Connect has no field without a name.
+                if schema.is_some() && name.is_empty() {
+                    return Err(NoSchema);
+                }
                 fields.extend(schema.map(|schema| Field { name: name.clone(), schema }));
             }
             let schema = Schema::new(SchemaType::Struct(fields)).optional();
@@ -141,64 +154,58 @@ fn write(out: &mut Vec<u8>, node: &Node, schema: &Schema) -> Result<(), NoSchema
     Ok(())
 }
 
-impl<'de> Deserialize<'de> for Node {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(NodeVisitor)
+/// A JSON text as a value. Numbers are read as Jackson reads them: `-0` is whole, `1e400` is infinite, and what is whole and too
+/// large for Java's long has no schema.
+fn read(text: &str, depth: usize) -> Option<Node> {
+    let deeper = depth.checked_sub(1)?;
+    let text = text.trim_ascii();
+    match text.bytes().next()? {
+        b'{' => {
+            let Members(members) = serde_json::from_str(text).ok()?;
+            let read = |(name, value): (String, &RawValue)| Some((name, read(value.get(), deeper)?));
+            members.into_iter().map(read).collect::<Option<_>>().map(Node::Object)
+        }
+        b'[' => {
+            let elements: Vec<&RawValue> = serde_json::from_str(text).ok()?;
+            elements.into_iter().map(|value| read(value.get(), deeper)).collect::<Option<_>>().map(Node::Array)
+        }
+        b'"' => serde_json::from_str(text).ok().map(Node::Text),
+        b't' => Some(Node::Boolean(true)),
+        b'f' => Some(Node::Boolean(false)),
+        b'n' => Some(Node::Null),
+        _ if text.contains(['.', 'e', 'E']) => text.parse().ok().map(Node::Double),
+        _ => text.parse().ok().map(Node::Integer),
     }
 }
 
-struct NodeVisitor;
+/// The members of an object, whose values are not looked at yet.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
 
-impl<'de> Visitor<'de> for NodeVisitor {
-    type Value = Node;
+impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MembersVisitor).map(Self)
+    }
+}
+
+struct MembersVisitor;
+
+impl<'de> Visitor<'de> for MembersVisitor {
+    type Value = Vec<(String, &'de RawValue)>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a JSON value")
-    }
-
-    fn visit_unit<E>(self) -> Result<Node, E> {
-        Ok(Node::Null)
-    }
-
-    fn visit_bool<E>(self, flag: bool) -> Result<Node, E> {
-        Ok(Node::Boolean(flag))
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Node, E> {
-        Ok(Node::Integer(number))
-    }
-
-    /// What is too large for Java's long has no schema there.
-    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Node, E> {
-        i64::try_from(number).map(Node::Integer).map_err(E::custom)
-    }
-
-    fn visit_f64<E>(self, number: f64) -> Result<Node, E> {
-        Ok(Node::Double(number))
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-        Ok(Node::Text(text.to_owned()))
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Node, A::Error> {
-        let mut elements = Vec::new();
-        while let Some(element) = seq.next_element()? {
-            elements.push(element);
-        }
-        Ok(Node::Array(elements))
+        f.write_str("a JSON object")
     }
 
     /// Of members of one name the last counts, in the place of the first.
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
-        let mut members: Vec<(String, Node)> = Vec::new();
-        while let Some((name, node)) = map.next_entry::<String, Node>()? {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members: Self::Value = Vec::new();
+        while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
             match members.iter_mut().find(|(known, _)| *known == name) {
-                Some(member) => member.1 = node,
-                None => members.push((name, node)),
+                Some(member) => member.1 = value,
+                None => members.push((name, value)),
             }
         }
-        Ok(Node::Object(members))
+        Ok(members)
     }
 }
 
@@ -227,6 +234,27 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_read_as_jackson_reads_them() {
+        let text = r#"{"a": -0, "b": [-0,-0], "c": -0.0, "d": -0e1, "e": "-0 \"-0", "f": 1e-0, "g": -5}"#;
+        let expected = r#"{"a":0,"b":[0,0],"c":-0.0,"d":-0.0,"e":"-0 \"-0","f":1.0,"g":-5}"#;
+        assert_eq!(json(text, NullFields::Ignore).as_deref(), Some(expected));
+        let (schema, _) = expanded("payload", br#"{"a": -0}"#, NullFields::Ignore).unwrap();
+        assert!(
+            matches!(&schema.schema_type, SchemaType::Struct(fields) if fields[0].schema.schema_type == SchemaType::Int32)
+        );
+        assert_eq!(
+            json(r#"{"a": 1e400, "b": -1e400}"#, NullFields::Ignore).unwrap(),
+            r#"{"a":"Infinity","b":"-Infinity"}"#
+        );
+        for text in [r#"{"a": 1-0}"#, r#"{"a": 12345678901234567890}"#, r#"{"a": 123456789012345678901234567890}"#] {
+            assert_eq!(json(text, NullFields::Ignore), None, "{text}");
+        }
+        assert!(is_empty_array(b"[ ]") && !is_empty_array(b" []") && !is_empty_array(b"[1]") && !is_empty_array(b"{}"));
+        let deep = |depth: usize| format!("{{\"a\": {}1{}}}", "[".repeat(depth), "]".repeat(depth));
+        assert!(json(&deep(100), NullFields::Ignore).is_some() && json(&deep(200_000), NullFields::Ignore).is_none());
+    }
+
+    #[test]
     fn what_has_no_one_schema_stays_a_text() {
         for text in [
             "[1]",
@@ -236,6 +264,7 @@ mod tests {
             r#"{"m": [1, 1.5]}"#,
             r#"{"m": [null]}"#,
             r#"{"m": [[1], ["a"]]}"#,
+            r#"{"m": {"": 1}}"#,
         ] {
             assert_eq!(json(text, NullFields::Ignore), None, "{text}");
         }

@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use super::event::EventPlan;
+use super::fields::{ShownField, Source, edited, schema_of};
 use super::guard::Condition;
-use super::plan::{ColumnPlan, Piece, PlanError, PlanOptions, framed};
+use super::pieces::{Pieces, SourceNames, quoted, quoted_name, source_pieces, source_value};
+use super::plan::{ColumnPiece, ColumnPlan, Piece, PlanError, PlanOptions, framed};
 use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema, transaction_field_schema};
-use crate::connect::json::write_string;
-use crate::connect::{Converter, Field, Schema, SchemaType};
+use crate::connect::{Converter, Nulls, Schema, SchemaType};
 use crate::row::TableShape;
-use crate::transform::{AddedHeader, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
+use crate::transform::{AddedHeader, FieldEdit, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
 
 /// What a kind of record looks like.
 #[derive(Debug, Clone)]
@@ -68,12 +69,22 @@ pub(super) struct Layout<'a> {
     pub(super) schema_base: &'a str,
 }
 
-/// The table's topic, unless its rows say theirs, and its forms.
-pub(super) fn of_table(layout: &Layout<'_>) -> Result<(Option<String>, Forms), PlanError> {
+/// What a table's records are like.
+pub(super) struct OfTable {
+    /// Their topic, unless its rows say theirs.
+    pub(super) topic: Option<String>,
+    pub(super) forms: Forms,
+    /// The field of the key that takes its place.
+    pub(super) key_field: Option<String>,
+}
+
+/// Works the transforms out for a table.
+pub(super) fn of_table(layout: &Layout<'_>) -> Result<OfTable, PlanError> {
     let name = &layout.options.schema_name;
     let topic = layout.options.transforms.topic_of_rows(name);
-    let envelope: Arc<[Piece]> = layout.envelope().into();
+    let envelope = layout.object(layout.envelope_fields(), &layout.envelope_schema(), &[])?;
     let mut forms = [const { None }; 7];
+    let mut key_fields = Vec::new();
     for (form, kind) in forms.iter_mut().zip(RecordKind::ALL) {
         let Some(outcome) = layout.options.transforms.outcome(name, kind) else { continue };
         let is_event = matches!(outcome.value, ValueForm::Event(_));
@@ -88,9 +99,18 @@ pub(super) fn of_table(layout: &Layout<'_>) -> Result<(Option<String>, Forms), P
                 Converter::Bytes => return Err(PlanError::Converter("ByteArrayConverter")),
             }
         }
+        match (is_event, &outcome.key_field) {
+            (true, Some(field)) => return Err(PlanError::NoKeyField(field.clone())),
+            (true, None) => {}
+            (false, field) => key_fields.push(field.clone()),
+        }
         *form = Some(layout.form(outcome, &envelope)?);
     }
-    Ok((topic, Forms(forms)))
+    let key_field = key_fields.first().cloned().flatten();
+    match key_fields.into_iter().find(|other| *other != key_field) {
+        Some(other) => Err(PlanError::Keys(other.or(key_field).unwrap_or_default())),
+        None => Ok(OfTable { topic, forms: Forms(forms), key_field }),
+    }
 }
 
 impl Layout<'_> {
@@ -101,8 +121,11 @@ impl Layout<'_> {
                 event = Some(Box::new(EventPlan::new(self, form)?));
                 None
             }
-            ValueForm::Envelope => Some(Arc::clone(envelope)),
-            ValueForm::Row(row) => Some(self.unwrapped(&row)?.into()),
+            ValueForm::Envelope if outcome.edits.is_empty() => Some(Arc::clone(envelope)),
+            ValueForm::Envelope => {
+                Some(self.object(self.envelope_fields(), &self.envelope_schema(), &outcome.edits)?)
+            }
+            ValueForm::Row(row) => Some(self.unwrapped(&row, &outcome.edits)?),
             ValueForm::NullRow => {
                 let (mut bytes, tail) = framed(self.options.value_converter.shown(self.row));
                 bytes.extend_from_slice(b"null");
@@ -111,41 +134,67 @@ impl Layout<'_> {
             }
             ValueForm::Tombstone => None,
         };
-        let headers = outcome.headers.iter().filter_map(|header| self.header(header)).collect();
+        let headers = outcome.headers.iter().filter_map(|header| self.header(header).transpose());
+        let headers = headers.collect::<Result<_, _>>()?;
         let guards = outcome.guards.iter().map(|guard| self.condition(guard)).collect::<Result<_, _>>()?;
         Ok(Form { value, headers, event, guards })
     }
 
-    fn header(&self, header: &AddedHeader) -> Option<FormHeader> {
+    fn header(&self, header: &AddedHeader) -> Result<Option<FormHeader>, PlanError> {
         let value = match header {
-            AddedHeader::Field(reference) => self.copied(reference)?.0,
+            AddedHeader::Field(reference) => match self.copied(reference) {
+                Some((value, schema)) if schema.has_text_of_json() => value,
+                Some(_) => {
+                    return Err(PlanError::WrongType { column: reference.field.clone(), what: "in a header" });
+                }
+                None => return Ok(None),
+            },
             AddedHeader::Text(_, text) => Piece::Bytes(quoted(text)),
         };
-        Some(FormHeader { name: header.name().to_owned(), value })
+        Ok(Some(FormHeader { name: header.name().to_owned(), value }))
     }
 
-    fn envelope(&self) -> Vec<Piece> {
-        let schema = envelope_schema(self.schema_base, self.row, self.facts);
-        let (head, tail) = framed(self.options.value_converter.shown(&schema));
+    fn envelope_schema(&self) -> Schema {
+        envelope_schema(self.schema_base, self.row, self.facts)
+    }
+
+    fn envelope_fields(&self) -> Vec<ShownField<Vec<Piece>>> {
+        let field = |field: &EnvelopeField| {
+            let pieces = match field {
+                EnvelopeField::Before => vec![Piece::Before],
+                EnvelopeField::After => vec![Piece::After],
+                EnvelopeField::Source => source_pieces(self.facts, self.names(), self.options.value_converter.nulls()),
+                EnvelopeField::Transaction => vec![Piece::Transaction],
+                EnvelopeField::Op => vec![Piece::Op],
+                EnvelopeField::TsMs => vec![Piece::NowMs],
+                EnvelopeField::TsUs => vec![Piece::NowUs],
+                EnvelopeField::TsNs => vec![Piece::NowNs],
+            };
+            ShownField::own(field.name(), field.schema(self.row, self.facts), pieces)
+        };
+        self.facts.envelope.iter().map(field).collect()
+    }
+
+    /// The object of these fields behind all edits, whose schema is named like another one.
+    fn object(
+        &self,
+        fields: Vec<ShownField<Vec<Piece>>>,
+        like: &Schema,
+        edits: &[FieldEdit],
+    ) -> Result<Arc<[Piece]>, PlanError> {
+        let fields = edited(fields, edits)?;
+        let (head, tail) = framed(self.options.value_converter.shown(&schema_of(&fields, like)));
         let mut pieces = Pieces(vec![Piece::Bytes(head)]);
-        for (at, field) in self.facts.envelope.iter().enumerate() {
-            pieces.member(at, field.name());
-            match field {
-                EnvelopeField::Before => pieces.push(Piece::Before),
-                EnvelopeField::After => pieces.push(Piece::After),
-                EnvelopeField::Source => {
-                    source_pieces(self.facts, self.names()).into_iter().for_each(|piece| pieces.push(piece));
-                }
-                EnvelopeField::Transaction => pieces.push(Piece::Transaction),
-                EnvelopeField::Op => pieces.push(Piece::Op),
-                EnvelopeField::TsMs => pieces.push(Piece::NowMs),
-                EnvelopeField::TsUs => pieces.push(Piece::NowUs),
-                EnvelopeField::TsNs => pieces.push(Piece::NowNs),
-            }
+        if fields.is_empty() {
+            pieces.bytes(b"{");
+        }
+        for (at, field) in fields.into_iter().enumerate() {
+            pieces.member(at, &field.name);
+            shown(field)?.into_iter().for_each(|piece| pieces.push(piece));
         }
         pieces.bytes(b"}");
         pieces.bytes(tail);
-        pieces.0
+        Ok(pieces.0.into())
     }
 
     pub(super) fn names(&self) -> SourceNames<'_> {
@@ -158,40 +207,52 @@ impl Layout<'_> {
     }
 
     /// A row alone, with what was added behind its columns.
-    fn unwrapped(&self, form: &RowForm) -> Result<Vec<Piece>, PlanError> {
-        let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(Vec::new()) };
-        let mut fields = columns.clone();
-        let mut added: Vec<(String, Piece)> = Vec::new();
-        if let Some(text) = form.deleted {
-            let schema = Schema::new(SchemaType::String).optional();
-            fields.push(Field { name: "__deleted".to_owned(), schema });
-            added.push(("__deleted".to_owned(), Piece::Bytes(quoted(text))));
+    fn unwrapped(&self, form: &RowForm, edits: &[FieldEdit]) -> Result<Arc<[Piece]>, PlanError> {
+        let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(Arc::default()) };
+        let added = self.added(form);
+        let names = || columns.iter().map(|field| &field.name).chain(added.iter().map(|field| &field.name));
+        if let Some((_, name)) = names().enumerate().find(|(at, name)| names().take(*at).any(|other| other == *name)) {
+            return Err(PlanError::Duplicate(name.clone()));
         }
-        for reference in &form.fields {
-            let Some((piece, schema)) = self.copied(reference) else { continue };
-            fields.push(Field {
-                name: reference.new_name.clone(),
-                schema: Schema { default: None, ..schema.optional() },
+        let nulls = if form.replaces_nulls { Nulls::Replaced } else { self.options.value_converter.nulls() };
+        if !edits.is_empty() {
+            let columns = columns.iter().filter_map(|field| {
+                let (mut piece, schema) = self.column_of_row(form.is_before, &field.name)?;
+                piece.nulls = form.replaces_nulls.then_some(Nulls::Replaced);
+                Some(ShownField::own(field.name.clone(), schema, vec![Piece::Column(Box::new(piece))]))
             });
-            added.push((reference.new_name.clone(), piece));
+            return self.object(columns.chain(added).collect(), self.row, edits);
         }
-        let is_repeated = |(at, field): (usize, &Field)| fields.iter().take(at).any(|other| other.name == field.name);
-        if let Some((_, field)) = fields.iter().enumerate().find(|(at, field)| is_repeated((*at, field))) {
-            return Err(PlanError::Duplicate(field.name.clone()));
+        // All columns at once, which is quicker than one by one.
+        let mut schema = schema_of(&added, self.row);
+        if let SchemaType::Struct(fields) = &mut schema.schema_type {
+            fields.splice(..0, columns.iter().cloned());
         }
-        let has_columns = !columns.is_empty();
-        let schema = Schema { schema_type: SchemaType::Struct(fields), is_optional: false, ..self.row.clone() };
         let (head, tail) = framed(self.options.value_converter.shown(&schema));
         let mut pieces = Pieces(vec![Piece::Bytes(head)]);
-        pieces.push(if form.is_before { Piece::OpenBefore } else { Piece::OpenAfter });
-        for (at, (name, piece)) in added.into_iter().enumerate() {
-            pieces.bytes(if at > 0 || has_columns { b"," } else { b"" });
-            pieces.bytes(&quoted_name(&name));
-            pieces.push(piece);
+        pieces.push(if form.is_before { Piece::OpenBefore(nulls) } else { Piece::OpenAfter(nulls) });
+        for (at, field) in added.into_iter().enumerate() {
+            pieces.bytes(if at > 0 || !columns.is_empty() { b"," } else { b"" });
+            pieces.bytes(&quoted_name(&field.name));
+            shown(field)?.into_iter().for_each(|piece| pieces.push(piece));
         }
         pieces.bytes(b"}");
         pieces.bytes(tail);
-        Ok(pieces.0)
+        Ok(pieces.0.into())
+    }
+
+    /// What stands behind the columns of a row.
+    fn added(&self, form: &RowForm) -> Vec<ShownField<Vec<Piece>>> {
+        let deleted = form.deleted.map(|text| {
+            let schema = Schema::new(SchemaType::String).optional();
+            ShownField::own("__deleted", schema, vec![Piece::Bytes(quoted(text))])
+        });
+        let copied = form.fields.iter().filter_map(|reference| {
+            let (piece, schema) = self.copied(reference)?;
+            let schema = Schema { default: None, ..schema.optional() };
+            Some(ShownField::own(reference.new_name.clone(), schema, vec![piece]))
+        });
+        deleted.into_iter().chain(copied).collect()
     }
 
     /// A field of the envelope and its schema; `None` where envelopes have none of that name.
@@ -199,6 +260,8 @@ impl Layout<'_> {
         let name = reference.field.as_str();
         let inner = match reference.parent {
             FieldParent::Envelope => None,
+            FieldParent::Before => self.column_alone(true, name),
+            FieldParent::After => self.column_alone(false, name),
             FieldParent::Source => {
                 let field = self.facts.source.iter().find(|field| field.name() == name);
                 field.map(|field| {
@@ -221,6 +284,23 @@ impl Layout<'_> {
         inner.or_else(|| self.copied_from_envelope(name))
     }
 
+    /// A field of rows: what a transform copies is null where rows show the column's default.
+    fn column_alone(&self, is_before: bool, name: &str) -> Option<(Piece, Schema)> {
+        let (mut piece, schema) = self.column_of_row(is_before, name)?;
+        piece.nulls = Some(Nulls::Kept);
+        Some((Piece::Column(Box::new(piece)), schema))
+    }
+
+    /// A field of rows by itself.
+    fn column_of_row(&self, is_before: bool, name: &str) -> Option<(ColumnPiece, Schema)> {
+        let SchemaType::Struct(fields) = &self.row.schema_type else { return None };
+        let field = fields.iter().find(|field| field.name == name)?;
+        let is_shown = |column: &ColumnPlan| column.is_in_value && column.field_name == name;
+        let place = self.columns.iter().position(|column| column.as_ref().is_some_and(is_shown))?;
+        let column = self.columns.get(place)?.clone()?;
+        Some((ColumnPiece { is_before, place, column, nulls: None, stand_in: None }, field.schema.clone()))
+    }
+
     fn copied_from_envelope(&self, name: &str) -> Option<(Piece, Schema)> {
         let field = self.facts.envelope.iter().find(|field| field.name() == name)?;
         let piece = match field {
@@ -236,80 +316,25 @@ impl Layout<'_> {
     }
 }
 
-/// What the `source` block of all records of a table names.
-#[derive(Clone, Copy)]
-pub(super) struct SourceNames<'a> {
-    pub(super) topic_prefix: &'a str,
-    pub(super) database: &'a str,
-    pub(super) schema: &'a str,
-    pub(super) table: &'a str,
-}
-
-/// The `source` block.
-pub(super) fn source_pieces(facts: &ProfileFacts, names: SourceNames<'_>) -> Vec<Piece> {
-    let mut pieces = Pieces(Vec::new());
-    for (at, field) in facts.source.iter().enumerate() {
-        pieces.member(at, field.name());
-        pieces.push(source_value(facts, names, *field));
+/// The pieces of a field.
+fn shown(field: ShownField<Vec<Piece>>) -> Result<Vec<Piece>, PlanError> {
+    let (mut pieces, seen, mask) = match field.source {
+        Source::Bytes(bytes) => return Ok(vec![Piece::Bytes(bytes)]),
+        Source::Own { of, nulls, mask } => (of, nulls, mask),
+    };
+    if let [Piece::Column(column)] = pieces.as_mut_slice() {
+        column.nulls = column.nulls.or(seen);
+        column.stand_in = mask;
+        return Ok(pieces);
     }
-    pieces.bytes(b"}");
-    pieces.0
-}
-
-pub(super) fn source_value(facts: &ProfileFacts, names: SourceNames<'_>, field: SourceField) -> Piece {
-    match field {
-        SourceField::Version => Piece::Bytes(quoted(facts.version)),
-        SourceField::Connector => Piece::Bytes(b"\"postgresql\"".to_vec()),
-        SourceField::Name => Piece::Bytes(quoted(names.topic_prefix)),
-        SourceField::Db => Piece::Bytes(quoted(names.database)),
-        SourceField::Schema => Piece::Bytes(quoted(names.schema)),
-        SourceField::Table => Piece::Bytes(quoted(names.table)),
-        SourceField::Xmin => Piece::Bytes(b"null".to_vec()),
-        SourceField::TsMs => Piece::CommitMs,
-        SourceField::TsUs => Piece::CommitUs,
-        SourceField::TsNs => Piece::CommitNs,
-        SourceField::Snapshot => Piece::Snapshot,
-        SourceField::Sequence => Piece::Sequence,
-        SourceField::TxId => Piece::TxId,
-        SourceField::Lsn => Piece::Lsn,
-        SourceField::Origin => Piece::Origin,
-        SourceField::OriginLsn => Piece::OriginLsn,
-    }
-}
-
-fn quoted(text: &str) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    write_string(&mut out, text);
-    out
-}
-
-pub(super) fn quoted_name(name: &str) -> Vec<u8> {
-    let mut out = quoted(name);
-    out.push(b':');
-    out
-}
-
-/// Pieces of which no two that follow each other are fixed.
-struct Pieces(Vec<Piece>);
-
-impl Pieces {
-    fn push(&mut self, piece: Piece) {
-        match piece {
-            Piece::Bytes(bytes) => self.bytes(&bytes),
-            piece => self.0.push(piece),
+    match (mask, pieces.as_slice()) {
+        (None, _) => Ok(pieces),
+        (Some(_), [Piece::Bytes(bytes)]) if bytes.as_slice() == b"null" => Ok(pieces),
+        (Some(mask), [Piece::Op | Piece::NowMs | Piece::NowUs | Piece::NowNs | Piece::Bytes(_)]) => {
+            Ok(vec![Piece::Bytes(mask)])
         }
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        match self.0.last_mut() {
-            Some(Piece::Bytes(last)) => last.extend_from_slice(bytes),
-            _ => self.0.push(Piece::Bytes(bytes.to_vec())),
+        (Some(_), _) => {
+            Err(PlanError::WrongType { column: field.name, what: "masked by MaskField, because it may be null" })
         }
-    }
-
-    /// The first or a further member of an object, without its value.
-    fn member(&mut self, at: usize, name: &str) {
-        self.bytes(if at == 0 { b"{" } else { b"," });
-        self.bytes(&quoted_name(name));
     }
 }

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 
 use super::change::{EncodeError, RowContext};
-use super::forms::{Layout, SourceNames, source_value};
+use super::forms::Layout;
+use super::pieces::{SourceNames, source_value};
 use super::plan::{Piece, PlanError, TablePlan};
 use super::write::{Rows, write_cell, write_source_value};
 use crate::connect::{SchemaType, text_of};

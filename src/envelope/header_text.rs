@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine as _;
-use num_bigint::BigInt;
+use num_bigint::{BigInt, Sign};
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::connect::{Schema, SchemaType};
 use crate::typemap::Date;
+use crate::typemap::java_decimal::write_decimal;
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -99,10 +100,13 @@ fn write_scalar(out: &mut Vec<u8>, json: &str, schema: &Schema) -> Option<()> {
     let string = || serde_json::from_str::<String>(json).ok();
     match (schema.name.as_deref().and_then(|name| name.strip_prefix("org.apache.kafka.connect.data.")), json.as_bytes())
     {
-        (Some("Decimal"), _) => {
+        // A number, where the converter of values writes these.
+        (Some("Decimal"), [b'"', ..]) => {
             let unscaled = base64::engine::general_purpose::STANDARD.decode(string()?).ok()?;
             let scale = schema.parameters.iter().find(|(name, _)| name == "scale")?.1.parse().ok()?;
-            out.extend_from_slice(decimal(&BigInt::from_signed_bytes_be(&unscaled), scale).as_bytes());
+            let unscaled = BigInt::from_signed_bytes_be(&unscaled);
+            let (is_negative, digits) = (unscaled.sign() == Sign::Minus, unscaled.magnitude().to_string());
+            write_decimal(out, is_negative, &digits, scale);
         }
         (Some("Date"), _) => out.extend_from_slice(instant(json.parse::<i64>().ok()?.checked_mul(DAY_MS)?).as_bytes()),
         (Some("Time" | "Timestamp"), _) => out.extend_from_slice(instant(json.parse().ok()?).as_bytes()),
@@ -126,27 +130,6 @@ fn write_quoted(out: &mut Vec<u8>, text: &str) {
         out.push(byte);
     }
     out.push(b'"');
-}
-
-/// As Java's `BigDecimal` has it.
-fn decimal(unscaled: &BigInt, scale: i64) -> String {
-    let (sign, digits) =
-        (if unscaled.sign() == num_bigint::Sign::Minus { "-" } else { "" }, unscaled.magnitude().to_string());
-    let length = i64::try_from(digits.len()).unwrap_or(i64::MAX);
-    let exponent = length.saturating_sub(1).saturating_sub(scale);
-    if scale == 0 {
-        return format!("{sign}{digits}");
-    }
-    if scale > 0 && exponent >= -6 {
-        let width = usize::try_from(scale.saturating_add(1)).unwrap_or_default();
-        let padded = format!("{digits:0>width$}");
-        let point = padded.len().saturating_sub(width.saturating_sub(1));
-        let (before, behind) = padded.split_at(point);
-        return format!("{sign}{before}.{behind}");
-    }
-    let (first, rest) = digits.split_at(1);
-    let point = if rest.is_empty() { "" } else { "." };
-    format!("{sign}{first}{point}{rest}E{exponent:+}")
 }
 
 /// As Connect formats Java's dates: what is before the second day of 1970 as a time of day, a midnight as a date.

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha224, Sha256, Sha384, Sha512};
 use crate::connect::json::{write_string, write_unit};
 use crate::connect::{Schema, SchemaType, text_of};
 use crate::row::ColumnShape;
-use crate::typemap::{PgTypeKind, write_bytes};
+use crate::typemap::{PgTypeKind, SourceType, write_bytes};
 
 /// What becomes of a column's values.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub enum Mask {
     },
     /// `column.truncate.to.N.chars`: no more than so many UTF-16 units.
     Truncate(usize),
+    /// `column.propagate.source.type`, `datatype.propagate.source.type`: none, and the schema tells of the column's type.
+    SourceType,
 }
 
 /// A hash function, as Java names it.
@@ -69,12 +71,26 @@ pub(super) struct ColumnMask {
     length: usize,
 }
 
+fn with_source_type(schema: Schema, column: &str, source: &SourceType) -> Schema {
+    let schema = schema
+        .parameter("__debezium.source.column.type", source.name.to_uppercase())
+        .parameter("__debezium.source.column.length", source.length.to_string());
+    let schema = match source.scale {
+        Some(scale) => schema.parameter("__debezium.source.column.scale", scale.to_string()),
+        None => schema,
+    };
+    schema.parameter("__debezium.source.column.name", column.to_owned())
+}
+
 /// What a column without a length has in Java.
 const LENGTH_MAX: usize = 2_147_483_647;
 
 impl ColumnMask {
     /// The mask of a column, and its schema with what tells of the mask; no mask where Debezium leaves values as they are.
-    pub(super) fn of(mask: &Mask, column: &ColumnShape, schema: Schema) -> (Option<Self>, Schema) {
+    pub(super) fn of(mask: &Mask, column: &ColumnShape, is_snapshot: bool, schema: Schema) -> (Option<Self>, Schema) {
+        if *mask == Mask::SourceType {
+            return (None, with_source_type(schema, &column.name, &column.source_type(is_snapshot)));
+        }
         let (root, modifier) = column.pg_type.root(column.type_modifier);
         let is_enum = matches!(root.kind, PgTypeKind::Enum(_));
         let is_text = is_enum
@@ -119,6 +135,7 @@ impl ColumnMask {
         let text = String::from_utf8_lossy(&text);
         match &self.mask {
             Mask::Asterisks(_) => return self.constant().unwrap_or_default(),
+            Mask::SourceType => return json.to_vec(),
             Mask::Truncate(limit) => write_cut(&mut out, &text, *limit),
             Mask::Hash { algorithm, salt, is_serialized } => {
                 let value = if *is_serialized { serialized(&text) } else { text.as_bytes().to_vec() };

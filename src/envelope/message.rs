@@ -3,7 +3,7 @@
 use super::Record;
 use super::change::{RecordOptions, RowContext};
 use super::companion::{Companion, Framed};
-use super::forms::{SourceNames, source_pieces};
+use super::pieces::{SourceNames, source_pieces};
 use super::plan::Piece;
 use super::profile::{Profile, message_value_schema};
 use super::transaction::write_transaction;
@@ -12,6 +12,7 @@ use crate::connect::json::write_string;
 use crate::connect::{Converter, Schema, SchemaType};
 use crate::pgoutput::LogicalMessage;
 use crate::row::Operation;
+use crate::transform::Beside;
 use crate::typemap::{BinaryMode, write_bytes};
 
 /// Writes the records of logical messages.
@@ -41,7 +42,7 @@ pub struct MessageSource<'a> {
 impl MessageRecords {
     /// Records in `topic`, whose keys and values these converters write.
     pub fn new(
-        topic: String,
+        beside: Beside,
         (keys, values): (Converter, Converter),
         source: MessageSource<'_>,
         options: &RecordOptions,
@@ -57,10 +58,10 @@ impl MessageRecords {
         // They are of no table.
         let names = SourceNames { topic_prefix: source.topic_prefix, database: source.database, schema: "", table: "" };
         Self {
-            topic,
-            key_frame: Framed::new(keys, &key),
-            value_frame: Framed::new(values, &message_value_schema(facts, content)),
-            source: source_pieces(facts, names),
+            key_frame: Framed::new(keys, &key, &[]),
+            value_frame: Framed::new(values, &message_value_schema(facts, content), &beside.edits),
+            topic: beside.topic,
+            source: source_pieces(facts, names, values.nulls()),
             mode: source.mode,
             companion: Companion::new(options),
         }
@@ -71,7 +72,7 @@ impl MessageRecords {
         let (mut prefix, mut content) = (Vec::new(), Vec::new());
         write_string(&mut prefix, &String::from_utf8_lossy(&message.prefix));
         write_bytes(&mut content, &message.content, self.mode);
-        self.key_frame.write(&mut self.companion.key, &[("prefix", &prefix)]);
+        self.key_frame.write(&mut self.companion.key, &[&prefix]);
         let (mut now, mut source, mut transaction) = (Vec::new(), Vec::new(), Vec::new());
         write_number(&mut now, row.now_ns / 1_000_000);
         for piece in &self.source {
@@ -82,13 +83,7 @@ impl MessageRecords {
         }
         write_transaction(&mut transaction, row);
         let message = [b"{\"prefix\":".as_slice(), &prefix, b",\"content\":", &content, b"}"].concat();
-        let fields: [(&str, &[u8]); 5] = [
-            ("op", b"\"m\""),
-            ("ts_ms", &now),
-            ("source", &source),
-            ("transaction", &transaction),
-            ("message", &message),
-        ];
+        let fields: [&[u8]; 5] = [b"\"m\"", &now, &source, &transaction, &message];
         self.value_frame.write(&mut self.companion.value, &fields);
         self.companion.record(&self.topic, row.first, Some(Operation::Message))
     }

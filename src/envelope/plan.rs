@@ -3,10 +3,11 @@
 use std::borrow::Cow;
 
 use super::Profile;
-use super::forms::{self, Forms, Layout, quoted_name};
+use super::forms::{self, Forms, Layout, OfTable};
 use super::header_text::header_text;
 use super::mask::{ColumnMask, Mask};
-use crate::connect::{Adjustment, Converter, Named, Schema, SchemaType};
+use super::pieces::quoted_name;
+use crate::connect::{Adjustment, Converter, Named, Nulls, Schema, SchemaType};
 use crate::row::{ColumnShape, TableShape};
 use crate::transform::Transforms;
 use crate::typemap::{ColumnType, Handling, Placeholder};
@@ -32,6 +33,8 @@ pub struct PlanOptions {
     pub unavailable_placeholder: Placeholder,
     /// How keys are written.
     pub key_converter: Converter,
+    /// Whether decimals in keys are numbers; in values [`Self::handling`] says it.
+    pub key_decimals_are_numbers: bool,
     /// How values are written.
     pub value_converter: Converter,
     /// Headers are Java's text of what they hold, as `StringConverter` has it.
@@ -55,6 +58,8 @@ pub struct TablePlan {
     is_routed: bool,
     /// In the order of a row's values; `None` where a column is left out.
     pub(super) columns: Vec<Option<ColumnPlan>>,
+    /// What nulls are in `before` and `after`.
+    pub(super) nulls: Nulls,
     pub(super) key: KeyPlan,
     pub(super) forms: Forms,
 }
@@ -71,9 +76,21 @@ pub enum PlanError {
     MissingColumn(String),
     #[error("the column {column} cannot be {what}")]
     WrongType { column: String, what: &'static str },
+    #[error(
+        "its key has no field {0} that could take the key's place: give ExtractField$Key a predicate that leaves its topic out"
+    )]
+    NoKeyField(String),
+    #[error(
+        "{0} would be the key of some of its records, and evp gives all of them the same key: give ExtractField$Key no predicate but \
+         one of topics"
+    )]
+    Keys(String),
     #[error("the condition of the filter: {0}")]
     Filter(String),
-    #[error("{0} writes values of events alone, and others are written, too")]
+    #[error(
+        "value.converter is {0}, which evp has for the events of an EventRouter and not for envelopes or rows: set it to \
+         org.apache.kafka.connect.json.JsonConverter"
+    )]
     Converter(&'static str),
 }
 
@@ -84,9 +101,9 @@ pub(super) struct ColumnPlan {
     pub(super) name: Vec<u8>,
     pub(super) column_type: ColumnType,
     /// Written where the value is null: `null`, the default, or the filler of a NOT NULL column.
-    pub(super) null: Vec<u8>,
-    /// Written where the value is not in the log.
-    pub(super) unavailable: Vec<u8>,
+    null: Vec<u8>,
+    /// Written where the value is not in the log; none where it is null then.
+    pub(super) unavailable: Option<Vec<u8>>,
     /// As the table has it.
     pub(super) plain_name: String,
     /// As records have it.
@@ -97,6 +114,16 @@ pub(super) struct ColumnPlan {
     pub(super) is_in_value: bool,
 }
 
+impl ColumnPlan {
+    /// What is written where the value is null.
+    pub(super) fn null(&self, nulls: Nulls) -> &[u8] {
+        match nulls {
+            Nulls::Kept if !self.is_not_null => b"null",
+            Nulls::Kept | Nulls::Replaced => &self.null,
+        }
+    }
+}
+
 /// A key, ready to be written.
 #[derive(Debug, Clone)]
 pub(super) struct KeyPlan {
@@ -104,6 +131,8 @@ pub(super) struct KeyPlan {
     pub(super) is_there: bool,
     /// Places of its columns, in the key's order.
     pub(super) places: Vec<usize>,
+    /// The place of the column that is the whole key (`ExtractField$Key`); headers that name another key have all columns.
+    pub(super) extracted: Option<usize>,
     /// What stands before and after the columns' object: nothing, or the schema.
     pub(super) head: Vec<u8>,
     pub(super) tail: &'static [u8],
@@ -111,10 +140,18 @@ pub(super) struct KeyPlan {
     pub(super) is_text: bool,
     /// So are the headers that name the other key of a change.
     pub(super) is_text_in_headers: bool,
+    /// What nulls are in the key itself; in those headers defaults stand for them.
+    pub(super) nulls: Nulls,
     schema: Schema,
 }
 
 impl KeyPlan {
+    /// The schema of its column at a place of the key.
+    pub(super) fn field(&self, at: usize) -> Option<&Schema> {
+        let SchemaType::Struct(fields) = &self.schema.schema_type else { return None };
+        fields.get(at).map(|field| &field.schema)
+    }
+
     /// The object of columns alone, out of a whole key.
     pub(super) fn columns_of<'a>(&self, key: &'a [u8]) -> &'a [u8] {
         let end = key.len().saturating_sub(self.tail.len());
@@ -127,15 +164,29 @@ impl KeyPlan {
     }
 }
 
+/// A column that stands alone.
+#[derive(Debug, Clone)]
+pub(super) struct ColumnPiece {
+    pub(super) is_before: bool,
+    pub(super) place: usize,
+    pub(super) column: ColumnPlan,
+    /// What nulls are, unless it is as in the row.
+    pub(super) nulls: Option<Nulls>,
+    /// Is written instead of every value but null.
+    pub(super) stand_in: Option<Vec<u8>>,
+}
+
 /// A stretch of a value: the same for all records of a table, or of this record.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) enum Piece {
     Bytes(Vec<u8>),
     Before,
     After,
     /// The same without the end of the object.
-    OpenBefore,
-    OpenAfter,
+    OpenBefore(Nulls),
+    OpenAfter(Nulls),
+    /// The value of a column alone, of the row before or behind the change; null where there is no such row.
+    Column(Box<ColumnPiece>),
     Op,
     /// The clock, in milliseconds, microseconds, nanoseconds.
     NowMs,
@@ -183,28 +234,45 @@ impl TablePlan {
         let key_fields = places.iter().filter_map(|place| field(*place));
         let key_fields = key_fields.map(|(column, schemas)| (column.field_name.clone(), schemas.key.clone()));
         let key_schema = Schema::of_fields(key_fields).named(format!("{base}.Key"));
-        let (head, tail) = framed(options.key_converter.shown(&key_schema));
         let is_there = options.key_columns.iter().any(|name| shape.column(name).is_some());
-        let key = KeyPlan {
-            is_there,
-            places,
-            head,
-            tail,
-            is_text: options.key_converter == Converter::Text,
-            is_text_in_headers: options.with_text_headers,
-            schema: key_schema,
-        };
         let fields = (0..columns.len()).filter_map(field).filter(|(column, _)| column.is_in_value);
         let fields = fields.map(|(column, schemas)| (column.field_name.clone(), schemas.value.clone()));
         let row = Schema::of_fields(fields).optional().named(format!("{base}.Value"));
         let layout = Layout { shape: &shape, facts, options, row: &row, columns: &columns, schema_base: &base };
-        let (topic, forms) = forms::of_table(&layout)?;
+        let OfTable { topic, forms, key_field } = forms::of_table(&layout)?;
+        let extracted = match key_field.filter(|_| is_there) {
+            Some(name) => Some(extracted_field(&name, &places, field).ok_or(PlanError::NoKeyField(name))?),
+            None => None,
+        };
+        let shown = extracted.as_ref().map_or(&key_schema, |(_, schema)| schema);
+        let (head, tail) = framed(options.key_converter.shown(shown));
+        let key = KeyPlan {
+            is_there,
+            places,
+            extracted: extracted.map(|(place, _)| place),
+            head,
+            tail,
+            is_text: options.key_converter == Converter::Text,
+            is_text_in_headers: options.with_text_headers,
+            nulls: options.key_converter.nulls(),
+            schema: key_schema,
+        };
+        if options.key_converter.is_json() && options.key_decimals_are_numbers != options.handling.decimals_are_numbers
+        {
+            refuse_other_decimals(&key.schema)?;
+        }
         if forms.have_keys_of_table() && (key.is_text || key.is_text_in_headers) {
             refuse_without_text(&key.schema)?;
         }
+        if let Some(Some(column)) = key.extracted.filter(|_| key.is_text).and_then(|place| columns.get(place))
+            && !column.is_not_null
+        {
+            let what = "the key that StringConverter writes, because it may be null";
+            return Err(PlanError::WrongType { column: column.plain_name.clone(), what });
+        }
         let is_routed = topic.is_none();
         let topic = topic.unwrap_or_else(|| options.schema_name.clone());
-        Ok(Self { topic, is_routed, columns, key, forms, shape })
+        Ok(Self { topic, is_routed, columns, nulls: options.value_converter.nulls(), key, forms, shape })
     }
 
     /// The table.
@@ -223,10 +291,34 @@ impl TablePlan {
     }
 }
 
+/// The place of the field that takes the place of a key of these, and its schema.
+fn extracted_field<'p>(
+    name: &str,
+    places: &[usize],
+    field: impl Fn(usize) -> Option<(&'p ColumnPlan, &'p ColumnSchemas)>,
+) -> Option<(usize, Schema)> {
+    places.iter().find_map(|place| {
+        let (column, schemas) = field(*place)?;
+        (column.field_name == name).then(|| (*place, schemas.key.clone()))
+    })
+}
+
+/// Refuses a key whose decimals are not written as those of values are.
+fn refuse_other_decimals(key: &Schema) -> Result<(), PlanError> {
+    let SchemaType::Struct(fields) = &key.schema_type else { return Ok(()) };
+    match fields.iter().find(|field| field.schema.is_decimal()) {
+        Some(field) => Err(PlanError::WrongType {
+            column: field.name.clone(),
+            what: "in a key while key.converter.decimal.format is another than value.converter.decimal.format: set both alike",
+        }),
+        None => Ok(()),
+    }
+}
+
 /// Refuses a key of which Java's text is not known.
 fn refuse_without_text(key: &Schema) -> Result<(), PlanError> {
     let SchemaType::Struct(fields) = &key.schema_type else { return Ok(()) };
-    let is_odd = |schema: &Schema| !schema.has_plain_text() || schema.schema_type == SchemaType::Bytes;
+    let is_odd = |schema: &Schema| !schema.is_decimal() && !schema.has_text_of_json();
     match fields.iter().find(|field| is_odd(&field.schema)) {
         Some(field) => {
             Err(PlanError::WrongType { column: field.name.clone(), what: "in a key that StringConverter writes" })
@@ -258,13 +350,13 @@ fn column_plan(column: &ColumnShape, options: &PlanOptions) -> Option<(ColumnPla
     let key = schema.clone();
     let listed = options.masks.iter().find(|(name, _)| *name == column.name);
     let (mask, value) = match listed {
-        Some((_, mask)) => ColumnMask::of(mask, column, schema),
+        Some((_, mask)) => ColumnMask::of(mask, column, options.handling.is_snapshot, schema),
         None => (None, schema),
     };
     let field_name = options.field_names.applied(&column.name, Named::Field);
     let plan = ColumnPlan {
         name: quoted_name(&field_name),
-        unavailable: column_type.missing(&options.unavailable_placeholder).unwrap_or_else(|| null.clone()),
+        unavailable: column_type.missing(&options.unavailable_placeholder),
         null,
         column_type,
         plain_name: column.name.clone(),

@@ -23,6 +23,8 @@ pub(super) const PART_NEW_KEY: u32 = 2;
 pub const PART_BETWEEN: u32 = 3;
 /// The part of the record of a transaction's end, behind everything else of its last row.
 pub const PART_END: u32 = u32::MAX - 1;
+/// Where the rows of a blocking snapshot stand: behind the record of the signal that has asked for it, which is an insert.
+const PART_BLOCKING: u32 = PART_NEW_KEY;
 /// Where the rows of an incremental snapshot stand: behind everything else of the row before the one that closes their
 /// window.
 const PART_READ: u32 = u32::MAX - 2;
@@ -46,7 +48,7 @@ pub struct Position {
     pub part: u32,
 }
 
-/// What brings records; the positions of the two say nothing of each other.
+/// What brings records; the positions of a snapshot before the stream and of the others say nothing of each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum PositionKind {
     /// `s`: the stream of a slot.
@@ -55,6 +57,8 @@ pub enum PositionKind {
     Snapshot,
     /// `i`: a snapshot that is taken while the stream goes on. Its rows stand in the stream, those of a chunk at one place.
     Incremental,
+    /// `b`: a snapshot that a signal asks for, and that the stream waits for. Its rows stand at the place of the signal.
+    Blocking,
 }
 
 impl PositionKind {
@@ -63,14 +67,19 @@ impl PositionKind {
             Self::Stream => "s",
             Self::Snapshot => "r",
             Self::Incremental => "i",
+            Self::Blocking => "b",
         }
     }
 }
 
 impl Position {
-    /// What orders records of the same cluster, those of the stream and of incremental snapshots together.
+    /// What orders records of the same cluster, those of the stream and of snapshots that signals ask for together.
     pub fn order(&self) -> (Lsn, u64, u32) {
-        let part = if self.kind == PositionKind::Incremental { PART_READ } else { self.part };
+        let part = match self.kind {
+            PositionKind::Incremental => PART_READ,
+            PositionKind::Blocking => PART_BLOCKING,
+            PositionKind::Stream | PositionKind::Snapshot => self.part,
+        };
         (self.commit_lsn, self.row, part)
     }
 
@@ -130,6 +139,7 @@ impl FromStr for Position {
             Some(rest) if rest.starts_with("s:") => Some(PositionKind::Stream),
             Some(rest) if rest.starts_with("r:") => Some(PositionKind::Snapshot),
             Some(rest) if rest.starts_with("i:") => Some(PositionKind::Incremental),
+            Some(rest) if rest.starts_with("b:") => Some(PositionKind::Blocking),
             _ => None,
         };
         let skipped = if kind.is_some() { 2 } else { 0 };
@@ -167,10 +177,18 @@ mod tests {
         assert!(read.order() < stream(3, PART_END).order());
     }
 
+    #[test]
+    fn rows_that_the_stream_waits_for_stand_behind_their_signal_and_before_what_follows_it() {
+        let read = Position { kind: PositionKind::Blocking, ..stream(3, 0) };
+        assert!(stream(3, PART_CHANGE).order() < read.order() && read.order() < stream(3, PART_BETWEEN).order());
+    }
+
     proptest! {
         #[test]
-        fn what_is_written_is_read_back(kind in 0..3_usize, system_identifier: u64, lsn: u64, row: u64, part: u32) {
-            let kind = [PositionKind::Stream, PositionKind::Snapshot, PositionKind::Incremental][kind];
+        fn what_is_written_is_read_back(kind in 0..4_usize, system_identifier: u64, lsn: u64, row: u64, part: u32) {
+            let kinds =
+                [PositionKind::Stream, PositionKind::Snapshot, PositionKind::Incremental, PositionKind::Blocking];
+            let kind = kinds[kind];
             let position = Position { kind, system_identifier, commit_lsn: Lsn::new(lsn), row, part };
             let mut header = b"stale".to_vec();
             position.write(&mut header);

@@ -8,6 +8,7 @@ use crate::connect::java_map::{bucket, buckets_of};
 use crate::connect::json::write_string;
 use crate::connect::{Converter, Schema, SchemaType};
 use crate::pgoutput::Xid;
+use crate::transform::Beside;
 
 /// The place of an event in its transaction, and among those of its table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,14 +73,14 @@ pub struct TransactionRecords {
 
 impl TransactionRecords {
     /// Records in `topic`, whose keys and values these converters write.
-    pub fn new(topic: String, (keys, values): (Converter, Converter), options: &RecordOptions) -> Self {
+    pub fn new(beside: Beside, (keys, values): (Converter, Converter), options: &RecordOptions) -> Self {
         let key = Schema::of_fields([("id", Schema::new(SchemaType::String))])
             .named("io.debezium.connector.common.TransactionMetadataKey")
             .version(1);
         Self {
-            topic,
-            key_frame: Framed::new(keys, &key),
-            value_frame: Framed::new(values, &transaction_value_schema()),
+            key_frame: Framed::new(keys, &key, &[]),
+            value_frame: Framed::new(values, &transaction_value_schema(), &beside.edits),
+            topic: beside.topic,
             companion: Companion::new(options),
             collections_max: 0,
         }
@@ -98,14 +99,8 @@ impl TransactionRecords {
                 (&b"\"END\""[..], counts.total.to_string().into_bytes(), collections)
             }
         };
-        self.key_frame.write(&mut self.companion.key, &[("id", &id)]);
-        let fields: [(&str, &[u8]); 5] = [
-            ("status", status),
-            ("id", &id),
-            ("event_count", &count),
-            ("data_collections", &collections),
-            ("ts_ms", ms.as_bytes()),
-        ];
+        self.key_frame.write(&mut self.companion.key, &[&id]);
+        let fields: [&[u8]; 5] = [status, &id, &count, &collections, ms.as_bytes()];
         self.value_frame.write(&mut self.companion.value, &fields);
         self.companion.record(&self.topic, row.first, None)
     }

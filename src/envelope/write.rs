@@ -1,96 +1,14 @@
-//! The bytes of a key and of an envelope, written from a table's plan.
+//! The bytes of an envelope, written from a table's plan.
 
 use super::SnapshotMark;
 use super::change::{EncodeError, RowContext};
-use super::plan::{ColumnPlan, Piece, TablePlan};
+use super::plan::{ColumnPiece, ColumnPlan, Piece, TablePlan};
 use super::transaction::{write_transaction, write_transaction_id};
+use crate::connect::Nulls;
 use crate::connect::json::write_string;
-use crate::connect::text_of;
 use crate::lsn::Lsn;
 use crate::row::{OldRow, Operation, Value, Values};
 use crate::typemap::Unwritten;
-
-/// Writes the key over what `out` holds: its columns in the key's order, as an object, with their schema if asked for.
-pub(super) fn write_key(
-    out: &mut Vec<u8>,
-    table: &TablePlan,
-    row: Values<'_>,
-    old: Option<Values<'_>>,
-) -> Result<(), EncodeError> {
-    out.clear();
-    if !table.key.is_there {
-        return Ok(());
-    }
-    if table.key.is_text {
-        return write_key_text(out, table, row, old);
-    }
-    out.extend_from_slice(&table.key.head);
-    write_key_columns(out, table, row, old)?;
-    out.extend_from_slice(table.key.tail);
-    Ok(())
-}
-
-/// Appends the columns of the key, as an object.
-pub(super) fn write_key_columns(
-    out: &mut Vec<u8>,
-    table: &TablePlan,
-    row: Values<'_>,
-    old: Option<Values<'_>>,
-) -> Result<(), EncodeError> {
-    out.push(b'{');
-    for (at, &place) in table.key.places.iter().enumerate() {
-        let (Some(Some(column)), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
-            return Err(column_count(table, row));
-        };
-        let old_data = old.and_then(|old| old.columns().nth(place));
-        if at > 0 {
-            out.push(b',');
-        }
-        out.extend_from_slice(&column.name);
-        write_value(out, table, column, effective(data, old_data))?;
-    }
-    out.push(b'}');
-    Ok(())
-}
-
-/// Whether a column of the key is null in one row and has its default in the other. Both are written alike, and Java tells the
-/// two apart where it compares keys.
-pub(super) fn has_default_for_null(table: &TablePlan, old: Values<'_>, new: Values<'_>) -> bool {
-    let is_null = |row: Values<'_>, place: usize| row.columns().nth(place) == Some(Value::Null);
-    let is_optional = |place: usize| matches!(table.columns.get(place), Some(Some(column)) if !column.is_not_null);
-    table.key.places.iter().any(|&place| is_optional(place) && is_null(old, place) != is_null(new, place))
-}
-
-/// The key as `StringConverter` has it from Java: the columns that are not null, each as text.
-pub(super) fn write_key_text(
-    out: &mut Vec<u8>,
-    table: &TablePlan,
-    row: Values<'_>,
-    old: Option<Values<'_>>,
-) -> Result<(), EncodeError> {
-    out.extend_from_slice(b"Struct{");
-    let (mut json, mut is_first) = (Vec::new(), true);
-    for &place in &table.key.places {
-        let Some(Some(column)) = table.columns.get(place) else { return Err(column_count(table, row)) };
-        if row.columns().nth(place) == Some(Value::Null) && !column.is_not_null {
-            continue;
-        }
-        let (Some(data), old_data) = (row.columns().nth(place), old.and_then(|old| old.columns().nth(place))) else {
-            return Err(column_count(table, row));
-        };
-        json.clear();
-        write_value(&mut json, table, column, effective(data, old_data))?;
-        let Some(text) = text_of(&json) else { continue };
-        if !std::mem::replace(&mut is_first, false) {
-            out.push(b',');
-        }
-        out.extend_from_slice(column.field_name.as_bytes());
-        out.push(b'=');
-        out.extend_from_slice(&text);
-    }
-    out.push(b'}');
-    Ok(())
-}
 
 /// Appends the value of one column; what the change did not touch is taken from the old row, where there is one.
 pub(super) fn write_cell(
@@ -104,11 +22,11 @@ pub(super) fn write_cell(
         return Err(column_count(table, row));
     };
     let old_data = old.and_then(|old| old.columns().nth(place));
-    write_shown(out, table, column, effective(data, old_data))
+    write_shown(out, table, column, effective(data, old_data), Nulls::Replaced)
 }
 
 /// What the change did not touch is taken from the old row, where there is one.
-fn effective<'a>(data: Value<'a>, old_data: Option<Value<'a>>) -> Value<'a> {
+pub(super) fn effective<'a>(data: Value<'a>, old_data: Option<Value<'a>>) -> Value<'a> {
     match (data, old_data) {
         (Value::Unchanged, Some(old_data)) => old_data,
         (data, _) => data,
@@ -116,17 +34,23 @@ fn effective<'a>(data: Value<'a>, old_data: Option<Value<'a>>) -> Value<'a> {
 }
 
 /// Writes a value as records show it, masked if it is to be.
-fn write_shown(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: Value<'_>) -> Result<(), EncodeError> {
-    let Some(mask) = &column.mask else { return write_value(out, table, column, data) };
+fn write_shown(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    column: &ColumnPlan,
+    data: Value<'_>,
+    nulls: Nulls,
+) -> Result<(), EncodeError> {
+    let Some(mask) = &column.mask else { return write_value(out, table, column, data, nulls) };
     if let Some(constant) = mask.constant() {
         out.extend_from_slice(&constant);
         return Ok(());
     }
     if data == Value::Null && !column.is_not_null {
-        return write_value(out, table, column, data);
+        return write_value(out, table, column, data, nulls);
     }
     let mut json = Vec::new();
-    write_value(&mut json, table, column, data)?;
+    write_value(&mut json, table, column, data, nulls)?;
     out.extend_from_slice(&mask.apply(&json, column.column_type.schema_type()));
     Ok(())
 }
@@ -142,9 +66,12 @@ fn write_part(
         out.extend_from_slice(b"null");
         return Ok(());
     };
-    write_columns(out, table, row, old)?;
-    if matches!(piece, Piece::Before | Piece::After) {
-        out.push(b'}');
+    match piece {
+        Piece::OpenBefore(nulls) | Piece::OpenAfter(nulls) => write_columns(out, table, (row, old), *nulls)?,
+        _ => {
+            write_columns(out, table, (row, old), table.nulls)?;
+            out.push(b'}');
+        }
     }
     Ok(())
 }
@@ -153,8 +80,8 @@ fn write_part(
 fn write_columns(
     out: &mut Vec<u8>,
     table: &TablePlan,
-    row: Values<'_>,
-    old: Option<Values<'_>>,
+    (row, old): (Values<'_>, Option<Values<'_>>),
+    nulls: Nulls,
 ) -> Result<(), EncodeError> {
     if row.len() != table.columns.len() {
         return Err(column_count(table, row));
@@ -166,7 +93,7 @@ fn write_columns(
         let Some(column) = column.as_ref().filter(|column| column.is_in_value) else { continue };
         out.push(std::mem::replace(&mut separator, b','));
         out.extend_from_slice(&column.name);
-        write_shown(out, table, column, effective(data, old_data))?;
+        write_shown(out, table, column, effective(data, old_data), nulls)?;
     }
     if separator == b'{' {
         out.push(separator);
@@ -174,20 +101,26 @@ fn write_columns(
     Ok(())
 }
 
-fn column_count(table: &TablePlan, row: Values<'_>) -> EncodeError {
+pub(super) fn column_count(table: &TablePlan, row: Values<'_>) -> EncodeError {
     EncodeError::ColumnCount { topic: table.topic.clone(), expected: table.columns.len(), found: row.len() }
 }
 
-fn write_value(out: &mut Vec<u8>, table: &TablePlan, column: &ColumnPlan, data: Value<'_>) -> Result<(), EncodeError> {
+pub(super) fn write_value(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    column: &ColumnPlan,
+    data: Value<'_>,
+    nulls: Nulls,
+) -> Result<(), EncodeError> {
     match data {
-        Value::Null => out.extend_from_slice(&column.null),
-        Value::Unchanged => out.extend_from_slice(&column.unavailable),
+        Value::Null => out.extend_from_slice(column.null(nulls)),
+        Value::Unchanged => out.extend_from_slice(column.unavailable.as_deref().unwrap_or_else(|| column.null(nulls))),
         Value::Text(text) => {
             let text = std::str::from_utf8(text).map_err(|_| Unwritten::Mismatch);
             match text.and_then(|text| column.column_type.write(out, text)) {
                 Ok(()) => {}
                 // Where null is no value Debezium ends; what the schema promises is written instead.
-                Err(Unwritten::Null | Unwritten::NullArray) => out.extend_from_slice(&column.null),
+                Err(Unwritten::Null | Unwritten::NullArray) => out.extend_from_slice(column.null(nulls)),
                 Err(Unwritten::Mismatch) => {
                     let (topic, column) = (table.topic.clone(), column.plain_name.clone());
                     return Err(EncodeError::Value { topic, column });
@@ -217,7 +150,8 @@ fn is_alike(table: &TablePlan, column: &ColumnPlan, (old, new): (Value<'_>, Valu
         return false;
     }
     let (mut of_old, mut of_new) = (Vec::new(), Vec::new());
-    let written = write_shown(&mut of_old, table, column, old).and(write_shown(&mut of_new, table, column, new));
+    let write = |out: &mut Vec<u8>, data| write_shown(out, table, column, data, Nulls::Replaced);
+    let written = write(&mut of_old, old).and(write(&mut of_new, new));
     written.is_ok() && of_old == of_new
 }
 
@@ -227,6 +161,26 @@ pub(super) struct Rows<'a> {
     pub(super) before: Option<Values<'a>>,
     /// The row with the old one from which it may take values.
     pub(super) after: Option<(Values<'a>, Option<Values<'a>>)>,
+}
+
+/// Writes a column alone, null where there is no row.
+fn write_column(out: &mut Vec<u8>, table: &TablePlan, piece: &ColumnPiece, rows: Rows<'_>) -> Result<(), EncodeError> {
+    let row = if piece.is_before { rows.before.map(|row| (row, None)) } else { rows.after };
+    let place = piece.place;
+    let cells = row.map(|(row, old)| (row.columns().nth(place), old.and_then(|old| old.columns().nth(place))));
+    let Some((Some(data), old_data)) = cells else {
+        out.extend_from_slice(b"null");
+        return Ok(());
+    };
+    let start = out.len();
+    write_shown(out, table, &piece.column, effective(data, old_data), piece.nulls.unwrap_or(table.nulls))?;
+    if let (Some(stand_in), Some(written)) = (&piece.stand_in, out.get(start..))
+        && written != b"null"
+    {
+        out.truncate(start);
+        out.extend_from_slice(stand_in);
+    }
+    Ok(())
 }
 
 /// Writes a value over what `out` holds.
@@ -242,8 +196,9 @@ pub(super) fn write_pieces(
     for piece in pieces {
         match piece {
             Piece::Bytes(bytes) => out.extend_from_slice(bytes),
-            Piece::Before | Piece::OpenBefore => write_part(out, table, rows.before.map(|row| (row, None)), piece)?,
-            Piece::After | Piece::OpenAfter => write_part(out, table, rows.after, piece)?,
+            Piece::Before | Piece::OpenBefore(_) => write_part(out, table, rows.before.map(|row| (row, None)), piece)?,
+            Piece::After | Piece::OpenAfter(_) => write_part(out, table, rows.after, piece)?,
+            Piece::Column(piece) => write_column(out, table, piece, rows)?,
             Piece::Op => {
                 out.push(b'"');
                 out.push(u8::try_from(operation.letter()).unwrap_or(b'c'));

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use super::Depth;
+use super::kafka_rights::{self, MissingRight};
 use crate::config::KafkaConfig;
 use crate::dead_letters::dead_letter_topic;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::init::InitPlan;
 use crate::kafka::admin::Admin;
 use crate::kafka::look::{GroupLook, Looker, PartitionLook, blocking};
@@ -33,6 +34,10 @@ pub(crate) struct KafkaFacts {
     pub(crate) missing_topics: Vec<String>,
     /// By partition of the topic: its first offset, and the one behind its last.
     pub(crate) bounds: BTreeMap<i32, (i64, i64)>,
+    /// Who asks, where a password says it.
+    pub(crate) user: Option<String>,
+    /// What that user lacks of the rights of capture and process; none where it was not asked for.
+    pub(crate) missing_rights: Option<Vec<MissingRight>>,
     pub(crate) group_name: String,
     pub(crate) committed: BTreeMap<i32, i64>,
     pub(crate) group: Option<GroupLook>,
@@ -57,14 +62,15 @@ pub(super) async fn look(plan: &InitPlan, depth: Depth) -> Result<KafkaFacts> {
     let letters: Vec<_> = wanted.iter().map(|topic| dead_letter_topic(topic)).collect();
     wanted.extend(letters);
     wanted.extend([plan.heartbeat_topic.clone(), plan.position_topic.clone()]);
-    let mut facts = blocking("looking at Kafka", move || look_around(&config, wanted)).await?;
+    let mut facts = blocking("looking at Kafka", move || look_around(&config, wanted, depth)).await?;
     if depth == Depth::Whole {
         describe(&plan.kafka, &mut facts).await?;
+        facts.missing_rights = kafka_rights::missing_in_time(plan, &facts).await?;
     }
     Ok(facts)
 }
 
-fn look_around(config: &KafkaConfig, wanted: Vec<String>) -> Result<KafkaFacts> {
+fn look_around(config: &KafkaConfig, wanted: Vec<String>, depth: Depth) -> Result<KafkaFacts> {
     let looker = Looker::new(config)?;
     let mut there = looker.topics()?;
     let (mut topics, mut missing_topics) = (BTreeMap::new(), Vec::new());
@@ -79,10 +85,14 @@ fn look_around(config: &KafkaConfig, wanted: Vec<String>) -> Result<KafkaFacts> 
     let partitions: Vec<i32> = topics.get(&config.topic).into_iter().flat_map(TopicFacts::ids).collect();
     let mut bounds = BTreeMap::new();
     for partition in &partitions {
-        bounds.insert(*partition, looker.bounds(&config.topic, *partition)?);
+        if let Some(ends) = unless_denied(looker.bounds(&config.topic, *partition), depth)? {
+            bounds.insert(*partition, ends);
+        }
     }
-    let committed =
-        if partitions.is_empty() { BTreeMap::new() } else { looker.committed(&config.topic, partitions)? };
+    let committed = match partitions.is_empty() {
+        true => BTreeMap::new(),
+        false => unless_denied(looker.committed(&config.topic, partitions), depth)?.unwrap_or_default(),
+    };
     Ok(KafkaFacts {
         servers: config.bootstrap_servers.clone(),
         topic: config.topic.clone(),
@@ -91,8 +101,18 @@ fn look_around(config: &KafkaConfig, wanted: Vec<String>) -> Result<KafkaFacts> 
         bounds,
         group_name: config.group_id.clone(),
         committed,
-        group: looker.group()?,
+        group: unless_denied(looker.group(), depth)?.flatten(),
+        user: config.user().map(str::to_owned),
+        missing_rights: None,
     })
+}
+
+/// Nothing where this user may not see it, which is a finding of its own where it is looked whole.
+fn unless_denied<T>(looked: Result<T>, depth: Depth) -> Result<Option<T>> {
+    match looked {
+        Err(error) if error.kind() == ErrorKind::Denied && depth == Depth::Whole => Ok(None),
+        looked => looked.map(Some),
+    }
 }
 
 impl TopicFacts {

@@ -3,6 +3,7 @@
 mod connect;
 pub(crate) mod http;
 mod kafka;
+mod kafka_rights;
 mod mongo;
 mod postgres;
 mod worker;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use connect::ConnectorFacts;
 pub(crate) use kafka::{KafkaFacts, TopicFacts};
+pub(crate) use kafka_rights::MissingRight;
 pub(crate) use mongo::MongoFacts;
 pub(crate) use postgres::{PostgresFacts, PublicationFacts, ServerSettings, SlotFacts, TableFacts};
 pub(crate) use worker::{Answer, Worker};

@@ -7,6 +7,7 @@ use mongodb::Database;
 use serde::Serialize;
 
 use super::{Depth, skew_ms};
+use crate::activity::{GLOBAL, STATISTICS};
 use crate::error::Result;
 use crate::init::InitPlan;
 use crate::mongo::{client_error, close, connect, missing_collections};
@@ -21,9 +22,10 @@ pub(crate) struct MongoFacts {
     pub(crate) replica_set: Option<String>,
     pub(crate) is_writable: bool,
     pub(crate) clock_skew_ms: i64,
-    /// Documents by collection, as MongoDB estimates them.
-    pub(crate) counts: BTreeMap<&'static str, u64>,
-    pub(crate) total_users: i64,
+    /// Documents by collection of the handlers, as MongoDB estimates them.
+    pub(crate) counts: BTreeMap<String, u64>,
+    /// The counter of the activity application, where its handlers are among them.
+    pub(crate) total_users: Option<i64>,
     /// Collections and indexes that `evp init` makes and that are not there.
     pub(crate) missing: Vec<String>,
     /// The server's default write concern, if it has one of its own.
@@ -44,12 +46,18 @@ async fn ask(database: &Database, plan: &InitPlan, depth: Depth) -> Result<Mongo
     let answered_ms = now_ms();
     let info = database.run_command(doc! { "buildInfo": 1 }).await.map_err(failed)?;
     let mut counts = BTreeMap::new();
-    for name in ["users", "activities"] {
+    for name in plan.collections.iter().map(|spec| spec.name().as_str()) {
         let count = database.collection::<Document>(name).estimated_document_count().await.map_err(failed)?;
-        counts.insert(name, count);
+        counts.insert(name.to_owned(), count);
     }
-    let statistics = database.collection::<Document>("statistics");
-    let statistics = statistics.find_one(doc! { "_id": "global_stats" }).await.map_err(failed)?.unwrap_or_default();
+    let total_users = match counts.contains_key(STATISTICS) {
+        true => {
+            let found = database.collection::<Document>(STATISTICS).find_one(doc! { "_id": GLOBAL }).await;
+            let found = found.map_err(failed)?.unwrap_or_default();
+            Some(found.get_i64("total_users").unwrap_or_default())
+        }
+        false => None,
+    };
     let local_ms = hello.get_datetime("localTime").map_or(asked_ms, |time| time.timestamp_millis());
     let mut facts = MongoFacts {
         database: database.name().to_owned(),
@@ -58,7 +66,7 @@ async fn ask(database: &Database, plan: &InitPlan, depth: Depth) -> Result<Mongo
         is_writable: hello.get_bool("isWritablePrimary").unwrap_or_default(),
         clock_skew_ms: skew_ms(asked_ms, local_ms, answered_ms),
         counts,
-        total_users: statistics.get_i64("total_users").unwrap_or_default(),
+        total_users,
         missing: Vec::new(),
         default_write_concern: None,
     };

@@ -127,7 +127,8 @@ const SLOT: &str = "\
         'retained_bytes', pg_wal_lsn_diff(log_end, restart_lsn)::int8, \
         'invalidation_reason', to_jsonb(s) ->> 'invalidation_reason') \
     FROM pg_replication_slots s, \
-         (SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn() ELSE pg_current_wal_lsn() END AS log_end) w \
+         (SELECT CASE WHEN pg_is_in_recovery() THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) \
+                     ELSE pg_current_wal_lsn() END AS log_end) w \
     WHERE slot_name = $1";
 const PUBLICATION: &str = "\
     SELECT jsonb_build_object('is_ours', pg_has_role(pubowner, 'USAGE'), 'inserts', pubinsert, 'updates', pubupdate, \

@@ -19,6 +19,7 @@ pub(super) struct Transaction {
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     events: Mutex<BTreeMap<&'static str, u64>>,
+    seconds: Mutex<Seconds>,
     failures: Mutex<Failures>,
     pub(super) lateness: Latencies,
     pub(super) committed: Latencies,
@@ -29,6 +30,34 @@ pub(super) struct Counters {
 struct Failures {
     count: u64,
     reason: Option<Error>,
+}
+
+/// How many events were written in whole seconds, from the first one on.
+#[derive(Debug, Default)]
+struct Seconds {
+    began: Option<Instant>,
+    /// Which one is counted.
+    number: u64,
+    count: u64,
+    last: Option<u64>,
+    most: Option<u64>,
+}
+
+impl Seconds {
+    fn count(&mut self, count: u64, now: Instant) {
+        let began = *self.began.get_or_insert(now);
+        self.pass(now.saturating_duration_since(began).as_secs());
+        self.count = self.count.saturating_add(count);
+    }
+
+    /// A second in which nothing was written is one as well.
+    fn pass(&mut self, number: u64) {
+        if number > self.number {
+            self.most = self.most.max(Some(self.count));
+            self.last = Some(if number > self.number.saturating_add(1) { 0 } else { self.count });
+            (self.number, self.count) = (number, 0);
+        }
+    }
 }
 
 impl Counters {
@@ -43,11 +72,20 @@ impl Counters {
     /// Events of these types, due together, are written.
     pub(super) fn commit(&self, event_types: &[&'static str], due: Instant) {
         self.committed.record_since(due);
+        self.seconds.lock().count(u64::try_from(event_types.len()).unwrap_or(u64::MAX), Instant::now());
         let mut events = self.events.lock();
         for event_type in event_types {
             let count = events.entry(event_type).or_default();
             *count = count.saturating_add(1);
         }
+    }
+
+    /// How many events the last whole second had, and the one that had most; none before the first has passed.
+    pub(super) fn last_and_best_second(&self) -> Option<(u64, u64)> {
+        let mut seconds = self.seconds.lock();
+        let now = seconds.began?.elapsed().as_secs();
+        seconds.pass(now);
+        seconds.last.zip(seconds.most)
     }
 
     /// So many events are not written, as far as is known.
@@ -74,7 +112,21 @@ impl Counters {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+
+    #[test]
+    fn whole_seconds_tell_the_best_and_the_last_one() {
+        let (mut seconds, began) = (Seconds::default(), Instant::now());
+        for (millis, count) in [(0, 3), (900, 4), (1_100, 2), (1_900, 1), (2_000, 9)] {
+            let now = began.checked_add(Duration::from_millis(millis)).unwrap();
+            seconds.count(count, now);
+        }
+        assert_eq!((seconds.last, seconds.most), (Some(3), Some(7)));
+        seconds.pass(5);
+        assert_eq!((seconds.last, seconds.most), (Some(0), Some(9)));
+    }
 
     #[test]
     fn a_refusal_is_the_reason_whatever_is_heard_of_first() {

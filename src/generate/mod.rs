@@ -10,10 +10,8 @@
 //! Instead of the outbox the topic can be written, by the encoder of capture: to load `evp process` alone.
 
 mod counters;
-mod event;
 mod insert;
 mod latencies;
-mod mix;
 mod pace;
 mod publish;
 mod record;
@@ -28,14 +26,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use event::{EventSource, OutboxEvent};
 pub use latencies::Latencies;
-pub use mix::Mix;
 pub use publish::KafkaTarget;
 pub use report::{print_json, print_text};
-pub use watch::Watch;
+pub use watch::{Watch, Watched};
 
-use crate::config::{MongoConfig, PostgresConfig};
+pub use crate::activity::{EventSource, Mix, OutboxEvent};
+use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::telemetry::LatencySummary;
 use counters::Counters;
@@ -76,7 +73,7 @@ pub struct GenerateOptions {
     /// The database, or the topic.
     pub target: Target,
     /// Where new documents are waited for, if they are.
-    pub watch: Option<MongoConfig>,
+    pub watch: Option<Watched>,
     /// Events a second; 0 is as fast as possible.
     pub rate: f64,
     /// When to stop.
@@ -100,6 +97,8 @@ pub struct GenerateSummary {
     pub events: BTreeMap<&'static str, u64>,
     /// From the first due event to the last commit.
     pub elapsed: Duration,
+    /// Events of the last whole second, and of the best one.
+    pub seconds: Option<(u64, u64)>,
     /// How late events were sent, which is the generator's own fault.
     pub lateness: LatencySummary,
     /// From due to committed.
@@ -132,6 +131,14 @@ impl GenerateSummary {
         count / self.elapsed.as_secs_f64().max(1e-6)
     }
 
+    /// Written events among those that were sent, in percent.
+    pub fn success_percent(&self) -> f64 {
+        let failed = self.failures.as_ref().map_or(0, |(count, _)| *count);
+        #[allow(clippy::cast_precision_loss)]
+        let (written, sent) = (self.event_count() as f64, self.event_count().saturating_add(failed) as f64);
+        if sent > 0.0 { written / sent * 100.0 } else { 100.0 }
+    }
+
     /// Fails if an event was not written, or documents that were watched for did not appear.
     pub fn check(&self) -> Result<()> {
         if let Some((count, reason)) = &self.failures {
@@ -157,7 +164,7 @@ impl GenerateSummary {
 /// Generates until the length is reached or `token` is cancelled.
 pub async fn run(options: GenerateOptions, token: CancellationToken) -> Result<GenerateSummary> {
     let watch = match &options.watch {
-        Some(mongo) => Some(Arc::new(Watch::open(mongo).await?)),
+        Some(watched) => Some(Arc::new(Watch::open(watched).await?)),
         None => None,
     };
     let summary = run_watched(&options, watch.clone(), &token).await;
@@ -220,6 +227,7 @@ async fn run_watched(
     let started =
         pacer.await.map_err(|error| Error::with_source(ErrorKind::System, "the pacing thread ended", error))?;
     let elapsed = started.elapsed();
+    let seconds = counters.last_and_best_second();
     progress.abort();
     written?;
     if let Writer::Publisher(publisher) = writer {
@@ -233,7 +241,7 @@ async fn run_watched(
         None => None,
     };
     let (lateness, committed) = (counters.lateness.summary(), counters.committed.summary());
-    Ok(GenerateSummary { events: counters.events(), elapsed, lateness, committed, visible, failures })
+    Ok(GenerateSummary { events: counters.events(), elapsed, seconds, lateness, committed, visible, failures })
 }
 
 /// Waits for all connections; the first failure stops the schedule.

@@ -81,7 +81,7 @@ impl Publisher {
         let linger = if rate > 0.0 { Duration::ZERO } else { BULK_LINGER };
         let deliveries = Arc::new(Deliveries::new(Arc::clone(&counters), stop));
         let sink: Arc<dyn DeliverySink> = Arc::<Deliveries>::clone(&deliveries);
-        let producer = Producer::new(config, Purpose::Stream { linger, batch_bytes }, sink)?;
+        let producer = Producer::new(config, Purpose::Stream { linger, batch_bytes, in_flight: 2 }, sink)?;
         tokio::time::sleep(READY_AFTER).await;
         let run_id = Uuid::new_v4().to_string();
         let writer = RecordWriter::new(&target.settings, &target.database, &run_id, now_us())?;

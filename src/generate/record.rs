@@ -61,9 +61,9 @@ impl RecordWriter {
         let key_columns = settings.message_keys.of_table(&shape).map_err(|missing| {
             Error::configuration(format!("message.key.columns names {missing}, which the outbox does not have"))
         })?;
-        let options = settings.plan_options(&shape, database, key_columns);
+        let options = settings.plan_options(&shape, database, key_columns, settings.handling);
         let plan = TablePlan::new(shape, &options).map_err(|error| {
-            Error::new(ErrorKind::Unsupported, format!("the transforms do not fit the outbox: {error}"))
+            Error::new(ErrorKind::Unsupported, format!("the connector does not fit the outbox: {error}"))
         })?;
         let context_headers =
             settings.with_context_headers.then(|| ContextHeaders::new(&settings.topic_prefix, run_id));

@@ -24,11 +24,17 @@ pub fn print_json(summary: &GenerateSummary) {
 fn text(summary: &GenerateSummary) -> String {
     let by_type: Vec<_> = summary.events.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let mut text = format!(
-        "{} events in {:.1} s, {:.1} a second ({})\n\n{:<24}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
+        "{} events in {:.1} s, {:.1} a second ({})\n{}{:.1} % of what was sent is written\n\n\
+         {:<24}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
         summary.event_count(),
         summary.elapsed.as_secs_f64(),
         summary.rate(),
         by_type.join(", "),
+        summary
+            .seconds
+            .map(|(last, best)| format!("{best} in the best second, {last} in the last; "))
+            .unwrap_or_default(),
+        summary.success_percent(),
         "milliseconds from due to",
         "p50",
         "p90",
@@ -65,6 +71,9 @@ fn json_of(summary: &GenerateSummary) -> Value {
         "events_by_type": summary.events,
         "elapsed_seconds": summary.elapsed.as_secs_f64(),
         "rate": summary.rate(),
+        "rate_last_second": summary.seconds.map(|(last, _)| last),
+        "rate_best_second": summary.seconds.map(|(_, best)| best),
+        "success_percent": summary.success_percent(),
         "failed": summary.failures.as_ref().map_or(0, |(count, _)| *count),
         "lateness": latency_json(summary.lateness),
         "committed": latency_json(summary.committed),
@@ -100,6 +109,7 @@ mod tests {
         let summary = GenerateSummary {
             events: [("UserCreated", 3)].into(),
             elapsed: Duration::from_secs(2),
+            seconds: Some((1, 2)),
             lateness: lateness.summary(),
             committed: lateness.summary(),
             visible: Some(VisibleSummary { expected: 3, latency: lateness.summary() }),
@@ -107,12 +117,13 @@ mod tests {
         };
         let text = text(&summary);
         assert!(text.starts_with("3 events in 2.0 s, 1.5 a second (3 UserCreated)\n"), "{text}");
+        assert!(text.contains("2 in the best second, 1 in the last; 100.0 % of what was sent"), "{text}");
         assert!(text.contains("1 of 3 new documents") && text.contains("too busy"), "{text}");
         assert!(summary.check().is_err());
         assert_eq!(json_of(&summary)["visible"]["latency"]["count"], 1);
         let failures = Some((2, "the topic takes no records".to_owned()));
         let failed = GenerateSummary { failures, ..summary };
         assert!(failed.check().unwrap_err().message().contains("the topic takes no records"));
-        assert_eq!(json_of(&failed)["failed"], 2);
+        assert_eq!((&json_of(&failed)["failed"], &json_of(&failed)["success_percent"]), (&json!(2), &json!(60.0)));
     }
 }

@@ -16,9 +16,18 @@ use uuid::Uuid;
 use super::{Latencies, VisibleSummary};
 use crate::config::MongoConfig;
 use crate::error::{Error, ErrorKind, Result};
-use crate::mongo;
+use crate::mongo::{self, CollectionSpec};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Where new documents are waited for.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// The database.
+    pub mongo: MongoConfig,
+    /// The collections of the handlers.
+    pub collections: Vec<CollectionSpec>,
+}
 
 /// Documents that are waited for, and how long those that came have taken.
 #[derive(Debug)]
@@ -39,15 +48,16 @@ struct Shared {
 
 impl Watch {
     /// Opens the stream; what is inserted from now on is seen.
-    pub async fn open(config: &MongoConfig) -> Result<Self> {
-        let database = mongo::connect(config).await?;
+    pub async fn open(watched: &Watched) -> Result<Self> {
+        let database = mongo::connect(&watched.mongo).await?;
+        let names: Vec<&str> = watched.collections.iter().map(|spec| spec.name().as_str()).collect();
         let failed = |error| {
             let message = "watching MongoDB fails; a change stream needs a replica set (one node is enough)";
             Error::with_source(ErrorKind::Unavailable, message, error)
         };
         let pipeline: [Document; 2] = [
             doc! { "$match": {
-                "ns.coll": { "$in": ["users", "activities"] },
+                "ns.coll": { "$in": names },
                 "operationType": { "$in": ["insert", "update", "replace"] },
             } },
             doc! { "$project": { "documentKey": 1 } },

@@ -5,22 +5,25 @@
 //! DBA has to run, after everything else has been done.
 
 mod collections;
+mod identities;
+mod listed;
 mod migrations;
 mod report;
 mod source;
 mod tables;
 mod topics;
 
+pub(crate) use listed::resolved_if_reachable;
 pub use report::{Report, Step};
 pub(crate) use tables::table_states;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::capture::position_topic;
 use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, Variables};
-use crate::connector::Connector;
+use crate::connector::{CaptureLists, Connector, TopicCreation, WantedIdentities};
 use crate::envelope::Profile;
-use crate::error::Result;
+use crate::error::{ErrorKind, Result};
 use crate::mongo::CollectionSpec;
 use crate::postgres::sql;
 
@@ -37,6 +40,16 @@ pub struct InitPlan {
     pub failover: bool,
     /// Captured tables, as schema and name.
     pub tables: Vec<(String, String)>,
+    /// These are all; else the lists take more of what is in the database.
+    pub names_tables: bool,
+    /// The connector file, if it is not the shipped one.
+    pub connector_file: Option<PathBuf>,
+    /// The connector's lists.
+    pub lists: CaptureLists,
+    /// The replica identities that the connector wants.
+    pub identities: WantedIdentities,
+    /// The connector itself.
+    pub connector: Connector,
     /// Topics of events, one a table.
     pub event_topics: Vec<String>,
     /// Topic of heartbeats.
@@ -45,10 +58,12 @@ pub struct InitPlan {
     pub position_topic: String,
     /// The brokers.
     pub kafka: KafkaConfig,
-    /// Partitions of a new topic of events.
-    pub partitions: i32,
-    /// Replicas of a new topic; -1 is the broker's default.
-    pub replication_factor: i32,
+    /// Partitions of a new topic of events, in the place of what the connector says.
+    pub partitions: Option<i32>,
+    /// Replicas of a new topic, in the place of what the connector says; -1 is the broker's default.
+    pub replication_factor: Option<i32>,
+    /// How the connector would have topics of events made.
+    pub topic_creation: TopicCreation,
     /// The read models' database.
     pub mongo: MongoConfig,
     /// The collections that handlers write, with their indexes.
@@ -57,7 +72,7 @@ pub struct InitPlan {
     pub is_dry_run: bool,
 }
 
-/// The tables that are captured where the connector file does not name any.
+/// The table that is made and captured where the connector has no lists and the database no tables.
 const DEFAULT_TABLE: (&str, &str) = ("activity", "event_outbox");
 
 impl InitPlan {
@@ -69,21 +84,10 @@ impl InitPlan {
         sets: &[String],
         kafka: &[String],
     ) -> Result<Self> {
+        let connector_file = connector.map(Path::to_path_buf);
         let connector = Connector::load(variables, connector, sets)?;
         let settings = connector.settings(variables, Profile::V3_6);
         let mut tables = connector.plain_tables();
-        let has_lists = ["table.include.list", "table.exclude.list", "schema.include.list", "schema.exclude.list"]
-            .iter()
-            .any(|list| connector.get(list).is_some());
-        if tables.is_empty() && !has_lists {
-            tables.push((DEFAULT_TABLE.0.to_owned(), DEFAULT_TABLE.1.to_owned()));
-        }
-        if tables.is_empty() {
-            variables.mistake(
-                "the connector's lists name no table in full: `evp init` needs plain schema.table names in table.include.list"
-                    .to_owned(),
-            );
-        }
         tables.extend(settings.signals.table.clone().filter(|signals| !tables.contains(signals)));
         Ok(Self {
             postgres: connector.postgres(variables),
@@ -93,14 +97,25 @@ impl InitPlan {
             publication: settings.publication_name,
             slot: settings.slot_name,
             failover: settings.slot_failover,
+            names_tables: connector.names_tables(),
+            connector_file,
+            lists: settings.tables,
+            identities: settings.identities,
             tables,
             kafka: KafkaConfig::from_variables(variables, kafka),
-            partitions: 1,
-            replication_factor: -1,
+            partitions: None,
+            replication_factor: None,
+            topic_creation: settings.topic_creation,
             mongo: MongoConfig::from_variables(variables),
             collections: Vec::new(),
             is_dry_run: false,
+            connector,
         })
+    }
+
+    /// Whether capture writes what `evp process` reads.
+    fn feeds_process(&self) -> bool {
+        self.kafka.topics().iter().any(|topic| self.event_topics.iter().any(|written| written == topic))
     }
 }
 
@@ -123,14 +138,32 @@ pub async fn run(plan: &InitPlan) -> Result<()> {
     let mut report = Report::new(plan.is_dry_run);
     let mut client = sql::connect(&plan.postgres).await?;
     source::check_server(plan, &client).await?;
-    tables::check_replica_identity(plan, &client).await?;
+    let plan = &listed::resolved(plan, &client).await?;
+    if !plan.names_tables {
+        let count = plan.tables.len();
+        let what =
+            format!("the connector's lists take {count} tables; for those that are made later, run `evp init` again");
+        report.step(Step::Note, what);
+    }
+    let identified = identities::ensure(plan, &client, &mut report, &[]).await?;
+    if !plan.is_dry_run || plan.identities.is_empty() {
+        tables::check_replica_identity(plan, &client).await?;
+    }
     migrations::apply(plan, &mut client, &mut report).await?;
+    identities::ensure(plan, &client, &mut report, &identified).await?;
     if source::ensure_publication(plan, &client, &mut report).await? {
         source::ensure_slot(plan, &client, &mut report).await?;
     } else {
         report.step(Step::Left, format_args!("slot {}: run `evp init` again once the publication is there", plan.slot));
     }
     topics::ensure(plan, &mut report).await?;
-    collections::ensure(plan, &mut report).await?;
+    match collections::ensure(plan, &mut report).await {
+        // Whoever captures other tables than process reads may have no MongoDB at all.
+        Err(error) if error.kind() == ErrorKind::Unavailable && !plan.feeds_process() => report.step(
+            Step::Note,
+            format_args!("no collections are made, which `evp process` alone needs: {}", error.message()),
+        ),
+        made => made?,
+    }
     report.finish()
 }

@@ -151,7 +151,13 @@ async fn check_failover(plan: &InitPlan, client: &Client, report: &mut Report) -
 }
 
 /// Runs a statement unless this is a dry run; one that needs more privileges is left for a DBA, and the answer is no.
-async fn execute(plan: &InitPlan, client: &Client, report: &mut Report, statement: &str, what: &str) -> Result<bool> {
+pub(super) async fn execute(
+    plan: &InitPlan,
+    client: &Client,
+    report: &mut Report,
+    statement: &str,
+    what: &str,
+) -> Result<bool> {
     if plan.is_dry_run {
         report.step(Step::Created, what);
         return Ok(true);
@@ -188,7 +194,7 @@ fn table_list(tables: &[(String, String)]) -> String {
 }
 
 /// An identifier as SQL wants it, quoted only where it must be.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     let is_plain = name.starts_with(|first: char| first.is_ascii_lowercase() || first == '_')
         && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
     if is_plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }

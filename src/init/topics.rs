@@ -12,7 +12,8 @@ const BYTES_MAX: &str = "max.message.bytes";
 struct WantedTopic {
     name: String,
     partitions: i32,
-    setting: Option<(&'static str, &'static str)>,
+    replicas: i32,
+    settings: Vec<(String, String)>,
     /// The topic whose dead letters it holds, if it is for these.
     letters_of: Option<String>,
 }
@@ -40,15 +41,24 @@ pub(super) async fn ensure(plan: &InitPlan, report: &mut Report) -> Result<()> {
 }
 
 fn wanted(plan: &InitPlan) -> Vec<WantedTopic> {
+    let replicas = plan.replication_factor.unwrap_or(plan.topic_creation.default_rule().replicas);
+    let own = |name, (setting, value): (&str, &str), letters_of| {
+        let settings = vec![(setting.to_owned(), value.to_owned())];
+        WantedTopic { name, partitions: 1, replicas, settings, letters_of }
+    };
     let mut topics = Vec::new();
     for name in &plan.event_topics {
-        let (partitions, letters) = (plan.partitions, dead_letter_topic(name));
-        topics.push(WantedTopic { name: name.clone(), partitions, setting: None, letters_of: None });
-        topics.push(WantedTopic { name: letters, partitions: 1, setting: Some(KEPT), letters_of: Some(name.clone()) });
+        let rule = plan.topic_creation.of(name);
+        topics.push(WantedTopic {
+            name: name.clone(),
+            partitions: plan.partitions.unwrap_or(rule.partitions.max(1)),
+            replicas: plan.replication_factor.unwrap_or(rule.replicas),
+            settings: rule.settings.clone(),
+            letters_of: None,
+        });
+        topics.push(own(dead_letter_topic(name), KEPT, Some(name.clone())));
     }
-    for name in [&plan.heartbeat_topic, &plan.position_topic] {
-        topics.push(WantedTopic { name: name.clone(), partitions: 1, setting: Some(COMPACTED), letters_of: None });
-    }
+    topics.extend([&plan.heartbeat_topic, &plan.position_topic].map(|name| own(name.clone(), COMPACTED, None)));
     topics
 }
 
@@ -62,8 +72,9 @@ async fn create(plan: &InitPlan, admin: &Admin, topic: &WantedTopic, report: &mu
         Some(events) => dead_letter_bytes_max(admin, events).await,
         None => None,
     };
-    let settings = topic.setting.into_iter().chain(bytes_max.as_deref().map(|bytes| (BYTES_MAX, bytes))).collect();
-    let (name, partitions, replicas) = (topic.name.as_str(), topic.partitions, plan.replication_factor);
+    let own = topic.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let settings = own.chain(bytes_max.as_deref().map(|bytes| (BYTES_MAX, bytes))).collect();
+    let (name, partitions, replicas) = (topic.name.as_str(), topic.partitions, topic.replicas);
     match admin.create(&TopicPlan { name, partitions, replicas, settings }, "").await? {
         Creation::Created => report.step(Step::Created, what),
         Creation::Exists => report.step(Step::Exists, format_args!("topic {name}")),

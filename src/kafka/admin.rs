@@ -140,14 +140,20 @@ impl Admin {
     }
 }
 
-/// Creates a topic of one partition that keeps the last record of each key, unless it exists.
-pub(crate) async fn create_compacted_topic(config: &KafkaConfig, topic: &str) -> Result<()> {
-    create_topic(config, topic, COMPACTED).await
+/// Creates a topic of one partition that keeps the last record of each key, and that a broker has just left out of what there
+/// is. If it is there nevertheless, that broker did not know yet, and nothing that it has said can be relied on.
+pub(crate) async fn create_first_compacted_topic(config: &KafkaConfig, topic: &str) -> Result<()> {
+    match create_topic(config, topic, COMPACTED).await? {
+        Creation::Exists => Err(Error::unavailable(format!(
+            "topic {topic} is there, although a broker did not name it a moment ago, as one that starts; try again in a moment"
+        ))),
+        Creation::Created | Creation::TooFewBrokers => Ok(()),
+    }
 }
 
 /// Creates a topic of one partition that keeps its records for ever, unless it exists.
 pub(crate) async fn create_kept_topic(config: &KafkaConfig, topic: &str) -> Result<()> {
-    create_topic(config, topic, KEPT).await
+    create_topic(config, topic, KEPT).await.map(drop)
 }
 
 /// Creates a topic, unless it exists; -1 partitions and -1 replicas ask for the broker's own default.
@@ -162,13 +168,13 @@ pub(crate) async fn create_routed_topic(
     match Admin::new(config)?.create(&plan, "").await? {
         Creation::Created | Creation::Exists => Ok(()),
         Creation::TooFewBrokers => Err(Error::configuration(format!(
-            "topic {topic}: Kafka has fewer brokers than topic.creation.default.replication.factor, which is {replicas}"
+            "topic {topic}: Kafka has fewer brokers than its replication.factor of topic.creation, which is {replicas}"
         ))),
     }
 }
 
-async fn create_topic(config: &KafkaConfig, topic: &str, setting: (&str, &str)) -> Result<()> {
+async fn create_topic(config: &KafkaConfig, topic: &str, setting: (&str, &str)) -> Result<Creation> {
     let how = format!(" with {}={}, which `evp init` does as well", setting.0, setting.1);
     let plan = TopicPlan { name: topic, partitions: 1, replicas: -1, settings: vec![setting] };
-    Admin::new(config)?.create(&plan, &how).await.map(|_| ())
+    Admin::new(config)?.create(&plan, &how).await
 }

@@ -21,6 +21,7 @@ use super::ends::{PartitionEnds, partition_ends};
 use super::group::{GroupConsumer, GroupContext, partition_list};
 use super::identity::Identity;
 use super::known::KnownTopic;
+use super::look::Looker;
 use super::{client_config, client_error, with_user_properties};
 use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -72,6 +73,18 @@ pub(crate) struct ConsumerHandle {
 struct TopicConsumer {
     group: GroupConsumer,
     stop: Arc<AtomicBool>,
+    /// Made with the first question.
+    looker: Mutex<Option<Arc<Looker>>>,
+}
+
+impl TopicConsumer {
+    fn looker(&self, config: &KafkaConfig) -> Result<Arc<Looker>> {
+        let mut looker = self.looker.lock();
+        match &*looker {
+            Some(looker) => Ok(Arc::clone(looker)),
+            None => Ok(Arc::clone(looker.insert(Arc::new(Looker::new(config)?)))),
+        }
+    }
 }
 
 impl std::fmt::Debug for TopicConsumer {
@@ -93,7 +106,7 @@ pub(crate) fn start(
     let group: GroupConsumer = consumer_config(config, end)
         .create_with_context(context)
         .map_err(|error| client_error("creating the consumer", config, error))?;
-    let consumer = Arc::new(TopicConsumer { group, stop });
+    let consumer = Arc::new(TopicConsumer { group, stop, looker: Mutex::new(None) });
     let backlog = Arc::new(Backlog::new(backlog_records_max));
     let reader = Reader {
         consumer: Arc::clone(&consumer),
@@ -212,7 +225,7 @@ impl ConsumerHandle {
     /// Where the topic's partitions end and how far the group is, asked off the runtime's threads.
     pub(crate) fn ask_for_ends(&self) -> tokio::task::JoinHandle<Result<Vec<PartitionEnds>>> {
         let (consumer, config) = (Arc::clone(&self.consumer), self.config.clone());
-        tokio::task::spawn_blocking(move || partition_ends(&consumer.group, &config))
+        tokio::task::spawn_blocking(move || consumer.looker(&config).and_then(|looker| partition_ends(&looker)))
     }
 
     /// The id of the cluster; waits for a broker, unless the thread has found out why there will be none.

@@ -1,16 +1,11 @@
 //! Where the partitions of the topic end, and how far its group is.
 
-use std::time::Duration;
-
 use rdkafka::consumer::Consumer;
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::client_error;
-use super::group::GroupConsumer;
-use crate::config::KafkaConfig;
+use super::look::{Looker, REQUEST_TIMEOUT};
 use crate::error::Result;
-
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A partition, whoever reads it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,7 +20,11 @@ pub(crate) struct PartitionEnds {
 }
 
 /// Asks Kafka for every partition of the topic; waits for the answers.
-pub(super) fn partition_ends(consumer: &GroupConsumer, config: &KafkaConfig) -> Result<Vec<PartitionEnds>> {
+///
+/// By a client that reads nothing: a broker answers the requests of a connection one after the other, and one for records
+/// that are not there yet is held for half a second.
+pub(super) fn partition_ends(looker: &Looker) -> Result<Vec<PartitionEnds>> {
+    let (consumer, config) = (&looker.consumer, &looker.config);
     let topic = &config.topic;
     let failed = |error| client_error("asking for the ends of the topic", config, error);
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_TIMEOUT).map_err(failed)?;

@@ -1,6 +1,6 @@
 //! How large a record may be, asked before anything is sent: a refusal afterwards would leave a hole.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
@@ -29,7 +29,7 @@ const BATCH_HEADER_BYTES: usize = 61;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RecordLimits {
     /// `max.message.bytes` of each topic that says so.
-    topics: HashMap<String, usize>,
+    topics: BTreeMap<String, usize>,
     /// `message.max.bytes` of a broker, which holds for a topic that it creates.
     default_bytes: Option<usize>,
     /// `socket.request.max.bytes` of a broker, which closes the connection instead of answering.
@@ -43,7 +43,7 @@ pub(crate) struct RecordLimits {
 impl Default for RecordLimits {
     fn default() -> Self {
         Self {
-            topics: HashMap::new(),
+            topics: BTreeMap::new(),
             default_bytes: None,
             request_bytes: REQUEST_BYTES_MAX,
             is_compressed: false,
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_smallest_limit_of_the_topics_bounds_the_batch() {
-        let topics = HashMap::from([("small".to_owned(), 64_000), ("large".to_owned(), 9_000_000)]);
+        let topics = BTreeMap::from([("small".to_owned(), 64_000), ("large".to_owned(), 9_000_000)]);
         let limits =
             RecordLimits { topics, default_bytes: Some(500_000), request_bytes: 1_000_000, ..RecordLimits::default() };
         let bytes =

@@ -12,7 +12,7 @@ use crate::config::KafkaConfig;
 use crate::error::{Error, ErrorKind, Result};
 
 /// Bound of one request.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A partition as the brokers tell of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,8 +42,8 @@ impl GroupLook {
 
 /// A client that asks and never reads; each call blocks.
 pub(crate) struct Looker {
-    consumer: BaseConsumer,
-    config: KafkaConfig,
+    pub(super) consumer: BaseConsumer,
+    pub(super) config: KafkaConfig,
 }
 
 impl Looker {

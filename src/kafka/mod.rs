@@ -20,6 +20,7 @@ pub(crate) mod partition;
 mod presence;
 pub(crate) mod producer;
 pub(crate) mod ranges;
+pub(crate) mod rights;
 pub(crate) mod signals;
 pub(crate) mod single;
 pub(crate) mod tail;

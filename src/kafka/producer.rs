@@ -141,8 +141,9 @@ const FATAL_EXPLAINED_WITHIN: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// Records that are written once and in order, each waiting this long for others to share its batch, which holds
-    /// so many bytes at the most.
-    Stream { linger: Duration, batch_bytes: usize },
+    /// so many bytes at the most. So many batches are on their way to a broker at once, each of another partition: of one
+    /// an idempotent librdkafka sends no more while five records are.
+    Stream { linger: Duration, batch_bytes: usize, in_flight: u8 },
     /// A single record, at once. A lost answer can make it two, one behind the other.
     Single,
 }
@@ -252,15 +253,19 @@ fn owned(headers: &Headers<'_>) -> Option<OwnedHeaders> {
 fn producer_config(config: &KafkaConfig, purpose: Purpose) -> rdkafka::ClientConfig {
     let mut client = client_config(config, "evp-capture");
     match purpose {
-        Purpose::Stream { linger, batch_bytes } => client
+        Purpose::Stream { linger, batch_bytes, in_flight } => client
             .set("enable.idempotence", "true")
             // Otherwise what is queued behind a batch that a broker refuses for good is sent nevertheless, and a later
             // session takes the hole for written (`rd_kafka_handle_Produce_error`, 2.12).
             .set("enable.gapless.guarantee", "true")
             .set("linger.ms", linger.as_millis().to_string())
             .set("batch.size", batch_bytes.to_string())
+            .set("max.in.flight.requests.per.connection", in_flight.to_string())
             .set("statistics.interval.ms", "1000"),
-        Purpose::Single => client.set("enable.idempotence", "false").set("linger.ms", "0"),
+        Purpose::Single => client
+            .set("enable.idempotence", "false")
+            .set("max.in.flight.requests.per.connection", "1")
+            .set("linger.ms", "0"),
     };
     client
         .set("acks", "all")
@@ -268,7 +273,6 @@ fn producer_config(config: &KafkaConfig, purpose: Purpose) -> rdkafka::ClientCon
         .set("message.timeout.ms", "0")
         // Java's, so that keys stay where Debezium would put them.
         .set("partitioner", "murmur2_random")
-        .set("max.in.flight.requests.per.connection", "2")
         // The pipeline bounds what is in flight by records and bytes; this only must not be in its way.
         .set("queue.buffering.max.messages", "1000000")
         .set("queue.buffering.max.kbytes", "2097151")

@@ -1,11 +1,13 @@
 //! The ends of topics: how many partitions there are and which record is the last of each.
 
+mod bounds;
+
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message as _};
+use rdkafka::message::Message as _;
 use rdkafka::metadata::{Metadata, MetadataTopic};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -16,11 +18,6 @@ use crate::error::{Error, Result};
 
 /// Bound of one request to the broker.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
-/// Bound of one request that only asks whether Kafka answers.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-/// Partitions whose leaders are asked by a probe.
-const PROBE_PARTITIONS_MAX: usize = 8;
-
 /// Bound of reading one stretch of a partition.
 const SCAN_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -51,6 +48,30 @@ pub(crate) struct Folded<T> {
     pub(crate) end: i64,
     /// How many records were looked at.
     searched: i64,
+}
+
+/// A partition of which the last records are wanted, and the first offset that counts.
+#[derive(Debug, Clone)]
+pub(crate) struct WantedTail {
+    pub(crate) topic: String,
+    pub(crate) partition: i32,
+    pub(crate) first: i64,
+}
+
+/// The last records of a partition, from `reached` on.
+struct Stretch<T> {
+    begin: i64,
+    end: i64,
+    reached: i64,
+    is_read: bool,
+    last: Option<T>,
+}
+
+impl<T> Stretch<T> {
+    /// Whether nothing was made of its records yet and there are others.
+    fn is_open(&self) -> bool {
+        self.last.is_none() && self.reached > self.begin
+    }
 }
 
 /// A consumer that looks at the ends of topics and belongs to no group.
@@ -148,52 +169,78 @@ impl TailReader {
         None
     }
 
-    /// The same as [`Self::search_tail`], with a word in the log where nothing is made of the records.
+    /// The same as [`Self::search_tails`] for one partition, with a word in the log where nothing is made of the records.
     pub(crate) fn fold_tail<T>(
         &self,
-        topic: &str,
-        partition: i32,
-        first: i64,
+        wanted: &WantedTail,
         fold: impl FnMut(Option<T>, TopicRecord<'_>) -> Option<T>,
     ) -> Result<Folded<T>> {
-        let folded = self.search_tail(topic, partition, first, fold)?;
-        if folded.last.is_none() && folded.searched > 0 {
-            tracing::warn!(
-                event = "topic_end_not_understood",
-                topic,
-                partition,
-                records = folded.searched,
-                "none of the last records is evp's or Debezium's envelope; capture writes behind them"
-            );
+        let folded = self.fold_tails(std::slice::from_ref(wanted), fold)?;
+        folded.into_iter().next().ok_or_else(|| Error::unavailable("Kafka tells no end of a partition"))
+    }
+
+    /// The same for several partitions.
+    pub(crate) fn fold_tails<T>(
+        &self,
+        wanted: &[WantedTail],
+        fold: impl FnMut(Option<T>, TopicRecord<'_>) -> Option<T>,
+    ) -> Result<Vec<Folded<T>>> {
+        let folded = self.search_tails(wanted, fold)?;
+        for (tail, folded) in wanted.iter().zip(&folded) {
+            if folded.last.is_none() && folded.searched > 0 {
+                tracing::warn!(
+                    event = "topic_end_not_understood",
+                    topic = tail.topic,
+                    partition = tail.partition,
+                    records = folded.searched,
+                    "none of the last records is evp's or Debezium's envelope; capture writes behind them"
+                );
+            }
         }
         Ok(folded)
     }
 
-    /// Folds records from the end of a partition backwards in growing stretches, oldest first within a stretch,
-    /// until `fold` has made something of them or `first`, the first offset that counts, is reached.
-    pub(crate) fn search_tail<T>(
+    /// Folds records from the ends of partitions backwards in growing stretches, oldest first within a stretch, until
+    /// `fold` has made something of them or the first offset that counts is reached.
+    ///
+    /// All at once, because a start that asks for one after the other takes as long as there are partitions.
+    pub(crate) fn search_tails<T>(
         &self,
-        topic: &str,
-        partition: i32,
-        first: i64,
+        wanted: &[WantedTail],
         mut fold: impl FnMut(Option<T>, TopicRecord<'_>) -> Option<T>,
-    ) -> Result<Folded<T>> {
-        let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
-        let (low, end) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
-        // A topic that was re-created since has begun again.
-        let begin = if first <= end { low.max(first) } else { low };
-        let mut stretch = FIRST_SCAN_RECORDS;
-        let mut last = None;
-        let mut reached = end;
-        while last.is_none() && reached > begin && stretch <= SCAN_RECORDS_MAX {
-            reached = end.saturating_sub(stretch).max(begin);
-            let mut assignment = TopicPartitionList::new();
-            assignment.add_partition_offset(topic, partition, Offset::Offset(reached)).map_err(failed)?;
-            self.consumer.assign(&assignment).map_err(failed)?;
-            self.scan(topic, partition, end, |message| last = fold(last.take(), TopicRecord::new(message)))?;
-            stretch = stretch.saturating_mul(16);
+    ) -> Result<Vec<Folded<T>>> {
+        let partitions: Vec<_> = wanted.iter().map(|tail| (tail.topic.clone(), tail.partition)).collect();
+        let (lows, ends) = (self.offsets(&partitions, Offset::Beginning)?, self.ends(&partitions)?);
+        let begun = wanted.iter().zip(lows.into_iter().zip(ends));
+        let mut stretches: Vec<Stretch<T>> = begun
+            .map(|(tail, (low, end))| {
+                // A topic that was re-created since has begun again.
+                let begin = if tail.first <= end { low.max(tail.first) } else { low };
+                Stretch { begin, end, reached: end, is_read: true, last: None }
+            })
+            .collect();
+        let mut records = FIRST_SCAN_RECORDS;
+        while records <= SCAN_RECORDS_MAX {
+            let open = wanted.iter().zip(&mut stretches).filter(|(_, stretch)| stretch.is_open());
+            let mut open: Vec<_> = open.collect();
+            if open.is_empty() {
+                break;
+            }
+            for (_, stretch) in &mut open {
+                stretch.reached = stretch.end.saturating_sub(records).max(stretch.begin);
+            }
+            self.scan(&mut open, &mut fold)?;
+            // What ends with something else than records is seen to end only where it is read alone.
+            for one in open.chunks_mut(1).filter(|one| one.iter().any(|(_, stretch)| !stretch.is_read)) {
+                self.scan(one, &mut fold)?;
+            }
+            records = records.saturating_mul(16);
         }
-        Ok(Folded { last, end, searched: end.saturating_sub(reached) })
+        let folded = |stretch: Stretch<T>| {
+            let searched = stretch.end.saturating_sub(stretch.reached);
+            Folded { last: stretch.last, end: stretch.end, searched }
+        };
+        Ok(stretches.into_iter().map(folded).collect())
     }
 
     /// Reads a partition from an offset to its end.
@@ -204,64 +251,86 @@ impl TailReader {
         from: i64,
         mut visit: impl FnMut(TopicRecord<'_>),
     ) -> Result<()> {
-        let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
-        let (low, end) = self.consumer.fetch_watermarks(topic, partition, REQUEST_TIMEOUT).map_err(failed)?;
+        let (low, end) = self
+            .consumer
+            .fetch_watermarks(topic, partition, REQUEST_TIMEOUT)
+            .map_err(|error| self.failed(topic, error))?;
         let from = from.max(low);
         if from >= end {
             return Ok(());
         }
-        let mut assignment = TopicPartitionList::new();
-        assignment.add_partition_offset(topic, partition, Offset::Offset(from)).map_err(failed)?;
-        self.consumer.assign(&assignment).map_err(failed)?;
-        self.scan(topic, partition, end, |message| visit(TopicRecord::new(message)))
+        let wanted = WantedTail { topic: topic.to_owned(), partition, first: from };
+        let mut stretch = Stretch { begin: from, end, reached: from, is_read: false, last: None };
+        self.scan(&mut [(&wanted, &mut stretch)], &mut |none: Option<()>, record| {
+            visit(record);
+            none
+        })
     }
 
-    /// Reads the assigned partition up to `end`.
-    fn scan(&self, topic: &str, partition: i32, end: i64, mut visit: impl FnMut(&BorrowedMessage<'_>)) -> Result<()> {
-        let deadline = Instant::now() + SCAN_TIMEOUT;
+    /// Reads stretches of partitions to their ends, as far as records tell where those are. Offsets up to an end may be
+    /// markers of transactions, which are no records, and the client tells of no topic which of its partitions has ended.
+    fn scan<T>(
+        &self,
+        open: &mut [(&WantedTail, &mut Stretch<T>)],
+        fold: &mut impl FnMut(Option<T>, TopicRecord<'_>) -> Option<T>,
+    ) -> Result<()> {
+        let (mut left, is_alone) = (open.len(), open.len() == 1);
+        let mut assignment = TopicPartitionList::with_capacity(left);
+        let mut places = HashMap::<&str, HashMap<i32, &mut Stretch<T>>>::new();
+        for (tail, stretch) in open {
+            let from = Offset::Offset(stretch.reached);
+            assignment
+                .add_partition_offset(&tail.topic, tail.partition, from)
+                .map_err(|error| self.failed(&tail.topic, error))?;
+            (stretch.last, stretch.is_read) = (None, false);
+            places.entry(&tail.topic).or_default().insert(tail.partition, stretch);
+        }
+        // Named where the client does not say which it is about.
+        let unread = |places: &HashMap<&str, HashMap<i32, &mut Stretch<T>>>| {
+            let mut topics =
+                places.iter().filter(|(_, partitions)| partitions.values().any(|stretch| !stretch.is_read));
+            topics.next().map_or_else(String::new, |(topic, _)| (*topic).to_owned())
+        };
+        self.consumer.assign(&assignment).map_err(|error| self.failed(&unread(&places), error))?;
+        let (mut ended, mut deadline) = (0, Instant::now() + SCAN_TIMEOUT);
         while Instant::now() < deadline {
             match self.consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(message)) => {
-                    visit(&message);
-                    if message.offset().saturating_add(1) >= end {
+                    let place = places.get_mut(message.topic()).and_then(|topic| topic.get_mut(&message.partition()));
+                    let Some(stretch) = place.filter(|stretch| !stretch.is_read) else { continue };
+                    deadline = Instant::now() + SCAN_TIMEOUT;
+                    stretch.last = fold(stretch.last.take(), TopicRecord::new(&message));
+                    if message.offset().saturating_add(1) >= stretch.end {
+                        stretch.is_read = true;
+                        left = left.saturating_sub(1);
+                    }
+                    if left == 0 {
                         return Ok(());
                     }
                 }
-                // Offsets up to the end may be markers of transactions, which are no records.
-                Some(Err(KafkaError::PartitionEOF(ended))) if ended == partition => return Ok(()),
-                Some(Err(KafkaError::PartitionEOF(_))) => {}
-                Some(Err(error)) if is_passing(&error) => {}
-                Some(Err(error)) => {
-                    return Err(client_error(&format!("reading the end of topic {topic}"), &self.config, error));
+                Some(Err(KafkaError::PartitionEOF(partition))) if is_alone => {
+                    let mut stretches = places.values_mut().filter_map(|topic| topic.get_mut(&partition));
+                    if let Some(stretch) = stretches.next() {
+                        stretch.is_read = true;
+                        return Ok(());
+                    }
                 }
+                Some(Err(KafkaError::PartitionEOF(_))) => {
+                    ended += 1;
+                    if ended >= assignment.count() {
+                        return Ok(());
+                    }
+                }
+                Some(Err(error)) if is_passing(&error) => {}
+                Some(Err(error)) => return Err(self.failed(&unread(&places), error)),
                 None => {}
             }
         }
-        Err(Error::unavailable(format!("Kafka does not deliver the end of topic {topic} in time")))
+        Err(Error::unavailable(format!("Kafka does not deliver the end of topic {} in time", unread(&places))))
     }
 
-    /// The offset behind the last record of each partition.
-    pub(crate) fn ends(&self, partitions: &[(String, i32)]) -> Result<Vec<i64>> {
-        let end = |(topic, partition): &(String, i32)| {
-            let watermarks = self.consumer.fetch_watermarks(topic, *partition, REQUEST_TIMEOUT);
-            let failed = |error| client_error(&format!("reading the end of topic {topic}"), &self.config, error);
-            watermarks.map(|(_, end)| end).map_err(failed)
-        };
-        partitions.iter().map(end).collect()
-    }
-
-    /// Whether Kafka answers: each of these partitions has a leader, and the first few of the leaders know its end.
-    pub(crate) fn is_answered(&self, partitions: &[(String, i32)]) -> bool {
-        let Ok(metadata) = self.consumer.fetch_metadata(None, PROBE_TIMEOUT) else { return false };
-        let has_leader = |(topic, partition): &(String, i32)| {
-            let known = metadata.topics().iter().find(|known| known.name() == topic);
-            let mut partitions = known.into_iter().flat_map(MetadataTopic::partitions);
-            partitions.any(|known| known.id() == *partition && known.leader() >= 0)
-        };
-        let knows_end = |(topic, partition): &(String, i32)| {
-            self.consumer.fetch_watermarks(topic, *partition, PROBE_TIMEOUT).is_ok()
-        };
-        partitions.iter().all(has_leader) && partitions.iter().take(PROBE_PARTITIONS_MAX).all(knows_end)
+    fn failed(&self, topic: &str, error: KafkaError) -> Error {
+        client_error(&format!("reading the end of topic {topic}"), &self.config, error)
     }
 }
 

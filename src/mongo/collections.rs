@@ -62,6 +62,11 @@ impl CollectionSpec {
         self.with(Index { keys, is_unique: true, ..Index::named(name) })
     }
 
+    /// Whether one document of it can be in the way of another.
+    pub(crate) fn has_unique_index(&self) -> bool {
+        self.indexes.iter().any(|index| index.is_unique)
+    }
+
     /// Lets MongoDB remove what is left of deleted documents after 30 days. Events that are older than the deletion, and
     /// come later than that, would make the document again.
     #[must_use]

@@ -62,7 +62,7 @@ pub(crate) use store::{Durability, Store, begin_command};
 pub(crate) use write_model::{Step, Written};
 pub(crate) use writer::Writer;
 
-/// Connections are shared by the commands of one batch, of which a handful run at once.
+/// Connections are shared by the commands of a few batches, of each of which a handful run at once.
 const POOL_SIZE_MAX: u32 = 16;
 
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);

@@ -1,6 +1,6 @@
 //! What is known of the tables seen on this connection.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use super::message::RelationId;
 
@@ -14,12 +14,12 @@ pub struct UnknownRelation(pub RelationId);
 /// It lives in memory by right: PostgreSQL sends every relation anew on each connection.
 #[derive(Debug)]
 pub struct RelationCache<T> {
-    entries: HashMap<RelationId, T>,
+    entries: BTreeMap<RelationId, T>,
 }
 
 impl<T> Default for RelationCache<T> {
     fn default() -> Self {
-        Self { entries: HashMap::new() }
+        Self { entries: BTreeMap::new() }
     }
 }
 

@@ -75,12 +75,14 @@ pub async fn shown_transactions(client: &Client, config: &PostgresConfig) -> Res
 
 /// The shape of one table; without columns if the table is gone by now.
 pub async fn table_shape(client: &Client, config: &PostgresConfig, schema: &str, table: &str) -> Result<TableShape> {
-    // Expressions are printed in the session's style, and a role or a database can have its own.
+    // A domain can be NOT NULL in place of its columns. Expressions are printed in the session's style, and a role or a database can have its own.
     let columns = "WITH style AS MATERIALIZED (SELECT set_config('DateStyle', 'ISO', true), set_config('TimeZone', 'UTC', true)) \
-                   SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), a.attnotnull, \
+                   SELECT a.attname::text, format_type(a.atttypid, a.atttypmod), \
+                          a.attnotnull OR t.typtype = 'd' AND t.typnotnull, \
                           pg_get_expr(d.adbin, d.adrelid), a.atttypid, a.atttypmod \
                    FROM style CROSS JOIN pg_attribute a \
                    JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace \
+                   JOIN pg_type t ON t.oid = a.atttypid \
                    LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = '' \
                    WHERE n.nspname = $1 AND c.relname = $2 AND a.attnum > 0 AND NOT a.attisdropped \
                    ORDER BY a.attnum";
@@ -113,6 +115,13 @@ pub async fn table_shape(client: &Client, config: &PostgresConfig, schema: &str,
     })
 }
 
+/// The object ids of all enums.
+pub async fn enums(client: &Client, config: &PostgresConfig) -> Result<Vec<u32>> {
+    let statement = "SELECT oid FROM pg_type WHERE typtype = 'e'";
+    let rows = answered("reading the enums", config, client.query(statement, &[])).await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// Types by object id, with all that they are made of: the bases of domains, the elements of arrays, the labels of enums.
 pub async fn types(client: &Client, config: &PostgresConfig, oids: &[u32]) -> Result<HashMap<u32, TypeRow>> {
     let statement = "WITH RECURSIVE needed(oid) AS ( \
@@ -122,8 +131,10 @@ pub async fn types(client: &Client, config: &PostgresConfig, oids: &[u32]) -> Re
                          WHERE part.oid <> 0) \
                      SELECT t.oid, t.typname::text, t.typbasetype, t.typtypmod, \
                             CASE WHEN t.typcategory = 'A' THEN t.typelem ELSE 0::oid END, \
-                            (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid) \
-                     FROM needed JOIN pg_type t USING (oid)";
+                            (SELECT array_agg(e.enumlabel::text ORDER BY e.enumsortorder) FROM pg_enum e WHERE e.enumtypid = t.oid), \
+                            CASE WHEN n.nspname = ANY(current_schemas(true)) THEN t.typname::text \
+                                 ELSE format('\"%s\".\"%s\"', n.nspname, t.typname) END \
+                     FROM needed JOIN pg_type t USING (oid) JOIN pg_namespace n ON n.oid = t.typnamespace";
     let rows = answered("reading the types of columns", config, client.query(statement, &[&oids])).await?;
     let types = rows.iter().map(|row| TypeRow {
         oid: row.get(0),
@@ -132,6 +143,7 @@ pub async fn types(client: &Client, config: &PostgresConfig, oids: &[u32]) -> Re
         base_modifier: row.get(3),
         element_oid: row.get(4),
         labels: row.get(5),
+        driver_name: row.get(6),
     });
     Ok(types.map(|row| (row.oid, row)).collect())
 }

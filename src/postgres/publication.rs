@@ -50,6 +50,8 @@ pub struct Relation {
     pub table: String,
     /// Whether it is a partition of another table.
     pub is_partition: bool,
+    /// Object ids of the tables that it is a partition of, however deep.
+    pub ancestors: Vec<u32>,
 }
 
 /// What the slot is doing.
@@ -147,12 +149,15 @@ fn statement(version_number: i32) -> String {
                   ) AS cover(oid, is_entry) \
                   GROUP BY 1, 2, 3), \
               relations AS ( \
-                  SELECT c.oid, s.nspname, c.relname, c.relispartition FROM pg_class c \
+                  SELECT c.oid, s.nspname, c.relname, c.relispartition, \
+                         ARRAY(SELECT a.relid::int8 FROM pg_partition_ancestors(c.oid) a WHERE a.relid <> c.oid) AS ancestors \
+                  FROM pg_class c \
                   JOIN pg_namespace s ON s.oid = c.relnamespace \
                   WHERE c.relkind IN ('r', 'p') \
                     AND (c.oid = ANY($3) OR (s.nspname || '.' || c.relname) = ANY($4))) \
          SELECT json_build_object( \
-             'lsn', CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text \
+             'lsn', CASE WHEN pg_is_in_recovery() \
+                         THEN greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn())::text \
                          ELSE pg_current_wal_flush_lsn()::text END, \
              'publications', (SELECT coalesce(json_agg(json_build_object( \
                   'oid', oid::int8, 'name', pubname, 'owner', pubowner::int8, 'row_version', row_version::text, \
@@ -165,7 +170,8 @@ fn statement(version_number: i32) -> String {
                   'oid', oid::int8, 'schema', nspname, 'table', relname, 'covered_by', covered_by, \
                   'is_listed', is_listed) ORDER BY oid), '[]') FROM published), \
              'relations', (SELECT coalesce(json_agg(json_build_object( \
-                  'oid', oid::int8, 'schema', nspname, 'table', relname, 'is_partition', relispartition) \
+                  'oid', oid::int8, 'schema', nspname, 'table', relname, 'is_partition', relispartition, \
+                  'ancestors', ancestors) \
                   ORDER BY oid), '[]') FROM relations), \
              'slot', (SELECT json_build_object( \
                   'active_pid', active_pid, \

@@ -26,6 +26,8 @@ pub(super) fn server_error(what: &str, config: &PostgresConfig, sqlstate: &str, 
             );
         }
         "42704" => (ErrorKind::Missing, "run `evp init`".to_owned()),
+        // Unknown, because a table that is just being made anew is there a moment later.
+        "42P01" | "3F000" => (ErrorKind::Unknown, format!("run `evp init` if it was never made (SQLSTATE {sqlstate})")),
         "55000" if message.contains("wal_level") => {
             (ErrorKind::Missing, "set wal_level = logical in postgresql.conf and restart PostgreSQL".to_owned())
         }
@@ -41,6 +43,11 @@ pub(super) fn server_error(what: &str, config: &PostgresConfig, sqlstate: &str, 
         _ => (ErrorKind::Unknown, format!("SQLSTATE {sqlstate}; see the server's log")),
     };
     Error::new(kind, format!("{what}: PostgreSQL at {address} says `{message}`; {remedy}"))
+}
+
+/// Whether a server lets nobody in because it is about to stop, as one does that starts.
+pub(crate) fn is_stopping(error: &Error) -> bool {
+    error.message().contains("(SQLSTATE 57P03)")
 }
 
 /// The error for a connection that cannot be made or broke.

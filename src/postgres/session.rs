@@ -101,11 +101,15 @@ impl Session {
             None => Socket::Plain(stream),
         };
         let mut session = Self { socket, buffer: BytesMut::with_capacity(16 * 1024), config: config.clone() };
-        session.start_up().await?;
+        if session.start_up().await? == "SQL_ASCII" {
+            // Whoever asks for UTF-8 loses the whole stream to the first bytes that are none; so evp names their row.
+            session.query_row("SET client_encoding = 'SQL_ASCII'").await?;
+        }
         Ok(session)
     }
 
-    async fn start_up(&mut self) -> Result<()> {
+    /// The encoding of the database.
+    async fn start_up(&mut self) -> Result<String> {
         // These settings fix the text form of values, whatever the database's own settings are.
         let parameters = [
             ("user", self.config.user.as_str()),
@@ -122,8 +126,12 @@ impl Session {
         let mut out = BytesMut::new();
         frontend::startup_message(parameters, &mut out).map_err(|error| self.broken(error))?;
         self.send(&out).await?;
+        let mut encoding = String::new();
         loop {
             match self.receive("starting a session").await? {
+                Message::ParameterStatus(status) if status.name().is_ok_and(|name| name == "server_encoding") => {
+                    encoding = status.value().map_err(|error| self.broken(error))?.to_owned();
+                }
                 Message::AuthenticationOk
                 | Message::BackendKeyData(_)
                 | Message::ParameterStatus(_)
@@ -145,7 +153,7 @@ impl Session {
                         .map_err(|error| self.broken(error))?;
                     self.authenticate_scram(&mechanisms).await?;
                 }
-                Message::ReadyForQuery(_) => return Ok(()),
+                Message::ReadyForQuery(_) => return Ok(encoding),
                 _ => return Err(self.unsupported_authentication()),
             }
         }

@@ -22,6 +22,8 @@ pub struct ServerFacts {
     pub wal_level: String,
     /// End of the flushed log.
     pub flushed_lsn: Lsn,
+    /// End of the log, of which the last part may be in memory alone.
+    pub inserted_lsn: Lsn,
     /// The server is a standby.
     pub is_in_recovery: bool,
 }
@@ -45,15 +47,19 @@ pub struct Slot {
 
 /// Reads the server's settings.
 pub async fn server_facts(client: &Client, config: &PostgresConfig) -> Result<ServerFacts> {
+    // A standby that has just started says of what it receives nothing, or where its segment begins.
     let statement = "SELECT current_setting('server_version_num')::int, current_setting('wal_level'), \
-                     CASE WHEN pg_is_in_recovery() THEN pg_last_wal_receive_lsn()::text \
-                          ELSE pg_current_wal_flush_lsn()::text END, pg_is_in_recovery()";
+                            CASE WHEN is_standby THEN received ELSE pg_current_wal_flush_lsn() END::text, \
+                            CASE WHEN is_standby THEN received ELSE pg_current_wal_insert_lsn() END::text, is_standby \
+                     FROM (SELECT pg_is_in_recovery() AS is_standby, \
+                                  greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()) AS received) AS server";
     let row = answered("reading the server's settings", config, client.query_one(statement, &[])).await?;
     Ok(ServerFacts {
         version_number: row.get(0),
         wal_level: row.get(1),
         flushed_lsn: parse_lsn(row.get(2))?.unwrap_or_default(),
-        is_in_recovery: row.get(3),
+        inserted_lsn: parse_lsn(row.get(3))?.unwrap_or_default(),
+        is_in_recovery: row.get(4),
     })
 }
 

@@ -20,7 +20,8 @@ const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'
      SET extra_float_digits = 3; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
      SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
      SET row_security = off; SET jit = off; \
-     SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'";
+     SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; \
+     SELECT set_config('client_encoding', 'SQL_ASCII', false) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
 
 /// A published table, as far as reading it goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

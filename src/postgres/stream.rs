@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use bytes::{BufMut, BytesMut};
+use bytes::{Buf, BufMut, BytesMut};
 use postgres_protocol::message::backend::{Header, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
 
@@ -28,6 +28,9 @@ const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// PostgreSQL cannot make a larger message, so a larger length is nonsense.
 const MESSAGE_BYTES_MAX: usize = 0x4000_0000;
+
+/// The tag and the length before each message.
+const HEADER_BYTES: usize = 5;
 
 /// Seconds between 1970 and 2000, the epochs of Unix and of PostgreSQL.
 const POSTGRES_EPOCH: Duration = Duration::from_secs(946_684_800);
@@ -166,7 +169,8 @@ impl ReplicationReader {
                 return Ok(None);
             }
             if header.tag() == b'd' {
-                let body = self.buffer.split_to(length).freeze().slice(5..);
+                self.buffer.advance(HEADER_BYTES);
+                let body = self.buffer.split_to(length.saturating_sub(HEADER_BYTES)).freeze();
                 let frame = Frame::decode(body).map_err(|error| Error::protocol(error.to_string()))?;
                 return Ok(Some(frame));
             }

@@ -3,8 +3,7 @@
 //! On a replica set the primary answers alone, and only the last commands wait for a majority, which then has all that
 //! stands before them in the log: each such wait costs several times what the writes of a small batch cost. A change
 //! of primary in between shows in the election terms, and the batch is written again. What survived is recognised by
-//! its guards; what was lost has nothing behind it that could hide it, because each document is written once in a
-//! batch and the next batch waits.
+//! its guards; what was lost has nothing behind it that could hide it, because a document is in one write at a time.
 
 use std::collections::BTreeMap;
 

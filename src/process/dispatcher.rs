@@ -1,25 +1,27 @@
-//! The loop of `process`: while one batch is written, the next is parsed and claimed.
+//! The loop of `process`: while some batches are written, the next is parsed and claimed.
 //!
 //! Every wait is a branch of one `select!`, so that rebalances, time limits and the request to stop are
-//! answered whatever MongoDB and the dead-letter topic do. At most one batch is claimed and one written at a
-//! time, which keeps the order of each document.
+//! answered whatever MongoDB and the dead-letter topic do. Batches are claimed one after the other, and a document
+//! is in one write at a time, which keeps its order.
 
 mod claiming;
 mod dead_letters;
 mod deliveries;
 mod held;
 mod room;
+mod writing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::applied::{Desk, Turn};
 use super::apply::Applied;
 use super::breaker::Breaker;
+use super::busy::Busy;
 use super::claim::{Claimed, Postponed};
 use super::dead_letter::DeadLetters;
 use super::first_records::FirstRecords;
@@ -28,16 +30,16 @@ use super::gathered::Gathered;
 use super::given_up::GivenUp;
 use super::in_flight::{Effect, InFlight};
 use super::open_events::OpenEvents;
+use super::pace::Pace;
 use super::parking::Parking;
 use super::prepare::Preparation;
 use super::progress::Progress;
 use super::projections::Replacement;
-use super::settle::{RetryPolicy, settle};
 use super::source::SourceTopic;
 use super::swaps::Swaps;
 use super::tally::{End, Tally};
-use super::tasks::{DeadLettered, Pulse, join, write_effects};
-use super::waiting::{Held, Waiting};
+use super::tasks::{DeadLettered, Pulse, join, join_first};
+use super::waiting::Waiting;
 use super::withheld::Withheld;
 use crate::config::ProcessConfig;
 use crate::error::{Error, ErrorKind, Result};
@@ -79,6 +81,9 @@ pub(super) struct Dispatcher {
     frontier: Frontier,
     looking: Option<Looking>,
     gathered: Gathered,
+    pace: Pace,
+    /// When the next batch is to be claimed, if its records still gather.
+    gathers_until: Option<Instant>,
     /// What is to be claimed before anything else.
     postponed: Option<Postponed>,
     breaker: Breaker,
@@ -87,7 +92,11 @@ pub(super) struct Dispatcher {
     claiming: Option<JoinHandle<Result<Claimed>>>,
     /// Claimed, not being written.
     claimed: Option<Vec<Effect>>,
-    applying: Option<JoinHandle<Result<Applied>>>,
+    /// Writes on their way, of different documents.
+    writes: JoinSet<Result<Applied>>,
+    busy: Busy,
+    /// From when on few records are claimed though writes are on their way; `None` if there are none.
+    overlaps_from: Option<Instant>,
     first_records: FirstRecords,
     /// Events without hope, not yet in the dead-letter topic.
     given_up: GivenUp,
@@ -113,7 +122,10 @@ impl Dispatcher {
     pub(super) fn new(parts: Parts, consumer: ConsumerHandle, tally: Tally, desk: Desk) -> Self {
         let gathered = Gathered::new(Arc::clone(&consumer.backlog));
         let ProcessConfig { refusals_max, retry_delay, .. } = parts.process;
+        let pace = Pace::new(parts.process.target_p99, Instant::now());
         let breaker = Breaker::new(refusals_max, retry_delay, Arc::clone(&parts.health));
+        let mut busy = Busy::default();
+        busy.keep_whole(parts.preparation.registry.collections_with_unique_index());
         let first_records = FirstRecords::new(parts.accept_shape || parts.source.has_events());
         Self {
             parts,
@@ -124,13 +136,17 @@ impl Dispatcher {
             frontier: Frontier::default(),
             looking: None,
             gathered,
+            pace,
+            gathers_until: None,
             postponed: None,
             breaker,
             withheld: Withheld::default(),
             open: Arc::default(),
             claiming: None,
             claimed: None,
-            applying: None,
+            writes: JoinSet::new(),
+            busy,
+            overlaps_from: None,
             first_records,
             given_up: GivenUp::default(),
             giving_up: None,
@@ -162,9 +178,7 @@ impl Dispatcher {
             }
             Err(error) => Err(error),
         };
-        if let Some(applying) = self.applying.take() {
-            applying.abort();
-        }
+        self.writes.abort_all();
         if let Some(giving_up) = self.giving_up.take() {
             giving_up.abort();
         }
@@ -248,7 +262,9 @@ impl Dispatcher {
 
     fn tick(&mut self) -> Result<()> {
         self.check_hopeless()?;
+        self.judge_pace();
         if let Some((registry, generations)) = self.parts.replacement.ready(&self.parts.store) {
+            self.busy.keep_whole(registry.collections_with_unique_index());
             self.parts.preparation.replace(registry, generations);
         }
         self.desk.advance(&self.progress.tracker);
@@ -259,7 +275,7 @@ impl Dispatcher {
         self.parts.source.check(&self.consumer)?;
         self.look_at_topic();
         self.given_up.extend(self.first_records.take_due(Instant::now())?);
-        let is_idle = self.claiming.is_none() && self.applying.is_none();
+        let is_idle = self.claiming.is_none() && self.writes.is_empty();
         let is_committed = is_idle && self.claimed.is_none() && self.progress.is_committed(&self.consumer);
         self.parts.swaps.watch(is_committed, &self.progress.tracker)?;
         self.pulse.beat(&self.parts.store, is_idle);
@@ -268,11 +284,12 @@ impl Dispatcher {
     }
 
     async fn next(&mut self, commit_tick: &mut tokio::time::Interval, shutdown: &CancellationToken) -> Next {
-        let due = if self.applying.is_none() { self.next_due() } else { None };
+        let due = if self.may_write() { self.next_due() } else { None };
+        let due = due.into_iter().chain(self.gathers_until).min();
         tokio::select! {
             biased;
             () = shutdown.cancelled() => Next::Stop,
-            applied = join(&mut self.applying), if self.applying.is_some() => Next::Applied(applied),
+            applied = join_first(&mut self.writes), if !self.writes.is_empty() => Next::Applied(applied),
             claimed = join(&mut self.claiming), if self.claiming.is_some() => Next::Claimed(claimed),
             outcome = join(&mut self.giving_up), if self.giving_up.is_some() => Next::DeadLettered(outcome),
             turn = self.desk.turn() => Next::Desk(turn),
@@ -282,67 +299,19 @@ impl Dispatcher {
         }
     }
 
-    fn start_writing(&mut self) {
-        if self.applying.is_some() {
-            return;
-        }
-        let now = Instant::now();
-        let probes = self.probe(now);
-        let is_due = self.next_document_due().is_some_and(|due| due <= now);
-        if self.claimed.is_none() && !is_due && probes.is_empty() && !self.parking.has_released() {
-            return;
-        }
-        let effects = self.claimed.take().unwrap_or_default();
-        let (effects, given_up) = self.parking.enter(effects, |event| self.progress.waits(event));
-        self.give_up(given_up);
-        let (breaker, progress) = (&self.breaker, &mut self.progress);
-        let holds = |effect: &Effect| breaker.holds(effect);
-        let held: Held<'_> = if breaker.is_holding() { Some(&holds) } else { None };
-        let effects = self.waiting.admit(effects, now, probes, held, |event| progress.waits(event));
-        let (store, claims) = (Arc::clone(&self.parts.store), Arc::clone(&self.parts.claims));
-        self.applying = Some(tokio::spawn(write_effects(store, claims, self.parts.source.number(), effects)));
-    }
-
     fn has_caught_up(&self) -> bool {
         let idle = self.gathered.is_empty()
             && self.postponed.is_none()
             && self.withheld.is_empty()
             && self.claiming.is_none()
             && self.claimed.is_none()
-            && self.applying.is_none()
+            && self.writes.is_empty()
+            && !self.busy.has_released()
             && self.giving_up.is_none()
             && self.given_up.is_empty()
             && self.parking.len() == 0
             && !self.parking.has_released();
         idle && self.progress.is_at_end() && self.waiting.is_empty()
-    }
-
-    /// Notes what became of a batch.
-    fn settle(&mut self, applied: Applied) -> Result<()> {
-        let is_current = |event: &InFlight| self.progress.is_current(event);
-        let process = &self.parts.process;
-        let is_suspended = self.parts.health.is_kafka_away() || self.breaker.is_holding();
-        let policy = RetryPolicy { retries_max: process.retries_max, delay: process.retry_delay, is_suspended };
-        let now = Instant::now();
-        // What is read no further cannot bring what is missing.
-        let is_stuck = self.postponed.is_some() || self.is_full();
-        let has_passed = |missing| is_stuck || self.frontier.has_passed(missing);
-        let settled = settle(applied, is_current, policy, has_passed, &mut self.breaker, now)?;
-        for event in settled.applied {
-            self.tally.in_mongodb(&event);
-            self.end(&event, End::Applied);
-        }
-        for (effect, due) in settled.parked {
-            self.progress.waits(&effect.event);
-            self.waiting.park(effect, due);
-        }
-        for (document, event) in settled.held {
-            self.waiting.hold(document, event, now);
-        }
-        #[allow(clippy::cast_precision_loss)]
-        metrics::gauge!("evp_process_waiting_events").set(self.waiting.len() as f64);
-        self.give_up(settled.given_up);
-        Ok(())
     }
 
     fn end(&mut self, event: &InFlight, end: End) {
@@ -361,7 +330,7 @@ impl Dispatcher {
             self.start_writing();
             self.start_giving_up();
             let is_done = self.claiming.is_none()
-                && self.applying.is_none()
+                && self.writes.is_empty()
                 && self.giving_up.is_none()
                 && self.given_up.is_empty();
             if is_done {

@@ -1,6 +1,6 @@
 //! What turns an event into effects, and which handler serves which event type.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -58,11 +58,6 @@ impl HandlerRegistry {
         Self::default()
     }
 
-    /// The handlers of the activity read models.
-    pub fn builtin() -> Self {
-        super::handlers::register(Self::new())
-    }
-
     /// Adds a handler. One with the same name and event type is replaced.
     #[must_use]
     pub fn register(mut self, handler: impl Handler) -> Self {
@@ -95,6 +90,13 @@ impl HandlerRegistry {
         let mut handlers: Vec<_> = self.by_event_type.values().flat_map(|handlers| handlers.iter()).collect();
         handlers.sort_unstable_by_key(|handler| (handler.event_type().to_owned(), handler.name().to_owned()));
         CollectionSpec::merged(handlers.into_iter().flat_map(|handler| handler.collections()))
+    }
+
+    /// Those of which one document can be in the way of another.
+    pub(crate) fn collections_with_unique_index(&self) -> HashSet<String> {
+        let specs = self.collections();
+        let unique = specs.iter().filter(|spec| spec.has_unique_index());
+        unique.map(|spec| spec.name().as_str().to_owned()).collect()
     }
 
     /// The event type and the name of each handler.
@@ -145,7 +147,7 @@ pub(super) mod tests {
     #[test]
     fn a_handler_that_says_nothing_keeps_the_order_behind_a_failure() {
         assert_eq!(Parks.after_failure(), AfterFailure::Park);
-        let builtin = HandlerRegistry::builtin();
+        let builtin = crate::activity::registry();
         let handlers = builtin.by_event_type.values().flat_map(|handlers| handlers.iter());
         assert!(handlers.into_iter().all(|handler| handler.after_failure() == AfterFailure::GoOn));
     }

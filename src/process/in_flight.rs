@@ -169,7 +169,7 @@ impl Effect {
 impl Effect {
     /// An effect of the event at `offset`, for tests.
     pub(crate) fn of(offset: i64, model: WriteModel) -> Self {
-        let handler = HandlerName(Arc::clone(&super::HandlerRegistry::builtin().handlers("UserUpdated")[0]), 0);
+        let handler = HandlerName(Arc::clone(&crate::activity::registry().handlers("UserUpdated")[0]), 0);
         Self {
             event: Arc::new(InFlight::of(offset)),
             handler,

@@ -28,7 +28,7 @@ pub struct Place {
 /// use evp::process::{Event, HandlerRegistry, ReadModels};
 /// use evp::serde_json::json;
 ///
-/// let mut models = ReadModels::new(HandlerRegistry::builtin());
+/// let mut models = ReadModels::new(evp::activity::registry());
 /// models.apply(&Event::sample("UserCreated", json!({ "email": "ada@example.org" })).about("u-1")).unwrap();
 /// assert_eq!(models.document("users", "u-1").unwrap().get_str("email").unwrap(), "ada@example.org");
 /// ```
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn what_would_be_a_dead_letter_is_an_error() {
-        let mut models = ReadModels::new(HandlerRegistry::builtin());
+        let mut models = ReadModels::new(crate::activity::registry());
         let error = models.apply(&Event::sample("UserUpdated", json!({ "bio": "x" }))).unwrap_err().to_string();
         assert!(error.contains("predecessor missing"), "{error}");
         assert!(models.apply(&Event::sample("Unheard", json!({}))).is_err());

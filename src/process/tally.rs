@@ -1,6 +1,6 @@
 //! What a run has done so far.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ProcessSummary;
 use super::in_flight::InFlight;
@@ -42,11 +42,9 @@ impl Tally {
         Self { started, latency, processed: 0, duplicates: 0, skipped: 0, dead_lettered: 0 }
     }
 
-    /// Notes that an event's last effect is in MongoDB.
-    pub(super) fn in_mongodb(&mut self, event: &InFlight) {
-        if let Some(commit_us) = event.source_ts_us {
-            self.latency.record_since_epoch_us(commit_us);
-        }
+    /// Notes that an event's last effect is in MongoDB, and how long that took from its commit, if it tells of that.
+    pub(super) fn in_mongodb(&mut self, event: &InFlight) -> Option<Duration> {
+        event.source_ts_us.map(|commit_us| self.latency.record_since_epoch_us(commit_us))
     }
 
     pub(super) fn ended(&mut self, event: &InFlight, end: End) {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::apply::{Applied, apply};
 use super::dead_letter::DeadLetters;
@@ -142,6 +142,14 @@ pub(super) async fn join<T>(task: &mut Option<JoinHandle<Result<T>>>) -> Result<
     let result = running.await;
     *task = None;
     joined(result)
+}
+
+/// The result of the first of the tasks that ends.
+pub(super) async fn join_first<T: 'static>(tasks: &mut JoinSet<Result<T>>) -> Result<T> {
+    match tasks.join_next().await {
+        Some(result) => joined(result),
+        None => std::future::pending().await,
+    }
 }
 
 fn joined<T>(result: std::result::Result<Result<T>, tokio::task::JoinError>) -> Result<T> {

@@ -94,6 +94,23 @@ impl Waiting {
         document.effects.push(effect);
     }
 
+    /// Lets effects of a write wait ahead of what came for their documents meanwhile.
+    pub(crate) fn park_ahead(&mut self, effects: Vec<(Effect, Instant)>) {
+        let mut behind: HashMap<DocumentKey, Vec<Effect>> = HashMap::new();
+        for (effect, due) in effects {
+            let later = |document: &mut WaitingDocument| std::mem::take(&mut document.effects);
+            behind
+                .entry(key(&effect.model))
+                .or_insert_with_key(|key| self.documents.get_mut(key).map(later).unwrap_or_default());
+            self.park(effect, due);
+        }
+        for (key, later) in behind {
+            if let Some(document) = self.documents.get_mut(&key) {
+                document.effects.extend(later);
+            }
+        }
+    }
+
     /// Holds a document back until the dead letter of `event` is safe.
     pub(crate) fn hold(&mut self, document: DocumentKey, event: Arc<InFlight>, now: Instant) {
         self.documents.entry(document).or_insert_with(|| WaitingDocument::due_at(now)).held_by.push(event);
@@ -111,13 +128,15 @@ impl Waiting {
     /// Takes what is to be tried now, and lets the new effects of waiting documents wait behind the others.
     ///
     /// A document is tried once it is due, or once one of the `effects` creates it, unless one of its effects is `held`
-    /// back; of these only the `probes` are tried. `waits` hears of what is not tried.
+    /// back; of these only the `probes` are tried. What is held back of a document that `is_busy` is given back, to stand
+    /// behind what is being written. `waits` hears of what is not tried.
     pub(crate) fn admit(
         &mut self,
         effects: Vec<Effect>,
         now: Instant,
         probes: Vec<DocumentKey>,
         held: Held<'_>,
+        is_busy: impl Fn(&WriteModel) -> bool,
         mut waits: impl FnMut(&InFlight),
     ) -> Vec<Effect> {
         if self.documents.is_empty() && held.is_none() {
@@ -146,7 +165,7 @@ impl Waiting {
         }
         for effect in effects {
             match self.documents.get_mut(&key(&effect.model)) {
-                None if is_held(&effect) => {
+                None if is_held(&effect) && !is_busy(&effect.model) => {
                     waits(&effect.event);
                     self.park(effect, now);
                 }
@@ -235,8 +254,8 @@ mod tests {
         waiting.park(update(1), due);
         waiting.park(update(2), now);
         assert_eq!((waiting.next_due(None), waiting.len()), (Some(due), 2));
-        assert!(waiting.admit(vec![update(3)], now, Vec::new(), None, |_| {}).is_empty());
-        assert_eq!(offsets(&waiting.admit(vec![update(4)], due, Vec::new(), None, |_| {})), [1, 2, 3, 4]);
+        assert!(waiting.admit(vec![update(3)], now, Vec::new(), None, |_| false, |_| {}).is_empty());
+        assert_eq!(offsets(&waiting.admit(vec![update(4)], due, Vec::new(), None, |_| false, |_| {})), [1, 2, 3, 4]);
         assert!(waiting.is_empty());
     }
 
@@ -249,13 +268,13 @@ mod tests {
         }
         waiting.park(update(3), now);
         let created = || Effect::of(4, WriteModel::create("users", "1", bson::doc! {}));
-        assert!(waiting.admit(vec![created()], now, Vec::new(), None, |_| {}).is_empty());
+        assert!(waiting.admit(vec![created()], now, Vec::new(), None, |_| false, |_| {}).is_empty());
         assert_eq!((waiting.next_due(None), waiting.is_holding(), waiting.bytes() > 0), (None, true, true));
         waiting.release(&given_up[..1]);
-        assert!(waiting.admit(Vec::new(), now, Vec::new(), None, |_| {}).is_empty());
+        assert!(waiting.admit(Vec::new(), now, Vec::new(), None, |_| false, |_| {}).is_empty());
         waiting.release(&given_up[1..]);
         assert_eq!(waiting.next_due(None), Some(now));
-        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| {})), [3, 4]);
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| false, |_| {})), [3, 4]);
         assert_eq!((waiting.is_empty(), waiting.bytes()), (true, 0));
     }
 
@@ -265,7 +284,7 @@ mod tests {
         waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
         waiting.park(update(2), now);
         waiting.retain(|event| event.position.offset != 1);
-        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| {})), [2]);
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| false, |_| {})), [2]);
         waiting.hold(key(&update(1).model), Arc::new(InFlight::of(1)), now);
         waiting.retain(|_| false);
         assert!(waiting.is_empty());
@@ -276,7 +295,7 @@ mod tests {
         let (mut waiting, now) = (Waiting::default(), Instant::now());
         waiting.park(update(2), after(now, Duration::from_secs(5)));
         let created = Effect::of(9, WriteModel::create("users", "1", bson::doc! {}));
-        assert_eq!(offsets(&waiting.admit(vec![created], now, Vec::new(), None, |_| {})), [2, 9]);
+        assert_eq!(offsets(&waiting.admit(vec![created], now, Vec::new(), None, |_| false, |_| {})), [2, 9]);
     }
 
     #[test]
@@ -285,12 +304,31 @@ mod tests {
         let about = |offset, id: &str| Effect::of(offset, WriteModel::update("users", id).set("email", "x").into());
         let tried = Effect { attempts: 2, ..about(1, "1") };
         waiting.park(tried, now);
-        assert!(waiting.admit(vec![about(2, "2"), about(3, "1")], now, Vec::new(), Some(&|_| true), |_| {}).is_empty());
+        assert!(
+            waiting
+                .admit(vec![about(2, "2"), about(3, "1")], now, Vec::new(), Some(&|_| true), |_| false, |_| {})
+                .is_empty()
+        );
         assert_eq!((waiting.len(), waiting.next_due(Some(&|_| true))), (3, None));
         let probe = waiting.probe(|_| true);
         assert_eq!(probe, Some(key(&about(2, "2").model)));
-        let admitted = waiting.admit(Vec::new(), now, probe.into_iter().collect(), Some(&|_| true), |_| {});
+        let admitted = waiting.admit(Vec::new(), now, probe.into_iter().collect(), Some(&|_| true), |_| false, |_| {});
         assert_eq!((offsets(&admitted), waiting.len()), (vec![2], 2));
-        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| {})), [1, 3]);
+        assert_eq!(offsets(&waiting.admit(Vec::new(), now, Vec::new(), None, |_| false, |_| {})), [1, 3]);
+    }
+
+    #[test]
+    fn what_a_write_leaves_to_wait_stands_ahead_of_what_came_meanwhile() {
+        let (mut waiting, now) = (Waiting::default(), Instant::now());
+        let update = |offset, id: &str| Effect::of(offset, WriteModel::update("users", id).set("email", "x").into());
+        // The breaker has opened while another effect on the first document was being written.
+        let new = vec![update(3, "1"), update(4, "2"), update(5, "1")];
+        let busy = |model: &WriteModel| model.id() == "2";
+        assert_eq!(offsets(&waiting.admit(new, now, Vec::new(), Some(&|_| true), busy, |_| {})), [4]);
+        waiting.park_ahead(vec![(update(1, "1"), now), (update(2, "1"), now), (update(6, "3"), now)]);
+        assert_eq!(waiting.len(), 5);
+        let mut admitted = offsets(&waiting.admit(vec![update(7, "1")], now, Vec::new(), None, |_| false, |_| {}));
+        admitted.retain(|offset| *offset != 6);
+        assert_eq!(admitted, [1, 2, 3, 5, 7]);
     }
 }

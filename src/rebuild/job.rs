@@ -28,6 +28,9 @@ const NEAR_RECORDS: u64 = 2_000;
 /// How often documents that differ are looked at again, and how long after each other.
 const LOOKS: u32 = 5;
 const LOOK_INTERVAL: Duration = Duration::from_millis(500);
+/// A document whose event is applied and not committed is looked for again while the group has members, for as long as it takes
+/// until the partitions of one that stands still are read by another.
+const UNCOMMITTED_MAX: Duration = Duration::from_secs(45);
 const TELL_EVERY: u64 = 1_000;
 
 /// A rebuild at work.
@@ -217,10 +220,14 @@ impl Job {
             Some(count) => compare_some(&self.pair(), count).await?,
             None => compare_all(&self.pair(), &self.stop, tell).await?,
         };
-        for _ in 0..LOOKS {
-            self.catch_up().await?;
+        let (mut looks, began) = (0_u32, Instant::now());
+        loop {
+            let (progress, _) = self.catch_up().await?;
             differences.look_again(&self.pair()).await?;
-            if differences.is_none() {
+            looks = looks.saturating_add(1);
+            let may_be_committed = differences.missing() > 0 && progress.group != Group::Empty;
+            let is_worth_it = looks < LOOKS || (may_be_committed && began.elapsed() < UNCOMMITTED_MAX);
+            if differences.is_none() || !is_worth_it {
                 break;
             }
             let _ = self.stop.run_until_cancelled(tokio::time::sleep(LOOK_INTERVAL)).await;

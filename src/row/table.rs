@@ -1,6 +1,6 @@
 //! The shape of a table: what the stream and the catalog together say of it.
 
-use crate::typemap::PgType;
+use crate::typemap::{PgType, SourceType};
 
 /// A table with the columns that are told of its rows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -34,6 +34,13 @@ pub struct ColumnShape {
     pub default_expression: Option<String>,
     /// Part of the replica identity.
     pub is_identity: bool,
+}
+
+impl ColumnShape {
+    /// What Debezium calls its type, which is known once the catalog was asked.
+    pub fn source_type(&self, is_snapshot: bool) -> SourceType {
+        SourceType::of(&self.pg_type, self.type_modifier, self.default_expression.as_deref(), is_snapshot)
+    }
 }
 
 impl TableShape {

@@ -13,10 +13,10 @@ use crate::config::{KafkaConfig, MongoConfig, PostgresConfig, ProcessConfig, Var
 use crate::connector::Connector;
 use crate::dead_letters::{DlqAction, DlqOptions, LetterFilter, ReplayChoices, ReplayOptions};
 use crate::error::Result;
-use crate::generate::{GenerateOptions, KafkaTarget, Length, Target};
+use crate::generate::{GenerateOptions, KafkaTarget, Length, Target, Watched};
 use crate::handover::{CompareOptions, Direction, HandoverOptions, Range};
 use crate::init::InitPlan;
-use crate::process::{Operation, ProcessOptions, Questions, UnknownEvents};
+use crate::process::{HandlerRegistry, Operation, ProcessOptions, Questions, UnknownEvents};
 use crate::rebuild::{RebuildAction, RebuildChoices, RebuildOptions};
 use crate::shutdown::Until;
 
@@ -24,7 +24,7 @@ pub(super) fn process_options(flags: &ProcessArguments, variables: &mut Variable
     ProcessOptions {
         kafka: KafkaConfig::from_variables(variables, &flags.kafka),
         mongo: MongoConfig::from_variables(variables),
-        process: ProcessConfig::from_variables(variables).with_flags(flags.remember_days),
+        process: ProcessConfig::from_variables(variables).with_flags(flags.remember_days, flags.target_p99_ms),
         operations: flags.events.ops.iter().filter_map(|letter| Operation::from_letter(letter)).collect(),
         unknown_events: match flags.unknown_events {
             UnknownEventsArgument::DeadLetter => UnknownEvents::DeadLetter,
@@ -123,7 +123,11 @@ pub(super) fn compare_options(flags: HandoverArguments, variables: &mut Variable
     })
 }
 
-pub(super) fn generate_options(flags: &GenerateArguments, variables: &mut Variables) -> Result<GenerateOptions> {
+pub(super) fn generate_options(
+    flags: &GenerateArguments,
+    variables: &mut Variables,
+    registry: &HandlerRegistry,
+) -> Result<GenerateOptions> {
     let target = match flags.to {
         TargetArgument::Postgres => Target::Postgres(PostgresConfig::from_variables(variables, |_| None)),
         TargetArgument::Kafka => {
@@ -134,7 +138,10 @@ pub(super) fn generate_options(flags: &GenerateArguments, variables: &mut Variab
     };
     Ok(GenerateOptions {
         target,
-        watch: flags.watch.then(|| MongoConfig::from_variables(variables)),
+        watch: flags.watch.then(|| {
+            let mongo = MongoConfig::from_variables(variables);
+            Watched { mongo, collections: registry.collections() }
+        }),
         rate: flags.rate,
         length: match (flags.count, flags.duration) {
             (Some(count), _) => Length::Events(count),
@@ -148,8 +155,15 @@ pub(super) fn generate_options(flags: &GenerateArguments, variables: &mut Variab
     })
 }
 
-pub(super) fn plan_of(connector: &ConnectorArguments, kafka: &[String], variables: &mut Variables) -> Result<InitPlan> {
-    InitPlan::load(variables, connector.connector.as_deref(), &connector.sets, kafka)
+/// What there is to look at, with the collections of the handlers.
+pub(super) fn plan_of(
+    connector: &ConnectorArguments,
+    kafka: &[String],
+    variables: &mut Variables,
+    registry: &HandlerRegistry,
+) -> Result<InitPlan> {
+    let plan = InitPlan::load(variables, connector.connector.as_deref(), &connector.sets, kafka)?;
+    Ok(InitPlan { collections: registry.collections(), ..plan })
 }
 
 /// What concerns one topic must be told which.

@@ -53,11 +53,13 @@ impl LatencyRecorder {
     /// Records the time from `epoch_us`, microseconds since 1970 by the clock of the database host, to now.
     ///
     /// Clocks that disagree can make this negative; that counts as zero.
-    pub fn record_since_epoch_us(&self, epoch_us: i64) {
+    pub fn record_since_epoch_us(&self, epoch_us: i64) -> Duration {
         let now_us = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
         let then_us = u128::try_from(epoch_us).unwrap_or(0);
         let elapsed_us = u64::try_from(now_us.saturating_sub(then_us)).unwrap_or(MICROSECONDS_MAX);
-        self.record(Duration::from_micros(elapsed_us));
+        let elapsed = Duration::from_micros(elapsed_us);
+        self.record(elapsed);
+        elapsed
     }
 
     /// The percentiles so far.

@@ -118,6 +118,13 @@ pub const METRICS: &[Metric] = &[
         "Tables of the incremental snapshot that are not wholly read",
     ),
     metric(
+        "evp_capture_blocking_running",
+        Gauge,
+        Unit::Count,
+        "1 while the stream waits for tables that a signal names",
+    ),
+    metric("evp_capture_blocking_rows", Gauge, Unit::Count, "Rows of the last blocking snapshot that are sent"),
+    metric(
         "evp_capture_dead_letters_total",
         Counter,
         Unit::Count,
@@ -139,6 +146,20 @@ pub const METRICS: &[Metric] = &[
     metric("evp_process_batch_records", BATCH, Unit::Count, "Records applied in one round"),
     metric("evp_process_claim_seconds", LATENCY, Unit::Seconds, "One round's claims on its events, with early creates"),
     metric("evp_process_write_seconds", LATENCY, Unit::Seconds, "One round's effects, until a majority has them"),
+    metric(
+        "evp_process_gather_seconds",
+        Gauge,
+        Unit::Seconds,
+        "How long records gather before they are claimed, with --target-p99",
+    )
+    .by(&["topic"]),
+    metric(
+        "evp_process_target_missed",
+        Gauge,
+        Unit::Count,
+        "1 if the latency of --target-p99 is not met, though nothing is waited for",
+    )
+    .by(&["topic"]),
     metric("evp_process_lag_records", Gauge, Unit::Count, "Records behind the topic's end, by topic and partition")
         .by(&["topic", "partition"]),
     metric("evp_process_applied_latency_seconds", LATENCY, Unit::Seconds, "From commit to applied in MongoDB"),

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::facts::{self, Depth};
-use crate::init::InitPlan;
+use crate::init::{self, InitPlan};
 use crate::terminal::has_colours;
 use screen::{ChainLook, Screen};
 
@@ -94,9 +94,11 @@ async fn draw(
 
 /// Looks again and again until told to stop.
 async fn look_around(options: &TopOptions, looks: mpsc::Sender<ChainLook>, stop: &CancellationToken) {
+    let resolving = Box::pin(init::resolved_if_reachable(&options.plan));
+    let Some(plan) = stop.run_until_cancelled(resolving).await else { return };
     let look = async || {
         let (facts, capture, processes) = tokio::join!(
-            Box::pin(facts::look(&options.plan, None, Depth::Glance, stop)),
+            Box::pin(facts::look(&plan, None, Depth::Glance, stop)),
             halves::look(options.capture.as_slice()),
             halves::look(&options.processes),
         );

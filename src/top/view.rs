@@ -202,7 +202,8 @@ impl Pen {
         let replica_set = facts.replica_set.as_ref().map_or_else(String::new, |name| format!(", replica set {name}"));
         let title = format!("{}, {}{replica_set}", facts.database, facts.version);
         let counts: Vec<_> = facts.counts.iter().map(|(name, count)| format!("{name} {count}")).collect();
-        let counts = format!("  {}, total_users {}", counts.join(", "), facts.total_users);
+        let total = facts.total_users.map(|total| format!("total_users {total}"));
+        let counts = format!("  {}", counts.into_iter().chain(total).collect::<Vec<_>>().join(", "));
         vec![self.title("MongoDB", &title, Tone::Plain), self.line(counts, Tone::Plain)]
     }
 

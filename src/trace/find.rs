@@ -3,6 +3,7 @@
 use bson::{Document, doc};
 use memchr::memmem::Finder;
 use serde::Serialize;
+use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -54,7 +55,7 @@ pub(super) struct Found {
 /// A document of the event's aggregate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Touched {
-    pub(super) collection: &'static str,
+    pub(super) collection: String,
     pub(super) id: String,
     pub(super) is_created_by_it: bool,
     pub(super) is_last_changed_by_it: bool,
@@ -62,6 +63,8 @@ pub(super) struct Touched {
 
 pub(super) async fn row(plan: &InitPlan, event_id: Uuid) -> Result<Option<Row>> {
     let client = connect(&plan.postgres).await?;
+    let mut is_any_outbox = false;
+    let mut no_outbox = None;
     for (schema, table) in &plan.tables {
         let name = format!("\"{}\".\"{}\"", schema.replace('"', "\"\""), table.replace('"', "\"\""));
         let statement = format!(
@@ -69,7 +72,16 @@ pub(super) async fn row(plan: &InitPlan, event_id: Uuid) -> Result<Option<Row>> 
              WHERE event_id = $1 LIMIT 1"
         );
         let failed = |error| query_error("looking for the row", &plan.postgres, error);
-        if let Some(row) = client.query_opt(&statement, &[&event_id]).await.map_err(failed)? {
+        let found = match client.query_opt(&statement, &[&event_id]).await {
+            // A table of another kind, of which a connector may capture some beside the outbox.
+            Err(error) if error.code() == Some(&SqlState::UNDEFINED_COLUMN) => {
+                no_outbox = Some(failed(error));
+                continue;
+            }
+            found => found.map_err(failed)?,
+        };
+        is_any_outbox = true;
+        if let Some(row) = found {
             return Ok(Some(Row {
                 table: format!("{schema}.{table}"),
                 aggregate_id: row.get::<_, Option<String>>(0).unwrap_or_default(),
@@ -78,7 +90,7 @@ pub(super) async fn row(plan: &InitPlan, event_id: Uuid) -> Result<Option<Row>> 
             }));
         }
     }
-    Ok(None)
+    no_outbox.filter(|_| !is_any_outbox).map_or(Ok(None), Err)
 }
 
 /// Reads the whole topic: a record is known by nothing but its content.
@@ -143,13 +155,13 @@ pub(super) async fn documents(plan: &InitPlan, aggregate_id: &str, event_id: Uui
     let database = mongo::connect(&plan.mongo).await?;
     let failed = |error| client_error("looking for the documents", database.name(), error);
     let (mut touched, event_id) = (Vec::new(), event_id.to_string());
-    for name in ["users", "activities"] {
+    for name in plan.collections.iter().map(|spec| spec.name().as_str()) {
         let collection = database.collection::<Document>(name);
         let Some(found) = collection.find_one(doc! { "_id": aggregate_id }).await.map_err(failed)? else { continue };
         let metadata = found.get_document("metadata").cloned().unwrap_or_default();
         let is = |field: &str| metadata.get_str(field).is_ok_and(|id| id == event_id);
         touched.push(Touched {
-            collection: name,
+            collection: name.to_owned(),
             id: aggregate_id.to_owned(),
             is_created_by_it: is("source_event_id"),
             is_last_changed_by_it: is("last_event_id"),

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::facts::{self, Depth};
-use crate::init::InitPlan;
+use crate::init::{self, InitPlan};
 use crate::process::HandlerRegistry;
 use crate::terminal::print;
 use story::Story;
@@ -26,7 +26,8 @@ pub struct TraceOptions {
 
 /// Follows the event and prints what is known of it; says whether anything is.
 pub async fn run(options: &TraceOptions, registry: &HandlerRegistry, token: &CancellationToken) -> Result<bool> {
-    let (plan, event_id) = (&options.plan, options.event_id);
+    let plan = &Box::pin(init::resolved_if_reachable(&options.plan)).await;
+    let event_id = options.event_id;
     let (facts, row, records, letters, remembered) = tokio::join!(
         Box::pin(facts::look(plan, None, Depth::Glance, token)),
         find::row(plan, event_id),
@@ -53,5 +54,5 @@ pub async fn run(options: &TraceOptions, registry: &HandlerRegistry, token: &Can
     } else {
         print(story.text().trim_end());
     }
-    Ok(story.is_known())
+    story.take_failure().map_or_else(|| Ok(story.is_known()), Err)
 }

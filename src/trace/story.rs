@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::find::{Found, Row, Touched};
 use crate::dead_letters::{Entry, State};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::facts::Facts;
 use crate::mongo::KnownEvent;
 use crate::terminal::{bytes, instant};
@@ -29,6 +29,7 @@ pub(super) struct Story {
     capture: Option<String>,
     /// What could not be looked at.
     notes: Vec<String>,
+    failure: Option<Error>,
 }
 
 impl Story {
@@ -38,7 +39,11 @@ impl Story {
 
     /// What was seen, or a note of why it was not.
     pub(super) fn seen<T>(&mut self, look: Result<T>) -> Option<T> {
-        look.map_err(|error| self.notes.push(error.to_string())).ok()
+        look.map_err(|error| {
+            self.notes.push(error.to_string());
+            self.failure.get_or_insert(error);
+        })
+        .ok()
     }
 
     pub(super) fn take_facts(&mut self, facts: &Facts) {
@@ -65,6 +70,11 @@ impl Story {
         let row = self.row.as_ref().map(|row| row.event_type.clone());
         row.or_else(|| self.records.iter().find_map(|record| record.event_type.clone()))
             .or_else(|| self.letters.iter().find_map(|entry| entry.letter.event_type().map(str::to_owned)))
+    }
+
+    /// Why nothing is known of it, if that is for want of a look.
+    pub(super) fn take_failure(&mut self) -> Option<Error> {
+        self.failure.take().filter(|_| !self.is_known())
     }
 
     pub(super) fn is_known(&self) -> bool {
@@ -100,6 +110,9 @@ impl Story {
 
     /// Where it is, in a sentence.
     fn verdict(&self) -> String {
+        if !self.is_known() && self.failure.is_some() {
+            return "nothing is known of it, and not everything could be looked at".to_owned();
+        }
         if !self.is_known() {
             return "nothing is known of it: no row, no record, no dead letter".to_owned();
         }

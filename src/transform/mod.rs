@@ -4,6 +4,7 @@
 //! costs what it would cost without. What has to look at a value of the row is left for then: filters stand in the
 //! outcome, and an outbox's events end it ([`EventForm`]).
 
+mod fields;
 mod filter;
 mod groovy;
 mod outbox;
@@ -14,6 +15,7 @@ mod unwrap;
 
 use std::sync::Arc;
 
+pub use fields::{FieldAction, FieldEdit, Inserted, InsertedField, ReplacedFields};
 use filter::Judged;
 pub use filter::{Filter, Guard, NullHandling};
 pub use groovy::{Comparison, Expression, Literal, Operand, Path};
@@ -103,6 +105,8 @@ pub struct RowForm {
     pub deleted: Option<&'static str>,
     /// Fields of the envelope that stand behind the columns.
     pub fields: Vec<FieldReference>,
+    /// Defaults have taken the place of nulls, whatever the converter is told.
+    pub replaces_nulls: bool,
 }
 
 /// A header that a transform adds.
@@ -135,17 +139,41 @@ pub struct Outcome {
     pub headers: Vec<AddedHeader>,
     /// Filters that its rows have to pass.
     pub guards: Vec<Guard>,
+    /// The field that is the whole key.
+    pub key_field: Option<String>,
+    /// What is done to the fields of the value, in order.
+    pub edits: Vec<FieldEdit>,
+}
+
+/// What becomes of records that are of no table.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// Their topic.
+    pub topic: String,
+    /// What is done to the fields of their values.
+    pub edits: Vec<FieldEdit>,
+}
+
+impl From<String> for Beside {
+    /// Nothing but a topic.
+    fn from(topic: String) -> Self {
+        Self { topic, edits: Vec::new() }
+    }
 }
 
 impl Outcome {
     fn new(topic: String, value: ValueForm) -> Self {
-        Self { topic, value, headers: Vec::new(), guards: Vec::new() }
+        Self { topic, value, headers: Vec::new(), guards: Vec::new(), key_field: None, edits: Vec::new() }
     }
 }
 
 /// What a transform does.
 #[derive(Debug, Clone)]
 pub enum Transform {
+    /// Kafka Connect's `ReplaceField$Value`, `InsertField$Value` or `MaskField$Value`.
+    EditFields(FieldEdit),
+    /// Kafka Connect's `ExtractField$Key`: one field of the key in the place of the key.
+    ExtractKey(String),
     /// Debezium's `Filter`.
     Filter(Arc<Filter>),
     /// Debezium's outbox `EventRouter`.
@@ -238,9 +266,25 @@ impl Transforms {
 
     /// The topic of records that are no table's, which have no headers and nothing to take out.
     pub fn topic_of_others(&self, topic: &str) -> String {
+        self.outcome_of_others(topic).map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
+    }
+
+    /// The same with what is done to their values; they are written as they are where a transform drops them.
+    pub fn beside_tables(&self, topic: &str) -> Beside {
+        match self.outcome_of_others(topic) {
+            Some(Outcome { topic, edits, .. }) => Beside { topic, edits },
+            None => topic.to_owned().into(),
+        }
+    }
+
+    /// Whether records of a topic that is no table's would get another key.
+    pub fn extracts_key_of_others(&self, topic: &str) -> bool {
+        self.outcome_of_others(topic).is_some_and(|outcome| outcome.key_field.is_some())
+    }
+
+    fn outcome_of_others(&self, topic: &str) -> Option<Outcome> {
         let value = ValueForm::Row(RowForm::default());
         self.apply(Outcome::new(topic.to_owned(), value), RecordKind::Row, &[], &mut Vec::new())
-            .map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
     }
 
     /// Notes in `shared` the headers that are added to the record itself: a transform that changes more makes a copy.
@@ -257,6 +301,16 @@ impl Transforms {
                 continue;
             }
             match &step.transform {
+                Transform::EditFields(edit) => {
+                    if !matches!(outcome.value, ValueForm::Tombstone | ValueForm::NullRow) {
+                        outcome.edits.push(edit.in_topic(&outcome.topic));
+                        is_copy = true;
+                    }
+                }
+                Transform::ExtractKey(field) => {
+                    outcome.key_field = Some(field.clone());
+                    is_copy = true;
+                }
                 Transform::Route(route) => {
                     if let Some(topic) = route.apply(&outcome.topic) {
                         outcome.topic = topic;
@@ -309,7 +363,7 @@ mod tests {
 
     fn unwrap(deletes: DeleteHandling, condition: Option<Condition>) -> Step {
         let headers = vec![FieldReference::parse("__", "op").unwrap()];
-        Step { transform: Transform::Unwrap(Unwrap { deletes, fields: Vec::new(), headers }), condition }
+        Step { transform: Transform::Unwrap(Unwrap { deletes, headers, ..Unwrap::default() }), condition }
     }
 
     fn when(predicate: Predicate, is_negated: bool) -> Option<Condition> {
@@ -333,7 +387,8 @@ mod tests {
     #[test]
     fn deletes_and_tombstones_follow_the_mode() {
         use DeleteHandling::{DeleteToTombstone, Drop, Rewrite, RewriteWithTombstone, Tombstone};
-        let deleted = ValueForm::Row(RowForm { is_before: true, deleted: Some("true"), fields: Vec::new() });
+        let form = RowForm { is_before: true, deleted: Some("true"), fields: Vec::new(), replaces_nulls: true };
+        let deleted = ValueForm::Row(form);
         for (mode, delete, tombstone) in [
             (Drop, None, None),
             (Tombstone, Some(ValueForm::NullRow), None),

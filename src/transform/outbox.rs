@@ -212,7 +212,7 @@ mod tests {
     fn what_stands_behind_the_router_sees_the_topic_and_headers_of_the_event() {
         let route = |text| Transform::Route(TopicRoute::new("(.*)", text).unwrap());
         let has = |name: &str| Some(Condition { predicate: Predicate::HasHeaderKey(name.into()), is_negated: false });
-        let unwrap = Unwrap { deletes: DeleteHandling::Drop, fields: Vec::new(), headers: Vec::new() };
+        let unwrap = Unwrap { deletes: DeleteHandling::Drop, ..Unwrap::default() };
         let transforms = Transforms::new(vec![
             step(Transform::Outbox(router("type:header:eventType")), None),
             step(route("a.$1"), has("eventType")),

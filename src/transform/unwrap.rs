@@ -1,6 +1,7 @@
 //! Debezium's `ExtractNewRecordState`: the row alone instead of its envelope.
 
 use super::{AddedHeader, Outcome, RecordKind, RowForm, ValueForm};
+use crate::connect::Nulls;
 
 /// `delete.tombstone.handling.mode`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +46,10 @@ pub enum FieldParent {
     Source,
     /// `transaction`.
     Transaction,
+    /// The row before the change.
+    Before,
+    /// The row behind it.
+    After,
 }
 
 /// A field of an envelope that becomes a field of the row, or a header.
@@ -76,9 +81,10 @@ impl FieldReference {
             None => (Some(parent_of_field(first)), first),
         };
         let Some(parent) = parent else {
-            return Err(format!("`{entry}` is in neither source nor transaction"));
+            return Err(format!("`{entry}` is in none of source, transaction, before and after"));
         };
-        if matches!(field, "before" | "after" | "source" | "transaction") {
+        let is_column = matches!(parent, FieldParent::Before | FieldParent::After);
+        if !is_column && matches!(field, "before" | "after" | "source" | "transaction") {
             return Err(format!("`{entry}` is no single field"));
         }
         let new_name = match (mapped, second) {
@@ -94,6 +100,8 @@ fn parent_of_name(name: &str) -> Option<FieldParent> {
     match name {
         "source" => Some(FieldParent::Source),
         "transaction" => Some(FieldParent::Transaction),
+        "before" => Some(FieldParent::Before),
+        "after" => Some(FieldParent::After),
         _ => None,
     }
 }
@@ -116,6 +124,8 @@ pub struct Unwrap {
     pub fields: Vec<FieldReference>,
     /// `add.headers`.
     pub headers: Vec<FieldReference>,
+    /// What it makes of nulls in columns that have a default, where it writes rows anew to add a field.
+    pub nulls: Nulls,
 }
 
 impl Unwrap {
@@ -142,7 +152,9 @@ impl Unwrap {
             (is_before, mode) => {
                 let word = if is_before { "true" } else { "false" };
                 let deleted = mode.marks_deleted().then_some(word);
-                ValueForm::Row(RowForm { is_before, deleted, fields: self.fields.clone() })
+                let is_anew = deleted.is_some() || !self.fields.is_empty();
+                let replaces_nulls = is_anew && self.nulls == Nulls::Replaced;
+                ValueForm::Row(RowForm { is_before, deleted, fields: self.fields.clone(), replaces_nulls })
             }
         };
         Some(record)
@@ -165,11 +177,12 @@ mod tests {
         assert_eq!(parsed("source.ts_ms"), named(FieldParent::Source, "ts_ms", "__source_ts_ms"));
         assert_eq!(parsed("id"), named(FieldParent::Transaction, "id", "__id"));
         assert_eq!(parsed("source.txId:tx"), named(FieldParent::Source, "txId", "__tx"));
+        assert_eq!(parsed("before.source"), named(FieldParent::Before, "source", "__before_source"));
     }
 
     #[test]
     fn what_is_no_single_field_of_every_envelope_is_refused() {
-        for entry in ["", "a.b.c", "a:b:c", "before.id", "after", "source", "source.", "op:", "other.x"] {
+        for entry in ["", "a.b.c", "a:b:c", "after", "source", "source.", "op:", "other.x"] {
             assert!(FieldReference::parse("__", entry).is_err(), "{entry}");
         }
     }

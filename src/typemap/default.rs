@@ -3,10 +3,13 @@
 //! Debezium does not evaluate an expression. It looks for a call at its start, else for the first literal in it, and what
 //! it cannot read as the column's type is no default. The recorded cases hold it to that.
 
+use std::borrow::Cow;
+
 use jiff::Span;
 use jiff::civil::DateTime;
 use uuid::Uuid;
 
+use super::numeric::ANY_SCALE;
 use super::{ColumnType, temporal};
 use crate::connect::SchemaType;
 
@@ -38,8 +41,15 @@ pub(super) const INT16: Default = of("0", |_, text| whole(text.parse::<i16>().ok
 pub(super) const INT32: Default = of("0", |_, text| whole(text.parse::<i32>().ok()?.into()));
 pub(super) const INT64: Default = of("0", |_, text| whole(text.parse().ok()?));
 pub(super) const FLOAT: Default = of("0.0", written);
-pub(super) const DECIMAL: Default =
-    of("0.0", |column, text| written(column, text).filter(|_| text.parse::<f64>().is_ok_and(f64::is_finite)));
+pub(super) const DECIMAL: Default = of("0.0", |column, text| {
+    let digits = text.split_once('.').map_or(0, |(_, fraction)| fraction.trim_end_matches('0').len());
+    let is_double = column.schema.schema_type == SchemaType::Double && column.digits != ANY_SCALE;
+    // What has more digits than its column is no value of it.
+    if is_double && usize::try_from(column.digits).is_ok_and(|scale| digits > scale) {
+        return None;
+    }
+    written(column, text).filter(|_| text.parse::<f64>().is_ok_and(f64::is_finite))
+});
 pub(super) const TEXT: Default = of("", written);
 pub(super) const JSON: Default = of("{}", written);
 pub(super) const UUID: Default =
@@ -48,7 +58,7 @@ pub(super) const BIT: Default = of("00", written);
 pub(super) const VARBIT: Default = of("0", written);
 pub(super) const DATE: Default = of("1970-01-01", |column, text| {
     let mut out = Vec::new();
-    temporal::write_default_date(&mut out, text, column).is_ok().then_some(out)
+    temporal::write_default_date(&mut out, &day_of(text)?, column).is_ok().then_some(out)
 });
 pub(super) const TIME: Default = of("00:00:00", |column, text| match text.starts_with("24:") {
     true => Some(last_time(column).to_vec()),
@@ -69,6 +79,15 @@ pub(super) const ZONED_TIMESTAMP: Default = of("1970-01-01", |column, text| {
 });
 pub(super) const INTERVAL: Default = of("epoch", written);
 pub(super) const LABEL: Default = Default { is_label: true, ..of("", written) };
+
+/// The day of a moment that is told to the second.
+fn day_of(text: &str) -> Option<Cow<'_, str>> {
+    let (moment, era) = text.strip_suffix(" BC").map_or((text, ""), |text| (text, " BC"));
+    match moment.split_once(' ') {
+        Some((day, _)) => in_utc(text).map(|_| Cow::Owned(format!("{day}{era}"))),
+        None => Some(Cow::Borrowed(text)),
+    }
+}
 
 /// Java's last time of a day, which stands for 24:00.
 fn last_time(column: &ColumnType) -> &'static [u8] {
@@ -192,6 +211,31 @@ mod tests {
 
     fn default(column: &ColumnType, expression: &str) -> Option<String> {
         column.default_json(expression).map(|json| String::from_utf8(json).unwrap())
+    }
+
+    #[test]
+    fn a_default_is_brought_to_the_scale_of_its_column_where_that_loses_nothing() {
+        use super::super::{DecimalMode, Handling};
+        let of = |decimal, expression| {
+            let handling = Handling { decimal, ..Handling::default() };
+            default(&ColumnType::of(&PgType::plain("numeric"), (3 << 16) + 1 + 4, &handling).unwrap(), expression)
+        };
+        for (expression, text, double) in [
+            ("2.50", Some("\"2.5\""), Some("2.5")),
+            ("'3'::numeric", Some("\"3.0\""), Some("3.0")),
+            ("2.55", None, None),
+        ] {
+            assert_eq!(of(DecimalMode::Text, expression).as_deref(), text);
+            assert_eq!(of(DecimalMode::Double, expression).as_deref(), double);
+        }
+    }
+
+    #[test]
+    fn of_a_moment_a_date_has_the_day() {
+        let date = column("date", -1);
+        assert_eq!(default(&date, "'2020-01-01 23:59:59.5'::timestamp without time zone").as_deref(), Some("18262"));
+        assert_eq!(default(&date, "('2020-01-01 00:00'::text)::date"), None);
+        assert_eq!(default(&date, "'0044-03-15 10:00:00 BC'::timestamp without time zone").as_deref(), Some("-735160"));
     }
 
     #[test]

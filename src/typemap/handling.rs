@@ -59,6 +59,8 @@ pub enum BinaryMode {
 pub struct Handling {
     /// `decimal.handling.mode`.
     pub decimal: DecimalMode,
+    /// Decimals are numbers in the JSON (`decimal.format` of the converter), and not the bytes of their unscaled values.
+    pub decimals_are_numbers: bool,
     /// `time.precision.mode`.
     pub time: TimeMode,
     /// `interval.handling.mode`.
@@ -81,6 +83,7 @@ impl Default for Handling {
     fn default() -> Self {
         Self {
             decimal: DecimalMode::default(),
+            decimals_are_numbers: false,
             time: TimeMode::default(),
             interval: IntervalMode::default(),
             hstore: HstoreMode::default(),

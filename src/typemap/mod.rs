@@ -11,10 +11,12 @@ mod geometry;
 mod handling;
 mod hstore;
 mod interval;
+pub(crate) mod java_decimal;
 mod java_float;
 mod missing;
 mod numeric;
 mod pg_type;
+mod source_type;
 mod temporal;
 mod text;
 mod vector;
@@ -27,6 +29,7 @@ pub use handling::{BinaryMode, DecimalMode, Handling, HstoreMode, IntervalMode, 
 pub(crate) use java_float::write_double;
 pub use missing::Placeholder;
 pub use pg_type::{PgType, PgTypeKind, TypeRow};
+pub use source_type::SourceType;
 
 use crate::connect::{Schema, SchemaType};
 use crate::envelope::Profile;

@@ -4,6 +4,7 @@ use num_bigint::BigInt;
 
 use super::binary::write_base64;
 use super::handling::DecimalMode;
+use super::java_decimal::write_decimal;
 use super::java_float::{write_double, write_float};
 use super::{ColumnType, Declared, Mapped, Unwritten};
 use crate::connect::json::write_string;
@@ -39,6 +40,9 @@ pub(super) fn float64(_: &Declared<'_>) -> Mapped {
     Mapped::new(Schema::new(SchemaType::Double), write_double_text, "0.0")
 }
 
+/// Of a number without a declared scale.
+pub(super) const ANY_SCALE: i32 = -1;
+
 /// `numeric`, with or without a declared scale.
 pub(super) fn decimal(declared: &Declared<'_>) -> Mapped {
     let declared_as = declared.modifier.checked_sub(MODIFIER_BASE).filter(|packed| *packed >= 0);
@@ -47,7 +51,10 @@ pub(super) fn decimal(declared: &Declared<'_>) -> Mapped {
     let is_free = precision == 0 && scale == 0;
     let zero = format!("0{}{}", if scale > 0 { "." } else { "" }, "0".repeat(usize::try_from(scale).unwrap_or(0)));
     match declared.handling.decimal {
-        DecimalMode::Double => Mapped::new(Schema::new(SchemaType::Double), write_decimal_as_double, "0.0"),
+        DecimalMode::Double => {
+            let scale = if is_free { ANY_SCALE } else { scale };
+            Mapped::new(Schema::new(SchemaType::Double), write_decimal_as_double, "0.0").with_digits(scale)
+        }
         DecimalMode::Text => {
             let write = if is_free { write_decimal_text } else { write_scaled_decimal_text };
             Mapped::new(Schema::new(SchemaType::String), write, format!("\"{zero}\"")).with_digits(scale)
@@ -57,7 +64,10 @@ pub(super) fn decimal(declared: &Declared<'_>) -> Mapped {
         }
         DecimalMode::Precise => {
             let schema = decimal_schema(scale).parameter("connect.decimal.precision", precision.to_string());
-            Mapped::new(schema, write_scaled_decimal, "\"AA==\"").with_digits(scale)
+            match declared.handling.decimals_are_numbers {
+                true => Mapped::new(schema, write_scaled_number, zero_number(scale)).with_digits(scale),
+                false => Mapped::new(schema, write_scaled_decimal, "\"AA==\"").with_digits(scale),
+            }
         }
     }
 }
@@ -69,6 +79,7 @@ pub(super) fn decimal_element(declared: &Declared<'_>) -> Mapped {
         DecimalMode::Double => write_double_element,
         DecimalMode::Text => write_text_element,
         DecimalMode::Precise if mapped.schema.name.as_deref() == Some(VARIABLE_SCALE) => write_free_element,
+        DecimalMode::Precise if declared.handling.decimals_are_numbers => write_scaled_number_element,
         DecimalMode::Precise => write_scaled_element,
     };
     Mapped { write, ..mapped }
@@ -94,11 +105,18 @@ fn write_scaled_element(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> R
     write_scaled_decimal(out, finite(text)?, column)
 }
 
+fn write_scaled_number_element(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    write_scaled_number(out, finite(text)?, column)
+}
+
+fn zero_number(scale: i32) -> String {
+    let mut zero = Vec::new();
+    write_decimal(&mut zero, false, "0", scale.into());
+    String::from_utf8_lossy(&zero).into_owned()
+}
+
 fn decimal_schema(scale: i32) -> Schema {
-    Schema::new(SchemaType::Bytes)
-        .named("org.apache.kafka.connect.data.Decimal")
-        .version(1)
-        .parameter("scale", scale.to_string())
+    Schema::new(SchemaType::Bytes).named(Schema::DECIMAL).version(1).parameter("scale", scale.to_string())
 }
 
 fn variable_scale() -> Schema {
@@ -111,6 +129,9 @@ pub(super) fn money(declared: &Declared<'_>) -> Mapped {
     let zeros = "0".repeat(usize::from(declared.handling.money_fraction_digits));
     let zero = if zeros.is_empty() { "\"0\"".to_owned() } else { format!("\"0.{zeros}\"") };
     match declared.handling.decimal {
+        DecimalMode::Precise if declared.handling.decimals_are_numbers => {
+            Mapped::new(decimal_schema(digits), write_money_number, zero_number(digits)).with_digits(digits)
+        }
         DecimalMode::Precise => Mapped::new(decimal_schema(digits), write_money, "\"AA==\"").with_digits(digits),
         DecimalMode::Double => Mapped::new(Schema::new(SchemaType::Double), write_money_as_double, "0.0"),
         DecimalMode::Text => Mapped::new(Schema::new(SchemaType::String), write_money_text, zero),
@@ -161,15 +182,28 @@ impl<'a> Decimal<'a> {
         is_number.then_some(Self { is_negative, whole, fraction }).ok_or(Unwritten::Mismatch)
     }
 
-    /// The digits without a point at a scale: as they are, and zeros behind them. A number that would lose a digit is
-    /// refused, as Java does.
-    fn write_unscaled(&self, out: &mut Vec<u8>, scale: usize) -> Result<(), Unwritten> {
+    /// The digits behind the point at a scale, and how many zeros follow them. A number that would lose a digit is refused,
+    /// as Java does.
+    fn scaled(&self, scale: usize) -> Result<(&'a str, usize), Unwritten> {
         let kept = self.fraction.get(..scale).unwrap_or(self.fraction);
         if self.fraction.len() > scale && self.fraction.bytes().skip(scale).any(|digit| digit != b'0') {
             return Err(Unwritten::Null);
         }
-        let zeros = scale.saturating_sub(kept.len());
+        Ok((kept, scale.saturating_sub(kept.len())))
+    }
+
+    /// The bytes of the number without its point.
+    fn write_unscaled(&self, out: &mut Vec<u8>, scale: usize) -> Result<(), Unwritten> {
+        let (kept, zeros) = self.scaled(scale)?;
         write_base64_number(out, self.is_negative, self.whole, kept, zeros)
+    }
+
+    /// The number as Java prints it.
+    fn write_number(&self, out: &mut Vec<u8>, scale: usize) -> Result<(), Unwritten> {
+        let (kept, zeros) = self.scaled(scale)?;
+        let digits = format!("{}{kept}{}", self.whole, "0".repeat(zeros));
+        write_digits(out, self.is_negative, &digits, scale);
+        Ok(())
     }
 }
 
@@ -202,6 +236,12 @@ fn write_base64_number(
     Ok(())
 }
 
+fn write_digits(out: &mut Vec<u8>, is_negative: bool, digits: &str, scale: usize) {
+    let digits = digits.trim_start_matches('0');
+    let (is_negative, digits) = if digits.is_empty() { (false, "0") } else { (is_negative, digits) };
+    write_decimal(out, is_negative, digits, i64::try_from(scale).unwrap_or(i64::MAX));
+}
+
 fn scale_of(column: &ColumnType) -> usize {
     usize::try_from(column.digits).unwrap_or_default()
 }
@@ -215,6 +255,13 @@ fn write_scaled_decimal(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> R
         return Err(Unwritten::Null);
     }
     Decimal::parse(text)?.write_unscaled(out, scale_of(column))
+}
+
+fn write_scaled_number(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    if is_special(text) {
+        return Err(Unwritten::Null);
+    }
+    Decimal::parse(text)?.write_number(out, scale_of(column))
 }
 
 /// A struct of the number's own scale, without zeros at its end, and its unscaled value.
@@ -262,15 +309,18 @@ fn write_scaled_decimal_text(out: &mut Vec<u8>, text: &str, column: &ColumnType)
     }
     let number = Decimal::parse(text)?;
     let scale = scale_of(column);
-    if number.fraction.len() > scale {
+    // A default may have more digits than its column, of which zeros are dropped.
+    let (shown, rest) = number.fraction.split_at_checked(scale).unwrap_or((number.fraction, ""));
+    if !rest.trim_end_matches('0').is_empty() {
         return Err(Unwritten::Null);
     }
+    let text = text.strip_suffix(rest).unwrap_or(text).trim_end_matches('.');
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
-    if number.fraction.is_empty() && scale > 0 {
+    if shown.is_empty() && scale > 0 {
         out.push(b'.');
     }
-    out.extend(std::iter::repeat_n(b'0', scale.saturating_sub(number.fraction.len())));
+    out.extend(std::iter::repeat_n(b'0', scale.saturating_sub(shown.len())));
     out.push(b'"');
     Ok(())
 }
@@ -299,13 +349,29 @@ fn plain_money(text: &str) -> Result<String, Unwritten> {
 fn write_money(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
     let plain = plain_money(text)?;
     let number = Decimal::parse(&plain)?;
-    let scale = scale_of(column);
-    let Some((kept, cut)) = number.fraction.split_at_checked(scale) else {
-        return number.write_unscaled(out, scale);
-    };
+    match rounded(&number, scale_of(column))? {
+        None => number.write_unscaled(out, scale_of(column)),
+        Some(unscaled) => write_base64_number(out, number.is_negative, itoa::Buffer::new().format(unscaled), "", 0),
+    }
+}
+
+fn write_money_number(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    let plain = plain_money(text)?;
+    let number = Decimal::parse(&plain)?;
+    match rounded(&number, scale_of(column))? {
+        None => number.write_number(out, scale_of(column))?,
+        Some(unscaled) => {
+            write_digits(out, number.is_negative, itoa::Buffer::new().format(unscaled), scale_of(column));
+        }
+    }
+    Ok(())
+}
+
+/// The unscaled value of a number that has more digits than the scale, half of the last one rounded up.
+fn rounded(number: &Decimal<'_>, scale: usize) -> Result<Option<i128>, Unwritten> {
+    let Some((kept, cut)) = number.fraction.split_at_checked(scale) else { return Ok(None) };
     let unscaled: i128 = format!("{}{kept}", number.whole).parse().map_err(|_| Unwritten::Mismatch)?;
-    let rounded = if cut.starts_with(|digit: char| digit >= '5') { unscaled.saturating_add(1) } else { unscaled };
-    write_base64_number(out, number.is_negative, itoa::Buffer::new().format(rounded), "", 0)
+    Ok(Some(if cut.starts_with(|digit: char| digit >= '5') { unscaled.saturating_add(1) } else { unscaled }))
 }
 
 fn write_money_as_double(out: &mut Vec<u8>, text: &str, _: &ColumnType) -> Result<(), Unwritten> {

@@ -9,6 +9,8 @@ pub struct TypeRow {
     pub oid: u32,
     /// `typname`.
     pub name: String,
+    /// The same in Java's driver: with its schema where that is not on the path.
+    pub driver_name: String,
     /// `typbasetype`, 0 if the type is no domain.
     pub base_oid: u32,
     /// `typtypmod`, the modifier that a domain gives its base; -1 if none.
@@ -24,6 +26,8 @@ pub struct TypeRow {
 pub struct PgType {
     /// `typname`.
     pub name: String,
+    /// The same in Java's driver.
+    pub driver_name: String,
     /// One of PostgreSQL's own, not made by a user or an extension.
     pub is_built_in: bool,
     /// What it is made of.
@@ -52,7 +56,7 @@ const FIRST_USER_OID: u32 = 16_384;
 impl PgType {
     /// A built-in type that is not made of others.
     pub fn plain(name: &str) -> Self {
-        Self { name: name.to_owned(), is_built_in: true, kind: PgTypeKind::Plain }
+        Self { name: name.to_owned(), driver_name: name.to_owned(), is_built_in: true, kind: PgTypeKind::Plain }
     }
 
     /// The type of an object id, by the rows of the catalog; a type without a name if it is not there.
@@ -69,7 +73,8 @@ impl PgType {
             TypeRow { element_oid: 1.., .. } => PgTypeKind::Array(inner(row.element_oid)),
             TypeRow { .. } => PgTypeKind::Plain,
         };
-        Self { name: row.name.clone(), is_built_in: oid < FIRST_USER_OID, kind }
+        let (name, driver_name) = (row.name.clone(), row.driver_name.clone());
+        Self { name, driver_name, is_built_in: oid < FIRST_USER_OID, kind }
     }
 
     /// The type below all domains, and the modifier that the outermost of them gives it if the column has none.
@@ -90,7 +95,7 @@ mod tests {
     use super::*;
 
     fn row(oid: u32, name: &str) -> TypeRow {
-        TypeRow { oid, name: name.to_owned(), base_modifier: -1, ..TypeRow::default() }
+        TypeRow { oid, name: name.to_owned(), driver_name: name.to_owned(), base_modifier: -1, ..TypeRow::default() }
     }
 
     #[test]

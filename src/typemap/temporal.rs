@@ -213,21 +213,63 @@ pub(super) fn write_zoned_timestamp(out: &mut Vec<u8>, text: &str, column: &Colu
     }
     let (text, is_before_christ) = era(text);
     let local = text.strip_suffix("+00").ok_or(Unwritten::Mismatch)?;
+    out.push(b'"');
+    let fraction = match usual_parts(local).filter(|_| !is_before_christ) {
+        Some((date, clock, fraction)) => {
+            out.extend_from_slice(date.as_bytes());
+            out.push(b'T');
+            out.extend_from_slice(clock.as_bytes());
+            fraction
+        }
+        None => write_any_moment(out, local, is_before_christ)?,
+    };
+    if column.digits > 0 {
+        out.push(b'.');
+        let (length, digits) = (out.len(), usize::try_from(column.digits).unwrap_or_default());
+        out.extend_from_slice(fraction.as_bytes());
+        out.resize(length.saturating_add(digits), b'0');
+    }
+    out.extend_from_slice(b"Z\"");
+    Ok(())
+}
+
+/// Date, clock and fraction of a timestamp as nearly all are: `2016-11-04 13:51:30`, with a fraction or without.
+///
+/// To take these apart as any other takes longer than all else of a row but its longest text.
+fn usual_parts(text: &str) -> Option<(&str, &str, &str)> {
+    let (head, fraction) = text.as_bytes().split_first_chunk::<19>()?;
+    let &[c, y, z, year, b'-', m, month, b'-', d, day, b' ', h, hour, b':', i, minute, b':', s, second] = head else {
+        return None;
+    };
+    let number = |tens: u8, ones: u8| {
+        let is_number = tens.is_ascii_digit() && ones.is_ascii_digit();
+        is_number.then(|| (tens - b'0') * 10 + (ones - b'0'))
+    };
+    let is_moment = number(c, y).and(number(z, year)).is_some()
+        && matches!(number(m, month), Some(1..=12))
+        && matches!(number(d, day), Some(1..=31))
+        && matches!(number(h, hour), Some(0..=24))
+        && matches!(number(i, minute), Some(0..=59))
+        && matches!(number(s, second), Some(0..=60));
+    let is_fraction = match fraction {
+        [] => true,
+        [b'.', digits @ ..] => (1..=6).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    (is_moment && is_fraction).then_some(())?;
+    Some((text.get(..10)?, text.get(11..19)?, text.get(20..).unwrap_or_default()))
+}
+
+/// Writes any date and time of day, and gives back the fraction of the second, which is not written.
+fn write_any_moment<'t>(out: &mut Vec<u8>, local: &'t str, is_before_christ: bool) -> Result<&'t str, Unwritten> {
     let (date, time) = local.split_once(' ').ok_or(Unwritten::Mismatch)?;
     let (clock, fraction) = time.split_once('.').unwrap_or((time, ""));
     time_us(clock)?;
     fraction_us(fraction)?;
-    out.push(b'"');
     Date::parse(date, is_before_christ)?.write(out);
     out.push(b'T');
     out.extend_from_slice(clock.as_bytes());
-    if column.digits > 0 {
-        out.push(b'.');
-        let digits = fraction.bytes().chain(std::iter::repeat(b'0'));
-        out.extend(digits.take(usize::try_from(column.digits).unwrap_or_default()));
-    }
-    out.extend_from_slice(b"Z\"");
-    Ok(())
+    Ok(fraction)
 }
 
 /// `13:51:30.123789+02:00` to the same time in UTC.
@@ -243,4 +285,26 @@ pub(super) fn write_zoned_time(out: &mut Vec<u8>, text: &str, _: &ColumnType) ->
     write_time(out, (time_us(local)? - shift_us).rem_euclid(DAY_US));
     out.extend_from_slice(b"Z\"");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn usual_moments_are_written_as_any_other(
+            text in "[0-9]{4}-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{0,7})?"
+        ) {
+            let mut any = Vec::new();
+            let written = write_any_moment(&mut any, &text, false);
+            if let Some((date, clock, fraction)) = usual_parts(&text) {
+                prop_assert_eq!(written.ok(), Some(fraction));
+                prop_assert_eq!(any, format!("{date}T{clock}").into_bytes());
+            } else {
+                prop_assert!(written.is_err() || text.ends_with('.'), "{}", text);
+            }
+        }
+    }
 }

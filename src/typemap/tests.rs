@@ -15,6 +15,7 @@ fn handling(overrides: &Value) -> Handling {
     }
     Handling {
         decimal: mode(word(DecimalMode::NAME)),
+        decimals_are_numbers: false,
         time: mode(word(TimeMode::NAME)),
         interval: mode(word(IntervalMode::NAME)),
         hstore: mode(word(HstoreMode::NAME)),
@@ -36,6 +37,7 @@ fn types(recorded: &Value) -> HashMap<u32, TypeRow> {
         base_modifier: i32::try_from(number(&row[4])).unwrap(),
         element_oid: oid(&row[5]),
         labels: row[6].as_array().map(|labels| labels.iter().map(|label| label.as_str().unwrap().to_owned()).collect()),
+        ..TypeRow::default()
     });
     rows.map(|row| (row.oid, row)).collect()
 }
@@ -125,4 +127,24 @@ fn types_that_2_4_does_not_know_are_left_out_there() {
 fn a_type_of_a_user_is_not_taken_for_a_built_in_one_of_its_name() {
     let theirs = PgType { is_built_in: false, ..PgType::plain("json") };
     assert!(ColumnType::of(&theirs, -1, &Handling::default()).is_none());
+}
+
+#[test]
+fn decimals_are_numbers_where_the_converter_writes_them_so() {
+    let numbers = Handling { decimals_are_numbers: true, ..Handling::default() };
+    let modifier = |precision: i32, scale: i32| 4 + (precision << 16 | scale);
+    let written = |name: &str, modifier: i32, text: &str| {
+        let column = ColumnType::of(&PgType::plain(name), modifier, &numbers).unwrap();
+        let mut out = Vec::new();
+        let written = column.write(&mut out, text).map(|()| String::from_utf8(out).unwrap());
+        (written, String::from_utf8(column.filler().to_vec()).unwrap())
+    };
+    for (name, modifier, text, expected, filler) in [
+        ("numeric", modifier(5, 2), "-12.3", "-12.30", "0.00"),
+        ("numeric", modifier(9, 8), "0.00000012", "1.2E-7", "0E-8"),
+        ("numeric", -1, "1.50", r#"{"scale":1,"value":"Dw=="}"#, r#"{"scale":0,"value":"AA=="}"#),
+        ("money", -1, "-$1,234.50", "-1234.50", "0.00"),
+    ] {
+        assert_eq!(written(name, modifier, text), (Ok(expected.to_owned()), filler.to_owned()), "{text}");
+    }
 }

@@ -35,7 +35,7 @@ use crate::dead_letters::DEAD_LETTER_OF;
 use crate::envelope::POSITION_HEADER;
 use crate::error::{Error, ErrorKind, Result};
 use crate::kafka::whole::{Reach, read_to_end};
-use crate::mongo::{self, client_error};
+use crate::mongo::{self, CollectionSpec, client_error};
 use dead_letters::DeadLetters;
 use join::Sides;
 use judge::{COLLECTIONS, Judge};
@@ -58,16 +58,44 @@ pub struct VerifyOptions {
     pub mongo: MongoConfig,
     /// The topic and its dead letters.
     pub kafka: KafkaConfig,
+    /// The collections of the handlers.
+    pub collections: Vec<CollectionSpec>,
+}
+
+impl VerifyOptions {
+    /// Collections that other handlers than those of the activity application write. What these make of events is known to
+    /// them alone, so that they are compared by running them.
+    fn others(&self) -> Result<Vec<&str>> {
+        let own = crate::activity::registry().collections();
+        let is = |one: &CollectionSpec, other: &CollectionSpec| one.name() == other.name();
+        let others = self.collections.iter().filter(|spec| !own.iter().any(|own| is(own, spec)));
+        let others: Vec<&str> = others.map(|spec| spec.name().as_str()).collect();
+        if own.iter().all(|own| self.collections.iter().any(|spec| is(spec, own))) {
+            return Ok(others);
+        }
+        let instead =
+            others.iter().map(|name| format!("`evp rebuild {name} --dry-run`")).collect::<Vec<_>>().join(", ");
+        Err(Error::configuration(format!(
+            "evp verify folds the events of the activity application, whose handlers these are not: {}",
+            if instead.is_empty() { "there is nothing to compare".to_owned() } else { format!("use {instead}") }
+        )))
+    }
 }
 
 /// Compares everything and reports what differs.
 pub async fn run(options: &VerifyOptions, token: &CancellationToken) -> Result<VerifyReport> {
+    let others = options.others()?;
     let database = mongo::connect(&options.mongo).await?;
     let progress = Progress::start();
     let outcome = token.run_until_cancelled(Box::pin(compare(options, &database, &progress.0, token))).await;
     drop(progress);
     mongo::close(database.client().clone()).await;
-    outcome.unwrap_or_else(|| Err(Error::new(ErrorKind::System, "stopped by a signal before it was done")))
+    let stopped = || Err(Error::new(ErrorKind::System, "stopped by a signal before it was done"));
+    let mut report = outcome.unwrap_or_else(stopped)?;
+    for other in others {
+        report.note(format!("{other} is of other handlers: `evp rebuild {other} --dry-run` compares it"));
+    }
+    Ok(report)
 }
 
 async fn compare(
@@ -210,5 +238,31 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Variables;
+
+    fn others(names: &[&'static str]) -> std::result::Result<Vec<String>, String> {
+        let mut variables = Variables::default();
+        let options = VerifyOptions {
+            postgres: PostgresConfig::from_variables(&mut variables, |_| None),
+            mongo: MongoConfig::from_variables(&mut variables),
+            kafka: KafkaConfig::from_variables(&mut variables, &[]),
+            collections: names.iter().map(|name| CollectionSpec::new(*name)).collect(),
+        };
+        let others = options.others().map(|others| others.into_iter().map(str::to_owned).collect());
+        others.map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn collections_of_other_handlers_are_left_to_a_rebuild() {
+        assert_eq!(others(&["activities", "statistics", "users"]), Ok(Vec::new()));
+        assert_eq!(others(&["activities", "orders", "statistics", "users"]), Ok(vec!["orders".to_owned()]));
+        let refused = others(&["orders"]).unwrap_err();
+        assert!(refused.contains("`evp rebuild orders --dry-run`"), "{refused}");
     }
 }

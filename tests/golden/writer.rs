@@ -53,12 +53,12 @@ impl<'a> Writer<'a> {
         };
         let converters = (settings.key_converter, settings.value_converter);
         let transaction_topic = settings.transaction_topic.clone();
-        let transactions = transaction_topic.map(|topic| TransactionRecords::new(topic, converters, &options));
+        let transactions = transaction_topic.map(|topic| TransactionRecords::new(topic.into(), converters, &options));
         let source =
             MessageSource { profile, topic_prefix: prefix, database: "activity", mode: settings.handling.binary };
         // Those of the other recordings have asked for none.
         let message_topic = settings.message_topic.clone();
-        let messages = message_topic.map(|topic| MessageRecords::new(topic, converters, source, &options));
+        let messages = message_topic.map(|topic| MessageRecords::new(topic.into(), converters, source, &options));
         let encoder = ChangeEncoder::new(options);
         let (tables, records) = Default::default();
         Self { fixture, profile, prefix, settings, tables, encoder, transactions, messages, records }
@@ -168,13 +168,14 @@ impl<'a> Writer<'a> {
             transforms: self.settings.transforms.clone(),
             schema_name: topic_name(&self.settings.topic_delimiter, self.prefix, &relation.schema, &relation.table),
             key_converter: self.settings.key_converter,
+            key_decimals_are_numbers: false,
             value_converter: self.settings.value_converter,
             with_text_headers: self.settings.with_text_headers,
             left_out: self.left_out(&shape),
             key_columns: self.settings.message_keys.of_table(&shape).unwrap(),
             unavailable_placeholder: Placeholder::parse("__debezium_unavailable_value").expect("a text"),
             handling: self.settings.handling,
-            masks: self.settings.masks_of(&shape),
+            masks: self.settings.masks_of(&shape, false),
             schema_names: self.settings.schema_names,
             field_names: self.settings.field_names,
         };

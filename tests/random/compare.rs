@@ -126,7 +126,8 @@ fn in_step(ours: &[Text], theirs: &[Text]) -> Vec<Difference> {
     found
 }
 
-fn of_values(ours: &str, theirs: &str) -> String {
+/// The members in which two JSON texts differ, or the bytes.
+pub(crate) fn of_values(ours: &str, theirs: &str) -> String {
     let parsed = [ours, theirs].map(|text| serde_json::from_str::<Value>(text).unwrap_or(Value::Null));
     let mut fields = Vec::new();
     collect("", &parsed[0], &parsed[1], &mut fields);

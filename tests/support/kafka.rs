@@ -1,11 +1,14 @@
 //! Looking at topics from outside.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigSource, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::message::{Headers, Message};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use super::{DEADLINE, World};
@@ -48,11 +51,32 @@ pub(crate) fn topic_end(world: &World, topic: &str) -> Option<i64> {
     (!marks.is_empty()).then(|| marks.values().map(|(_, high)| high).sum())
 }
 
+/// How many records were ever written to each topic of this world.
+pub(crate) fn topic_ends(world: &World) -> BTreeMap<String, i64> {
+    let consumer = consumer(world);
+    let Ok(metadata) = consumer.fetch_metadata(None, TIMEOUT) else { return BTreeMap::new() };
+    let ours = metadata.topics().iter().filter(|topic| topic.name().contains(world.name()));
+    let end = |topic: &str, id: i32| consumer.fetch_watermarks(topic, id, TIMEOUT).map_or(0, |(_, high)| high);
+    let of_topic = |topic: &MetadataTopic| topic.partitions().iter().map(|part| end(topic.name(), part.id())).sum();
+    ours.map(|topic| (topic.name().to_owned(), of_topic(topic))).collect()
+}
+
 /// The partition counts of all topics that begin with the world's name or end with it.
 pub(crate) fn topics(world: &World) -> HashMap<String, usize> {
     let metadata = consumer(world).fetch_metadata(None, TIMEOUT).expect("Kafka answers");
     let ours = metadata.topics().iter().filter(|topic| topic.name().contains(world.name()));
     ours.map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect()
+}
+
+/// The settings that a topic has of its own.
+pub(crate) async fn topic_settings(world: &World, topic: &str) -> BTreeMap<String, String> {
+    let servers = world.variable("KAFKA_BOOTSTRAP_SERVERS");
+    let admin: AdminClient<DefaultClientContext> =
+        ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+    let described = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &AdminOptions::new()).await.unwrap();
+    let entries = described.into_iter().next().unwrap().unwrap().entries.into_iter();
+    let own = entries.filter(|entry| entry.source == ConfigSource::DynamicTopic);
+    own.filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 
 /// The names of all topics.

@@ -9,6 +9,8 @@
 
 mod connect;
 pub(crate) mod envelopes;
+mod forgetful;
+mod frames;
 pub(crate) mod items;
 mod kafka;
 pub(crate) mod library;
@@ -16,6 +18,7 @@ mod load;
 mod oracle;
 mod raw_record;
 mod read_models;
+mod relay;
 mod replica_set;
 mod running;
 mod stack;
@@ -23,14 +26,16 @@ mod world;
 
 pub(crate) use {
     connect::{connect, connector_failure},
-    kafka::{Record, all_topics, records, topic_end, topics},
+    forgetful::{Asked, Forgetful},
+    kafka::{Record, all_topics, records, topic_end, topic_ends, topic_settings, topics},
     load::Load,
     oracle::{Oracle, assert_topic_equals_commits},
     raw_record::produce_raw,
     read_models::{claim_count, document, read_models},
+    relay::relay,
     replica_set::ReplicaSet,
     running::{Finished, Running},
-    stack::{OwnStack, authorizing_broker, first_broker, sasl_broker, second_broker},
+    stack::{OwnStack, as_user, authorizing_broker, distant_broker, first_broker, sasl_broker, second_broker},
     world::{World, slot_as_it_was},
 };
 

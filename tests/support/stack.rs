@@ -123,6 +123,17 @@ pub(crate) fn sasl_broker() -> (OwnStack, String) {
     sasl_broker_with("")
 }
 
+/// Has a command speak to such a broker as `evp`.
+pub(crate) fn as_user(command: &mut Command, sasl: &str) {
+    command.envs([
+        ("KAFKA_BOOTSTRAP_SERVERS", sasl),
+        ("KAFKA_SECURITY_PROTOCOL", "SASL_PLAINTEXT"),
+        ("KAFKA_SASL_MECHANISM", "PLAIN"),
+        ("KAFKA_SASL_USERNAME", "evp"),
+        ("KAFKA_SASL_PASSWORD", "right"),
+    ]);
+}
+
 /// The same, and what `evp` may do there can be denied to it.
 pub(crate) fn authorizing_broker() -> (OwnStack, String) {
     sasl_broker_with(
@@ -143,6 +154,18 @@ fn sasl_broker_with(more: &str) -> (OwnStack, String) {
     );
     let ports = [("EVP_KAFKA_PORT", port_of(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", port_of(&controller))];
     (OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]), sasl)
+}
+
+/// A broker with a second listener, whose clients are sent to another address; that of the listener, and the other.
+pub(crate) fn distant_broker() -> (OwnStack, String, String) {
+    let [plain, distant, relayed, controller] = [(); 4].map(|()| free_address());
+    let settings = format!(
+        "listeners=PLAINTEXT://{plain},DISTANT://{distant},CONTROLLER://{controller}\n\
+         advertised.listeners=PLAINTEXT://{plain},DISTANT://{relayed}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,DISTANT:PLAINTEXT,CONTROLLER:PLAINTEXT"
+    );
+    let ports = [("EVP_KAFKA_PORT", port_of(&plain)), ("EVP_KAFKA_CONTROLLER_PORT", port_of(&controller))];
+    (OwnStack::up(&["kafka"], &[ports[0], ports[1], ("EVP_KAFKA_SETTINGS", &settings)]), distant, relayed)
 }
 
 /// A cluster that a second broker can join: PostgreSQL, MongoDB and the first one, and where its controller listens.

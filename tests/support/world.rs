@@ -65,6 +65,14 @@ impl World {
         admin.batch_execute(&format!("CREATE DATABASE {}", self.name)).await.unwrap();
     }
 
+    /// Makes its database anew, as one that takes any bytes for a text.
+    pub(crate) async fn without_encoding(&self) {
+        let admin = self.admin_sql().await;
+        admin.batch_execute(&format!("DROP DATABASE {}", self.name)).await.unwrap();
+        let statement = format!("CREATE DATABASE {} ENCODING 'SQL_ASCII' TEMPLATE template0", self.name);
+        admin.batch_execute(&statement).await.unwrap();
+    }
+
     /// The name that databases, slot and topic prefix have in common.
     pub(crate) fn name(&self) -> &str {
         &self.name

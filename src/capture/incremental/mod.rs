@@ -8,16 +8,21 @@
 //!                                                                   └ less those ─┴─▶ records, op r
 //! ```
 //!
-//! **The stream wins.** The marks are rows of the signal table, so that they stand in the stream. What it tells between them
-//! takes the place of what the chunk has ([`window`]). Rows of a chunk are written where the stream has reached the mark
+//! **The stream wins.** The marks are rows of the signal table, or messages of the log, so that they stand in the stream.
+//! What it tells between them takes the place of what the chunk has ([`window`]). Rows of a chunk are written where the stream has reached the mark
 //! behind it, in the stream's own order, and their positions say so.
 //!
 //! **Resumable.** Rows of a chunk are acknowledged with the transaction of the mark behind it. Once that is confirmed, the
 //! position topic says how far the table is read ([`progress`]); so a chunk is on record, or it is read again.
 //!
 //! **Bounded.** One chunk is held, and the keys that its window has noted.
+//!
+//! A signal can ask for the other kind as well, for which the stream waits: what is asked for is noted here, and the pipeline
+//! takes it.
 
+mod blocking;
 mod kafka_signals;
+mod marks;
 mod progress;
 mod query;
 mod reader;
@@ -26,6 +31,8 @@ mod signal;
 mod taking;
 mod window;
 
+pub(super) use blocking::{Asked, Occasion};
+pub(super) use marks::MARK_PREFIX;
 pub(super) use progress::Ledger;
 pub(super) use reader::Part;
 pub(super) use signal::WindowEnd;
@@ -44,6 +51,7 @@ use crate::kafka::signals::TopicSignal;
 use crate::lsn::Lsn;
 use crate::pgoutput::{Relation, RelationId, Xid};
 use crate::row::{RowChange, TableShape};
+use marks::Marks;
 use progress::{IncrementalProgress, TableTurn};
 use reader::{Chunk, Reader, Request, Told};
 use report::Report;
@@ -61,8 +69,8 @@ pub(super) struct Incremental {
     state: IncrementalProgress,
     /// The signal table, once the stream has described it.
     relation: Option<RelationId>,
-    /// Marks in the signal table come by the stream.
-    is_published: bool,
+    /// How windows are marked; none where the marks would not come by the stream.
+    marks: Option<Marks>,
     window: Option<Window>,
     chunk: Option<Chunk>,
     /// A chunk is asked for, by the request of this number, and the mark behind it has not come.
@@ -75,6 +83,8 @@ pub(super) struct Incremental {
     /// How often in a row chunks could not be used.
     rereads: u32,
     unseen: Unseen,
+    /// A blocking snapshot that the signal topic asks for, and that is not taken yet.
+    asked: Option<Asked>,
     requests: UnboundedSender<Request>,
     told: UnboundedReceiver<Told>,
     topic: Option<Receiver<TopicSignal>>,
@@ -127,8 +137,11 @@ impl Incremental {
         let (requests, asked) = unbounded_channel();
         let (teller, told) = unbounded_channel();
         let token = CancellationToken::new();
-        if let Some(signals) = settings.table.clone().filter(|_| is_published) {
-            let reader = Reader { options: Arc::clone(options), signals, told: teller, rows_max: settings.chunk_rows };
+        let by_rows = settings.table.clone().filter(|_| is_published);
+        let by_rows = by_rows.map(|table| Marks::Rows { table, deletes: settings.deletes_marks });
+        let marks = if settings.is_read_only { Some(Marks::Messages) } else { by_rows };
+        if let Some(marks) = marks.clone() {
+            let reader = Reader { options: Arc::clone(options), marks, told: teller, rows_max: settings.chunk_rows };
             tokio::spawn(token.clone().run_until_cancelled_owned(reader.run(asked)));
         }
         let topic = settings.topic.as_ref().map(|_| kafka_signals::start(options, state.next_offset, token.clone()));
@@ -138,7 +151,7 @@ impl Incremental {
             report: Report::new(&state),
             state,
             relation: None,
-            is_published,
+            marks,
             window: None,
             chunk: None,
             is_reading: false,
@@ -147,6 +160,7 @@ impl Incremental {
             marked: None,
             rereads: 0,
             unseen: Unseen::default(),
+            asked: None,
             requests,
             told,
             topic,
@@ -196,7 +210,7 @@ impl Incremental {
 
     /// Whether a snapshot is being taken, and not all of it is with Kafka.
     pub(super) fn is_busy(&self) -> bool {
-        (self.is_published && self.state.is_running()) || self.report.is_completing()
+        (self.marks.is_some() && self.state.is_running()) || self.report.is_completing() || self.has_asked()
     }
 
     /// Whether the rows of this table are signals.
@@ -213,8 +227,8 @@ impl Incremental {
     pub(super) async fn hears(&mut self) -> Heard {
         let from_topic = async {
             match &mut self.topic {
-                Some(topic) => topic.recv().await,
-                None => std::future::pending().await,
+                Some(topic) if self.asked.is_none() => topic.recv().await,
+                _ => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -235,11 +249,10 @@ impl Incremental {
             Told::Marked(request, end) => {
                 self.marked = Some(end).filter(|_| self.is_reading && request == self.request)
             }
-            Told::GivenUp(error) => self.give_up(
-                &error.to_string(),
-                "let evp's role insert into the signal table, and for insert_delete select from it and delete",
-                commit_lsn,
-            ),
+            Told::GivenUp(error) => {
+                let remedy = self.marks.as_ref().map_or("", Marks::remedy);
+                self.give_up(&error.to_string(), remedy, commit_lsn);
+            }
         }
     }
 
@@ -337,11 +350,8 @@ impl Incremental {
     /// Everything before `flushed` has come by the stream, and is with Kafka.
     pub(super) fn passed(&mut self, flushed: Lsn) {
         if self.is_reading && self.marked.is_some_and(|marked| marked <= flushed) {
-            self.give_up(
-                "the mark behind a chunk was committed, and has not come by the stream",
-                "let the publication send all rows of the signal table, its inserts, and for insert_delete its deletes",
-                flushed,
-            );
+            let remedy = self.marks.as_ref().map_or("", Marks::remedy_of_lost);
+            self.give_up("the mark behind a chunk was committed, and has not come by the stream", remedy, flushed);
         }
         self.lineage.lock().incremental.passed(flushed);
         self.report.passed(flushed, &self.state);
@@ -349,7 +359,7 @@ impl Incremental {
 
     /// Asks for the next chunk, if one is wanted.
     fn go_on(&mut self) {
-        if self.is_published && !self.is_reading && self.state.is_running() {
+        if self.marks.is_some() && !self.is_reading && self.state.is_running() {
             self.is_reading = true;
             self.request = self.request.saturating_add(1);
             let turns = self.state.tables.iter().cloned().collect();

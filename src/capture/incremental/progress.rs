@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::blocking::Occasion;
 use super::signal::Execution;
 use crate::lsn::Lsn;
 use crate::pattern::Pattern;
@@ -17,6 +18,9 @@ pub(crate) struct IncrementalProgress {
     /// Commit and row of the last signal that was taken from the stream.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     signal: Option<(Lsn, u64)>,
+    /// Commit and row of the last signal whose blocking snapshot was taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocked: Option<(Lsn, u64)>,
     /// The offset of the next signal in the signal topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) next_offset: Option<i64>,
@@ -76,6 +80,19 @@ impl IncrementalProgress {
         is_new
     }
 
+    /// Whether the blocking snapshot of a row's signal is still to be taken.
+    pub(crate) fn is_due(&self, commit_lsn: Lsn, row: u64) -> bool {
+        self.blocked < Some((commit_lsn, row))
+    }
+
+    /// The blocking snapshot of a signal was taken.
+    pub(crate) fn carried_out(&mut self, occasion: Occasion) {
+        match occasion {
+            Occasion::Row(commit_lsn, row) => self.blocked = Some((commit_lsn, row)),
+            Occasion::Topic(next_offset) => self.next_offset = Some(next_offset),
+        }
+    }
+
     /// Adds the tables of a request, of those that are `captured`; gives back the expressions that match none, or are none.
     pub(crate) fn add(&mut self, asked: &Execution, captured: &[(String, String)]) -> Vec<String> {
         if self.tables.is_empty() {
@@ -88,12 +105,10 @@ impl IncrementalProgress {
                 idle.push(collection.clone());
             }
             for (schema, table) in matching {
-                let name = format!("{schema}.{table}");
-                let condition = asked.conditions.iter().find(|(pattern, _)| matches(pattern, &name));
                 let turn = TableTurn {
                     schema: schema.clone(),
                     table: table.clone(),
-                    condition: condition.map(|(_, filter)| filter.clone()),
+                    condition: asked.condition(schema, table).map(str::to_owned),
                     surrogate: asked.surrogate.clone(),
                     reading: None,
                 };
@@ -139,6 +154,24 @@ impl IncrementalProgress {
     }
 }
 
+impl Execution {
+    /// The condition of a table, or the statement that reads it.
+    pub(crate) fn condition(&self, schema: &str, table: &str) -> Option<&str> {
+        let name = format!("{schema}.{table}");
+        self.conditions.iter().find(|(pattern, _)| matches(pattern, &name)).map(|(_, filter)| filter.as_str())
+    }
+
+    /// The tables that it names, of those that are `captured`, and the expressions that match none, or are none.
+    pub(crate) fn tables(&self, captured: &[(String, String)]) -> (Vec<(String, String)>, Vec<String>) {
+        let is_idle = |collection: &&String| matching(collection, captured).is_empty();
+        let is_named = |(schema, table): &&(String, String)| {
+            self.collections.iter().any(|collection| matches(collection, &format!("{schema}.{table}")))
+        };
+        let idle = self.collections.iter().filter(is_idle).cloned().collect();
+        (captured.iter().filter(is_named).cloned().collect(), idle)
+    }
+}
+
 /// The captured tables that a collection names, by an expression or as they are called.
 fn matching<'c>(collection: &str, captured: &'c [(String, String)]) -> Vec<&'c (String, String)> {
     captured.iter().filter(|(schema, table)| matches(collection, &format!("{schema}.{table}"))).collect()
@@ -176,6 +209,12 @@ impl Ledger {
         while let Some((_, state)) = self.waiting.pop_front_if(|(commit_lsn, _)| *commit_lsn < flushed) {
             self.recorded = state;
         }
+    }
+
+    /// Changes what is on record, and what waits, at once.
+    pub(crate) fn amend(&mut self, change: impl Fn(&mut IncrementalProgress)) {
+        change(&mut self.recorded);
+        self.waiting.iter_mut().for_each(|(_, state)| change(state));
     }
 
     /// The same without what waits.
@@ -266,6 +305,19 @@ mod tests {
         assert!(progress.is_new(Lsn::new(10), 1) && progress.is_new(Lsn::new(10), 2));
         assert!(!progress.is_new(Lsn::new(10), 2) && !progress.is_new(Lsn::new(9), 7));
         assert!(progress.is_new(Lsn::new(11), 1));
+    }
+
+    #[test]
+    fn a_blocking_snapshot_is_taken_once_and_that_is_on_record_at_once() {
+        let mut ledger = Ledger::default();
+        ledger.note(Lsn::new(10), IncrementalProgress { rows: 1, ..IncrementalProgress::default() });
+        ledger.amend(|state| state.carried_out(Occasion::Row(Lsn::new(10), 2)));
+        ledger.amend(|state| state.carried_out(Occasion::Topic(7)));
+        let recorded = ledger.recorded();
+        assert_eq!((recorded.rows, recorded.next_offset), (0, Some(7)), "the rest waits for its commit");
+        assert!(!recorded.is_due(Lsn::new(10), 2) && recorded.is_due(Lsn::new(10), 3));
+        ledger.passed(Lsn::new(11));
+        assert!(ledger.recorded().rows == 1 && !ledger.recorded().is_due(Lsn::new(10), 2));
     }
 
     #[test]

@@ -4,16 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jiff::Timestamp;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 use uuid::Uuid;
 
+use super::marks::Marks;
 use super::progress::{Reading, TableTurn};
 use super::query::ChunkedTable;
-use super::signal::window_rows;
 use crate::capture::CaptureOptions;
 use crate::capture::relations::Relations;
-use crate::capture::snapshot::{Visibility, identifier, key_of};
+use crate::capture::snapshot::{Visibility, key_of};
 use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Reaction, Result};
 use crate::lsn::Lsn;
@@ -69,7 +68,7 @@ pub(in crate::capture) struct Part {
 /// Reads one chunk after the other.
 pub(super) struct Reader {
     pub(super) options: Arc<CaptureOptions>,
-    pub(super) signals: (String, String),
+    pub(super) marks: Marks,
     pub(super) told: UnboundedSender<Told>,
     /// The most rows of the next chunk: fewer than asked for where rows are large.
     pub(super) rows_max: u64,
@@ -105,36 +104,12 @@ impl Reader {
         };
         let window = Uuid::new_v4().to_string();
         let _ = self.told.send(Told::Window(window.clone()));
-        let (open, close) = window_rows(&window);
-        let opened_at = instant();
-        let opening = format!("{{\"openWindowTimestamp\": \"{opened_at}\"}}");
-        self.mark(sql, &open, "snapshot-window-open", &opening).await?;
+        let opened = self.marks.open(sql, &window).await?;
         let chunk = self.chunk(sql, request).await?;
         let _ = self.told.send(Told::Chunk(chunk));
-        if self.options.settings.signals.deletes_marks {
-            self.unmark(sql, &open).await?;
-        } else {
-            let closed_at = instant();
-            let closing =
-                format!("{{\"openWindowTimestamp\": \"{opened_at}\", \"closeWindowTimestamp\": \"{closed_at}\"}}");
-            self.mark(sql, &close, "snapshot-window-close", &closing).await?;
-        }
-        let _ = self.told.send(Told::Marked(request.number, sql.log_end().await?));
+        let marked = self.marks.close(sql, opened).await?;
+        let _ = self.told.send(Told::Marked(request.number, marked));
         Ok(())
-    }
-
-    async fn mark(&self, sql: &SnapshotTransaction, id: &str, kind: &str, data: &str) -> Result<()> {
-        let insert = format!("INSERT INTO {} VALUES ('{id}', '{kind}', '{data}')", self.table());
-        sql.execute("marking a window in the signal table", &insert).await
-    }
-
-    async fn unmark(&self, sql: &SnapshotTransaction, id: &str) -> Result<()> {
-        let delete = format!("DELETE FROM {} WHERE id = '{id}'", self.table());
-        sql.execute("closing a window in the signal table", &delete).await
-    }
-
-    fn table(&self) -> String {
-        format!("{}.{}", identifier(&self.signals.0), identifier(&self.signals.1))
     }
 
     /// The next rows of the first table that has any. A table that cannot be read is passed over.
@@ -173,7 +148,7 @@ impl Reader {
         let known = sql.tables(&settings.publication_name, names).await?;
         let gone = || Error::new(ErrorKind::Missing, format!("table {} is not there", turn.name()));
         let table = known.first().ok_or_else(gone)?;
-        let relations = Relations { settings, postgres: &self.options.postgres, catalog: sql.client() };
+        let relations = Relations { options: &self.options, catalog: sql.client() };
         let plan = relations.of_snapshot(&turn.schema, &turn.table).await?;
         let refused = |why| Error::new(ErrorKind::Unsupported, format!("table {}: {why}", turn.name()));
         let chunked = ChunkedTable::new(turn, table, plan.shape()).map_err(refused)?;
@@ -232,14 +207,4 @@ fn place(shape: &TableShape, key: &[String], line: &[u8]) -> Result<Vec<(String,
     let mut row = CopiedRow::default();
     let values = row.read(line).map_err(|error| Error::protocol(error.to_string()))?;
     Ok(key_of(shape, key, values.columns()))
-}
-
-/// The time as Java prints it: with three, six or nine digits of the second's fraction, or none.
-fn instant() -> String {
-    let text = format!("{:.9}", Timestamp::now());
-    let mut digits = text.trim_end_matches('Z');
-    while let Some(shorter) = digits.strip_suffix("000").filter(|_| !digits.ends_with('.')) {
-        digits = shorter;
-    }
-    format!("{}Z", digits.trim_end_matches('.'))
 }

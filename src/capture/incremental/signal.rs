@@ -12,8 +12,10 @@ const CLOSE: &str = "-close";
 pub(crate) enum Signal {
     /// `log`: say this.
     Log(String),
-    /// `execute-snapshot`: read these tables.
+    /// `execute-snapshot`: read these tables while the stream goes on.
     Execute(Execution),
+    /// The same of type `blocking`: the stream waits until they are read.
+    Block(Execution),
     /// `stop-snapshot`: read no more of tables whose names match one of these, or of any if there are none.
     Stop(Vec<String>),
     /// `pause-snapshot`.
@@ -27,7 +29,8 @@ pub(crate) enum Signal {
 pub(crate) struct Execution {
     /// Expressions that match names of tables as a whole.
     pub(crate) collections: Vec<String>,
-    /// Expressions, each with the condition that rows of the tables have to meet.
+    /// Expressions, each with the condition that rows of the tables have to meet; of a blocking snapshot, with the statement
+    /// that reads them.
     pub(crate) conditions: Vec<(String, String)>,
     /// The column by whose order tables are read, in the place of the primary key.
     pub(crate) surrogate: Option<String>,
@@ -50,6 +53,11 @@ impl<'a> WindowEnd<'a> {
             "snapshot-window-close" => id.strip_suffix(CLOSE).map(Self::Close),
             _ => None,
         }
+    }
+
+    /// From a message of the log.
+    pub(crate) fn of_message(id: &'a str) -> Option<Self> {
+        id.strip_suffix(OPEN).map(Self::Open).or_else(|| id.strip_suffix(CLOSE).map(Self::Close))
     }
 
     /// From a row that was deleted, by which a window closes where its opening row is taken away again.
@@ -90,15 +98,17 @@ pub(crate) fn parse(kind: &str, data: &str) -> Result<Signal, String> {
         let message = data.get("message").and_then(Value::as_str).ok_or("its data has no message")?;
         return Ok(Signal::Log(message.to_owned()));
     }
-    match data.get("type").map(|kind| kind.as_str().unwrap_or_default().to_ascii_lowercase()).as_deref() {
-        None | Some("incremental") => {}
-        Some("blocking") => {
-            return Err("evp takes no blocking snapshots by signal; ask for an incremental one".to_owned());
-        }
-        Some(_) => return Err("its type is not incremental".to_owned()),
-    }
+    let is_blocking =
+        match data.get("type").map(|kind| kind.as_str().unwrap_or_default().to_ascii_lowercase()).as_deref() {
+            None | Some("incremental") => false,
+            Some("blocking") if kind == "execute-snapshot" => true,
+            Some("blocking") => {
+                return Err("a blocking snapshot is not stopped, paused or resumed by signals".to_owned());
+            }
+            Some(_) => return Err("its type is neither incremental nor blocking".to_owned()),
+        };
     match kind {
-        "execute-snapshot" => execution(data).map(Signal::Execute),
+        "execute-snapshot" => execution(data).map(if is_blocking { Signal::Block } else { Signal::Execute }),
         "stop-snapshot" => {
             let listed: Option<Vec<String>> = match data.get("data-collections") {
                 None | Some(Value::Null) => None,
@@ -150,6 +160,10 @@ mod tests {
             surrogate: Some("n".to_owned()),
         };
         assert_eq!(parse("execute-snapshot", data), Ok(Signal::Execute(asked)));
+        let blocking = r#"{"type":"Blocking","data-collections":["a.b"]}"#;
+        assert!(
+            matches!(parse("execute-snapshot", blocking), Ok(Signal::Block(asked)) if asked.collections == ["a.b"])
+        );
         let one = r#"{"data-collections":["a.b"]}"#;
         assert!(matches!(parse("execute-snapshot", one), Ok(Signal::Execute(asked)) if asked.conditions.is_empty()));
     }
@@ -170,8 +184,8 @@ mod tests {
             ("execute-snapshot", "{nope", "not JSON"),
             ("execute-snapshot", "", "no data-collections"),
             ("execute-snapshot", r#"{"data-collections":[]}"#, "no data-collections"),
-            ("execute-snapshot", r#"{"data-collections":["a.b"],"type":"blocking"}"#, "blocking"),
-            ("execute-snapshot", r#"{"data-collections":["a.b"],"type":"odd"}"#, "not incremental"),
+            ("stop-snapshot", r#"{"type":"blocking"}"#, "not stopped"),
+            ("execute-snapshot", r#"{"data-collections":["a.b"],"type":"odd"}"#, "neither incremental"),
             (
                 "execute-snapshot",
                 r#"{"data-collections":["a.b"],"additional-conditions":[{"data-collection":"a.b"}]}"#,

@@ -1,7 +1,8 @@
 //! What the stream tells beside changes of rows: begins and ends of transactions, truncates, logical messages.
 
 use super::change::{Item, Placed, now_ns};
-use super::{Pipeline, Stream};
+use super::{Pipeline, SignalPlace, Stream};
+use crate::capture::incremental::{MARK_PREFIX, WindowEnd};
 use crate::capture::progress::Ticket;
 use crate::capture::transaction::TransactionViolation;
 use crate::envelope::{MessageRecords, MessageSource, PART_END, RecordOptions, TransactionRecords};
@@ -17,21 +18,21 @@ impl Pipeline<'_> {
     /// What writes begins and ends, if the connector wants them.
     pub(super) fn transaction_records(&self, options: &RecordOptions) -> Option<TransactionRecords> {
         let settings = &self.options.settings;
-        let topic = settings.transforms.topic_of_others(settings.transaction_topic.as_ref()?);
-        Some(TransactionRecords::new(topic, (settings.key_converter, settings.value_converter), options))
+        let beside = settings.transforms.beside_tables(settings.transaction_topic.as_ref()?);
+        Some(TransactionRecords::new(beside, (settings.key_converter, settings.value_converter), options))
     }
 
     /// What writes logical messages, if the connector wants any.
     pub(super) fn message_records(&self, options: &RecordOptions) -> Option<MessageRecords> {
         let settings = &self.options.settings;
-        let topic = settings.transforms.topic_of_others(settings.message_topic.as_ref()?);
+        let beside = settings.transforms.beside_tables(settings.message_topic.as_ref()?);
         let source = MessageSource {
             profile: settings.profile,
             topic_prefix: &settings.topic_prefix,
             database: &self.options.postgres.database,
             mode: settings.handling.binary,
         };
-        Some(MessageRecords::new(topic, (settings.key_converter, settings.value_converter), source, options))
+        Some(MessageRecords::new(beside, (settings.key_converter, settings.value_converter), source, options))
     }
 
     pub(super) async fn write_begin(&mut self, stream: &mut Stream, lsn: Lsn) -> Result<()> {
@@ -92,6 +93,13 @@ impl Pipeline<'_> {
         // Every message has a place, whether or not the configuration leaves it out.
         let (row, part) = open.next_between();
         let prefix = String::from_utf8_lossy(&message.prefix);
+        if prefix == MARK_PREFIX {
+            let id = String::from_utf8_lossy(&message.content);
+            return match WindowEnd::of_message(&id) {
+                Some(end) => self.window_end(stream, end, SignalPlace { lsn, row, order: None }).await,
+                None => Ok(()),
+            };
+        }
         if !self.options.settings.message_prefixes.accepts(&prefix) {
             return Ok(());
         }

@@ -1,6 +1,6 @@
 //! What a message of the stream is written as: from what it tells to the sink, and what follows where a record is stopped.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::sink::{Rest, Stop, Subject};
 use super::{Pipeline, Stream, not_delivered};
@@ -55,6 +55,8 @@ impl Pipeline<'_> {
         let mut rest = Some(rest);
         while let Some(Rest { from_part, obstacle }) = rest.take() {
             self.sink.overcome((self.options, &self.confirmer), obstacle).await?;
+            // PostgreSQL was not listened to meanwhile, which is no silence of its own.
+            stream.heard_at = Instant::now();
             rest = self.write(stream, placed, from_part)?;
         }
         Ok(())

@@ -5,9 +5,9 @@ use std::time::Instant;
 use super::change::{Item, Placed, now_ns};
 use super::sink::{Rest, Subject};
 use super::{Pipeline, Stream, not_delivered};
-use crate::capture::incremental::{Closed, Given, Heard, Incremental, Part, Window, WindowEnd};
+use crate::capture::incremental::{Asked, Closed, Given, Heard, Incremental, Part, Window, WindowEnd};
 use crate::capture::lane::{Lane, has_room};
-use crate::envelope::{EventOrder, Position, PositionKind, RowContext, SnapshotMark, TransactionContext};
+use crate::envelope::{EventOrder, Position, PositionKind, RowContext, SnapshotMark, TablePlan, TransactionContext};
 use crate::error::{Error, Result};
 use crate::kafka::producer::{DeliverySink, Receipt};
 use crate::lsn::Lsn;
@@ -37,14 +37,16 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// A change of the signal table: what it asks for comes before the record that tells of it.
+    /// A change of the signal table: what it asks for comes before the record that tells of it, and what the stream has to wait
+    /// for behind it.
     pub(super) async fn signalled(&mut self, stream: &mut Stream, change: &Change, place: SignalPlace) -> Result<()> {
+        let mut blocking = None;
         match change.row() {
             RowChange::Create { new } => {
                 let [id, kind, data] = texts(new);
                 match WindowEnd::of_inserted(&id, &kind) {
                     Some(end) => self.window_end(stream, end, place).await?,
-                    None => self.signal(Given { id: &id, kind: &kind, data: &data }, place.row)?,
+                    None => blocking = self.signal(Given { id: &id, kind: &kind, data: &data }, place.row)?,
                 }
             }
             RowChange::Delete { old } if self.incremental.as_ref().is_some_and(|signals| signals.deletes_marks()) => {
@@ -57,15 +59,17 @@ impl Pipeline<'_> {
         }
         let SignalPlace { lsn, row, order } = place;
         let placed = Placed { item: Item::Change(change), lsn, row, part: 0, order };
-        self.write_wholly(stream, placed).await
+        self.write_wholly(stream, placed).await?;
+        match blocking {
+            Some(asked) => Box::pin(self.read_for_row(stream, &asked, place)).await,
+            None => Ok(()),
+        }
     }
 
-    fn signal(&mut self, given: Given<'_>, row: u64) -> Result<()> {
+    fn signal(&mut self, given: Given<'_>, row: u64) -> Result<Option<Asked>> {
         let commit_lsn = self.open_commit()?;
-        if let Some(incremental) = self.incremental.as_mut().filter(|signals| signals.takes_rows()) {
-            incremental.signal_of_row(given, (commit_lsn, row));
-        }
-        Ok(())
+        let incremental = self.incremental.as_mut().filter(|signals| signals.takes_rows());
+        Ok(incremental.and_then(|incremental| incremental.signal_of_row(given, (commit_lsn, row))))
     }
 
     /// What the reader of chunks or the signal topic has to say.
@@ -78,7 +82,12 @@ impl Pipeline<'_> {
         }
     }
 
-    async fn window_end(&mut self, stream: &mut Stream, end: WindowEnd<'_>, place: SignalPlace) -> Result<()> {
+    pub(super) async fn window_end(
+        &mut self,
+        stream: &mut Stream,
+        end: WindowEnd<'_>,
+        place: SignalPlace,
+    ) -> Result<()> {
         let commit_lsn = self.open_commit()?;
         let Some(incremental) = &mut self.incremental else { return Ok(()) };
         let Closed::Rows(window, part) = incremental.window_end(end, commit_lsn) else { return Ok(()) };
@@ -130,7 +139,8 @@ impl Pipeline<'_> {
                 first,
                 order: None,
             };
-            self.write_read(stream, part, new, context).await?;
+            let receipt = Receipt::Transaction(stream.ticket.0);
+            self.write_read(stream, (&part.plan, RowChange::Read { new }), context, receipt).await?;
             rows = rows.saturating_add(1);
         }
         if std::mem::take(&mut self.reads_carefully) {
@@ -140,27 +150,30 @@ impl Pipeline<'_> {
         Ok(rows)
     }
 
-    async fn write_read(
+    /// Sends a row that was read, which the open transaction waits for if there is one.
+    pub(super) async fn write_read(
         &mut self,
         stream: &mut Stream,
-        part: &Part,
-        new: Values<'_>,
+        (plan, change): (&TablePlan, RowChange<'_>),
         context: RowContext<'_>,
+        receipt: Receipt,
     ) -> Result<()> {
-        let (change, mut from_part) = (RowChange::Read { new }, 0);
+        let mut from_part = 0;
         loop {
-            let receipt = Receipt::Transaction(stream.ticket.0);
-            let subject = Subject::Row(&part.plan, change);
+            let subject = Subject::Row(plan, change);
             let mut sink = self.sink.row((subject, context), (stream.lane, receipt), from_part);
-            let written = stream.encoder.encode(&part.plan, change, context, |record| sink.take(&record));
+            let written = stream.encoder.encode(plan, change, context, |record| sink.take(&record));
             let (rest, sent_count) = (sink.rest(written), sink.sent_count);
-            let open = self.transaction.open("chunk").map_err(super::violation)?;
-            open.sent_count = open.sent_count.saturating_add(sent_count);
+            if receipt != Receipt::Read {
+                let open = self.transaction.open("chunk").map_err(super::violation)?;
+                open.sent_count = open.sent_count.saturating_add(sent_count);
+            }
             match rest {
                 Ok(None) => break,
                 Ok(Some(Rest { from_part: next, obstacle })) => {
                     from_part = next;
                     self.sink.overcome((self.options, &self.confirmer), obstacle).await?;
+                    stream.heard_at = Instant::now();
                 }
                 Err(failure) => {
                     self.sink.acknowledgements.failed(failure);
@@ -172,8 +185,8 @@ impl Pipeline<'_> {
         Ok(())
     }
 
-    /// Waits until Kafka has taken enough for another row of a chunk.
-    async fn wait_for_room(&mut self, stream: &mut Stream) -> Result<()> {
+    /// Waits until Kafka has taken enough for another row that was read.
+    pub(super) async fn wait_for_room(&mut self, stream: &mut Stream) -> Result<()> {
         if self.sink.careful_until.is_some() {
             self.sink.settle().await?;
             stream.heard_at = Instant::now();

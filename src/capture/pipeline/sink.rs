@@ -1,12 +1,13 @@
 //! Where the records of one row go: whether they are there already, to which partition, and what stops them.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::not_delivered;
 use crate::capture::CaptureOptions;
 use crate::capture::acknowledgements::Acknowledgements;
 use crate::capture::confirmation::Confirmer;
+use crate::capture::first_flights::FirstFlights;
 use crate::capture::lane::Lane;
 use crate::capture::lineage::Lineage;
 use crate::capture::meter::Meter;
@@ -31,9 +32,11 @@ pub(in crate::capture) struct Sink<'a> {
     pub(in crate::capture) producers: Producers,
     pub(in crate::capture) meter: &'a Meter,
     pub(in crate::capture) tails: Tails,
-    pub(in crate::capture) partition_counts: HashMap<String, u32>,
+    /// In order, as comparing a name that every record asks for is cheaper than its hash.
+    pub(in crate::capture) partition_counts: BTreeMap<String, u32>,
     pub(in crate::capture) lineage: Lineage,
     pub(in crate::capture) limits: RecordLimits,
+    pub(in crate::capture) first_flights: FirstFlights,
     /// Up to this commit records are sent one by one, to find the one that a broker refuses.
     pub(in crate::capture) careful_until: Option<Lsn>,
     /// Records that a broker has refused, with the reason.
@@ -184,6 +187,11 @@ impl RowSink<'_, '_> {
             }
             self.sink.last_alone = Some(self.name(Some(record), partition, position));
         }
+        let Sink { first_flights, acknowledgements, .. } = &mut *self.sink;
+        let is_settled = || acknowledgements.in_flight().records == 0;
+        if !first_flights.may_go((record.topic, partition), self.lane, is_settled) {
+            return Err(Stop::InFlight(position.part));
+        }
         self.send(record, partition)
     }
 
@@ -285,7 +293,7 @@ pub(in crate::capture) struct Rest {
 }
 
 pub(in crate::capture) enum Obstacle {
-    /// The record before it is to be acknowledged alone.
+    /// What is on its way is to be acknowledged first.
     InFlight,
     /// A row has named a topic for the first time, which is to be put on record before anything is written to it.
     NewTopic(String),
@@ -296,7 +304,7 @@ pub(in crate::capture) enum Obstacle {
 /// What can stop a record between the encoder and the producer's queue.
 pub(in crate::capture) enum Stop {
     Encode(EncodeError),
-    /// This part is to wait for the one before.
+    /// This part is to wait for what is on its way.
     InFlight(u32),
     /// This part goes to a topic that is not on record.
     NewTopic(u32, String),

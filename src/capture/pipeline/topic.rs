@@ -37,7 +37,7 @@ impl Sink<'_> {
     }
 
     async fn made(&self, options: &CaptureOptions, topic: &str) -> Result<MetTopic> {
-        let how = &options.settings.topic_creation;
+        let how = options.settings.topic_creation.of(topic);
         create_routed_topic(&options.kafka, topic, (how.partitions, how.replicas), &how.settings).await?;
         let started = Instant::now();
         loop {

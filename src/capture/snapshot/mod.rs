@@ -26,7 +26,7 @@ mod visibility;
 mod written;
 
 pub(super) use decision::{Decision, Found, decide};
-pub(super) use plan::{identifier, literal, names, rows_of, where_all};
+pub(super) use plan::{RowPlace, TableRead, identifier, in_order, literal, names, rows_of, where_all};
 pub(super) use progress::{SnapshotProgress, TailsByTopic};
 pub(super) use report::number;
 pub(super) use table::key_of;
@@ -44,7 +44,7 @@ use super::relations::Relations;
 use crate::envelope::{ChangeEncoder, TablePlan, TransactionContext};
 use crate::error::{Error, ErrorKind, Result};
 use crate::postgres::{SnapshotFacts, SnapshotTable, SnapshotTransaction};
-use plan::{TableRead, is_included, ordered};
+use plan::{is_included, ordered};
 use progress::View;
 use report::Report;
 use table::{Moment, TableReader};
@@ -161,8 +161,7 @@ impl Context<'_> {
 
     /// Its plan, from the same moment as its rows.
     async fn plan(&self, sql: &SnapshotTransaction, table: &SnapshotTable) -> Result<TablePlan> {
-        let options = self.options;
-        let relations = Relations { settings: &options.settings, postgres: &options.postgres, catalog: sql.client() };
+        let relations = Relations { options: self.options, catalog: sql.client() };
         relations.of_snapshot(&table.schema, &table.table).await
     }
 

@@ -13,27 +13,32 @@ pub(super) fn is_included(settings: &ConnectorSettings, schema: &str, table: &st
 /// The tables of a snapshot in Debezium's order: that of the table list's expressions, else that of their names.
 pub(super) fn ordered(mut tables: Vec<SnapshotTable>, settings: &ConnectorSettings) -> Vec<SnapshotTable> {
     tables.retain(|table| is_included(settings, &table.schema, &table.table));
+    in_order(tables, settings)
+}
+
+/// All of them in that order.
+pub(in crate::capture) fn in_order(mut tables: Vec<SnapshotTable>, settings: &ConnectorSettings) -> Vec<SnapshotTable> {
     let place = |table: &SnapshotTable| settings.tables.place_in_list(&table.schema, &table.table);
     tables.sort_by_cached_key(|table| (place(table), table.schema.clone(), table.table.clone()));
     tables
 }
 
 /// How a table is read.
-pub(super) struct TableRead<'a> {
-    pub(super) table: &'a SnapshotTable,
-    /// The connector's own statement for it.
-    pub(super) statement: Option<&'a str>,
+pub(in crate::capture) struct TableRead<'a> {
+    pub(in crate::capture) table: &'a SnapshotTable,
+    /// The connector's own statement for it, or a signal's.
+    pub(in crate::capture) statement: Option<&'a str>,
 }
 
 impl TableRead<'_> {
     /// The columns by whose order it can be read bit by bit: its primary key, if the server compares it by operators of
     /// its own, which are found whatever the search path is.
-    pub(super) fn key<'s>(&self, shape: &'s TableShape) -> &'s [String] {
+    pub(in crate::capture) fn key<'s>(&self, shape: &'s TableShape) -> &'s [String] {
         if self.table.has_ordered_key && self.statement.is_none() { &shape.primary_key } else { &[] }
     }
 
     /// Copies the rows behind the key `after`, or all.
-    pub(super) fn copy_statement(&self, shape: &TableShape, after: &[(String, String)]) -> String {
+    pub(in crate::capture) fn copy_statement(&self, shape: &TableShape, after: &[(String, String)]) -> String {
         let columns: Vec<String> = shape.columns.iter().map(|column| column.name.clone()).collect();
         let source = self.source();
         let key = self.key(shape);
@@ -54,7 +59,7 @@ impl TableRead<'_> {
     }
 
     /// Asks whether there is a row at all.
-    pub(super) fn exists_statement(&self) -> String {
+    pub(in crate::capture) fn exists_statement(&self) -> String {
         let filter = self.table.row_filter.as_ref().filter(|_| self.statement.is_none());
         let condition = filter.map(|filter| format!(" WHERE {filter}")).unwrap_or_default();
         format!("SELECT EXISTS (SELECT FROM {}{condition})", self.source())
@@ -93,18 +98,18 @@ pub(in crate::capture) fn where_all(conditions: &[String]) -> String {
 
 /// Where a row stands.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct RowPlace {
+pub(in crate::capture) struct RowPlace {
     /// Its table is the first one, which may have no rows.
-    pub(super) is_in_first_table: bool,
-    pub(super) is_first_of_table: bool,
-    pub(super) is_last_of_table: bool,
+    pub(in crate::capture) is_in_first_table: bool,
+    pub(in crate::capture) is_first_of_table: bool,
+    pub(in crate::capture) is_last_of_table: bool,
     /// No row follows in any table.
-    pub(super) is_last: bool,
+    pub(in crate::capture) is_last: bool,
 }
 
 impl RowPlace {
     /// Debezium's word for it.
-    pub(super) fn mark(self) -> SnapshotMark {
+    pub(in crate::capture) fn mark(self) -> SnapshotMark {
         match self {
             Self { is_last: true, .. } => SnapshotMark::Last,
             Self { is_in_first_table: true, is_first_of_table: true, .. } => SnapshotMark::First,

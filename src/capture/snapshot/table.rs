@@ -220,7 +220,7 @@ impl<'r, 'a> TableReader<'r, 'a> {
 
     /// Told to stop: what was sent since the progress was written is found on the topic by the next start.
     async fn stop(&self, open: &Open<'_>) -> Result<Taken> {
-        let settling = tokio::time::timeout(self.context.options.shutdown_timeout, self.settle());
+        let settling = tokio::time::timeout(self.context.options.stopping.for_kafka(), self.settle());
         let is_settled = settling.await.is_ok_and(|settled| settled.is_ok());
         tracing::info!(
             event = "snapshot_interrupted",

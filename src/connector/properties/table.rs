@@ -1,28 +1,11 @@
 //! Every property that there is, with its rule.
 
-use super::Rule::{self, Any, Default, Idle, Only};
+use super::Rule::{self, Any, Default, Either, Idle, Only};
+use super::reasons::{
+    CONFIGURED, CONNECT, DECIMAL_FORMAT, JAVA, JSON_ONLY, LATER, LOGGED, MEMORY, METRICS, NEVER_SKIPS, ONE_READER,
+    OTHER, PRODUCER, RETRY, SINK, SNAPSHOT_MODE, TIMEOUT, WORKER,
+};
 use super::refused;
-
-pub(super) const LATER: &str = "evp does not have it yet";
-pub(super) const JAVA: &str = "it names a Java class";
-pub(super) const JSON_ONLY: &str = "evp writes JSON and texts only: use org.apache.kafka.connect.json.JsonConverter";
-pub(super) const SNAPSHOT_MODE: &str = "evp has always, initial, initial_only, when_needed and no_data";
-
-pub(super) const CONNECT: &str = "it is for Kafka Connect, which evp does without";
-pub(super) const TIMEOUT: &str = "evp has bounds of its own for each request";
-pub(super) const METRICS: &str = "evp's metrics have names of their own";
-pub(super) const RETRY: &str = "evp goes on by itself after an outage, for as long as it lasts";
-pub(super) const MEMORY: &str = "evp bounds its memory by itself";
-pub(super) const CONFIGURED: &str = "snapshot.mode=configuration_based is refused";
-pub(super) const ONE_READER: &str = "evp reads one table after the other, row by row, in one transaction";
-pub(super) const PRODUCER: &str =
-    "evp writes each record once, in order and to all replicas, which rests on its own value";
-pub(super) const LOGGED: &str = "evp logs each failure once, and no values";
-pub(super) const INIT: &str = "`evp init` makes the topics";
-pub(super) const WORKER: &str = "it is for Kafka Connect's worker and its clients: KAFKA_BOOTSTRAP_SERVERS, KAFKA_… and --kafka NAME=VALUE are evp's";
-pub(super) const SINK: &str = "it is for a sink";
-pub(super) const OTHER: &str = "it is for the connector of another database";
-pub(super) const CONVERTER: &str = "it is for another converter than the one that evp has";
 
 /// Sorted by name.
 pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
@@ -64,8 +47,8 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     (
         "connector.class",
         Only(
-            &["io.debezium.connector.postgresql.PostgresConnector", "PostgresConnector"],
-            "evp is the PostgreSQL connector",
+            &["io.debezium.connector.postgresql.PostgresConnector", "PostgresConnector", "Postgres"],
+            "evp reads files of io.debezium.connector.postgresql.PostgresConnector alone",
         ),
     ),
     ("connector.client.config.override.policy", Idle(WORKER)),
@@ -120,13 +103,10 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ("errors.max.retries", Idle(RETRY)),
     ("errors.retry.delay.max.ms", Idle(RETRY)),
     ("errors.retry.timeout", Idle(RETRY)),
-    ("errors.tolerance", Only(&["none"], "evp never skips a row")),
-    (
-        "event.converting.failure.handling.mode",
-        Idle("a value that cannot be written ends capture, or becomes a dead letter with --refused-rows"),
-    ),
+    ("errors.tolerance", Either(&["none", "all"], NEVER_SKIPS)),
+    ("event.converting.failure.handling.mode", Idle(NEVER_SKIPS)),
     ("event.deserialization.failure.handling.mode", Idle(OTHER)),
-    ("event.processing.failure.handling.mode", Only(&["fail"], "evp never skips a row")),
+    ("event.processing.failure.handling.mode", Either(&["fail", "warn", "skip", "ignore"], NEVER_SKIPS)),
     ("exactly.once.support", Idle(CONNECT)),
     ("executor.shutdown.timeout.ms", Idle(CONNECT)),
     ("extended.headers.enabled", Any),
@@ -173,9 +153,9 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
             JSON_ONLY,
         ),
     ),
-    ("key.converter.decimal.format", Default(&["BASE64"], LATER)),
+    ("key.converter.decimal.format", Only(&["BASE64", "NUMERIC"], DECIMAL_FORMAT)),
     ("key.converter.plugin.version", Idle(CONNECT)),
-    ("key.converter.replace.null.with.default", Default(&["true"], LATER)),
+    ("key.converter.replace.null.with.default", Any),
     ("key.converter.schemas.cache.size", Idle(MEMORY)),
     ("key.converter.schemas.enable", Any),
     ("key.ignore", Idle(SINK)),
@@ -211,7 +191,13 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ("pk.fields", Idle(SINK)),
     ("pk.mode", Idle(SINK)),
     ("plugin.discovery", Idle(WORKER)),
-    ("plugin.name", Only(&["pgoutput"], "evp reads pgoutput only")),
+    (
+        "plugin.name",
+        Only(
+            &["pgoutput"],
+            "evp reads pgoutput, which every server has: set plugin.name=pgoutput, and another slot.name",
+        ),
+    ),
     ("plugin.path", Idle(WORKER)),
     ("poll.interval.ms", Idle(CONNECT)),
     ("post.processors", refused(JAVA)),
@@ -243,13 +229,19 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ("producer.override.socket.connection.setup.timeout.ms", Any),
     ("producer.override.transactional.id", Idle(PRODUCER)),
     ("provide.transaction.metadata", Any),
-    ("publication.autocreate.mode", Idle("`evp init` makes the publication, and capture changes none")),
+    (
+        "publication.autocreate.mode",
+        Either(
+            &["all_tables", "disabled", "filtered", "no_tables"],
+            "`evp init` makes the publication, and capture changes none",
+        ),
+    ),
     ("publication.name", Any),
     ("publish.via.partition.root", Idle("`evp init` makes the publication, and capture changes none")),
     ("query.fetch.size", Idle(TIMEOUT)),
     ("rac.nodes", Idle(OTHER)),
-    ("read.only", Default(&["false"], "evp marks the windows of incremental snapshots in the signal table")),
-    ("replica.identity.autoset.values", refused("evp alters no tables; use ALTER TABLE … REPLICA IDENTITY")),
+    ("read.only", Any),
+    ("replica.identity.autoset.values", Any),
     ("request.timeout.ms", Idle(WORKER)),
     ("response.http.headers.config", Idle(WORKER)),
     ("retriable.restart.connector.wait.ms", Idle(RETRY)),
@@ -272,12 +264,19 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ("signal.poll.interval.ms", Any),
     ("skip.messages.without.change", Any),
     ("skipped.operations", Any),
-    ("slot.drop.on.stop", Only(&["false"], "dropping the slot loses every change until the next start")),
+    (
+        "slot.drop.on.stop",
+        Either(
+            &["true", "false"],
+            "evp keeps the slot, because without it every change until the next start is lost: drop it once nobody needs it",
+        ),
+    ),
     ("slot.failover", Any),
     ("slot.max.retries", Any),
     ("slot.name", Any),
     ("slot.retry.delay.ms", Any),
     ("slot.stream.params", Any),
+    ("snapshot.custom.class", refused(JAVA)),
     ("snapshot.delay.ms", Any),
     ("snapshot.fetch.size", Idle(ONE_READER)),
     ("snapshot.include.collection.list", Any),
@@ -293,7 +292,16 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     (
         "snapshot.mode",
         Only(
-            &["always", "initial", "initial_only", "when_needed", "no_data", "never", "when_needed_no_data"],
+            &[
+                "always",
+                "initial",
+                "exported",
+                "initial_only",
+                "when_needed",
+                "no_data",
+                "never",
+                "when_needed_no_data",
+            ],
             SNAPSHOT_MODE,
         ),
     ),
@@ -308,6 +316,7 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ("snapshot.query.mode.custom.name", Idle("snapshot.query.mode=custom is refused")),
     ("snapshot.select.statement.overrides", Any),
     ("snapshot.tables.order.by.row.count", Default(&["disabled"], LATER)),
+    ("source.struct.version", Default(&["v2"], "evp has that of Debezium since 0.10: leave it out")),
     ("sourceinfo.struct.maker", Default(&["io.debezium.connector.postgresql.PostgresSourceInfoStructMaker"], JAVA)),
     ("statistics.metrics.enabled", Idle(METRICS)),
     ("status.update.interval.ms", Any),
@@ -327,7 +336,8 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ),
     ("tombstones.on.delete", Any),
     ("topic.cache.size", Idle(MEMORY)),
-    ("topic.creation.groups", Idle(INIT)),
+    ("topic.creation.enable", Idle(WORKER)),
+    ("topic.creation.groups", Any),
     ("topic.delimiter", Any),
     ("topic.heartbeat.name", Any),
     ("topic.heartbeat.prefix", Any),
@@ -349,6 +359,10 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
         "transaction.metadata.factory",
         Default(&["io.debezium.pipeline.txmetadata.DefaultTransactionMetadataFactory"], JAVA),
     ),
+    (
+        "transaction.topic",
+        refused("Debezium 2 has topic.transaction in its place, which is what follows topic.prefix: give that"),
+    ),
     ("transforms", Any),
     ("type.name", Idle(SINK)),
     ("unavailable.value.placeholder", Any),
@@ -364,9 +378,9 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
             JSON_ONLY,
         ),
     ),
-    ("value.converter.decimal.format", Default(&["BASE64"], LATER)),
+    ("value.converter.decimal.format", Only(&["BASE64", "NUMERIC"], DECIMAL_FORMAT)),
     ("value.converter.plugin.version", Idle(CONNECT)),
-    ("value.converter.replace.null.with.default", Default(&["true"], LATER)),
+    ("value.converter.replace.null.with.default", Any),
     ("value.converter.schemas.cache.size", Idle(MEMORY)),
     ("value.converter.schemas.enable", Any),
     ("value.serializer", Idle(WORKER)),

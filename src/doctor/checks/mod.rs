@@ -3,6 +3,7 @@
 mod connectors;
 mod group;
 mod read_models;
+mod rights;
 mod server;
 mod slot;
 mod tables;
@@ -148,6 +149,7 @@ pub(crate) fn all(facts: &Facts, plan: &InitPlan) -> Vec<Check> {
         Look::Seen(seen) => {
             topics::check(seen, facts.postgres.seen(), plan, &mut kafka);
             group::check(seen, &mut kafka);
+            rights::check(seen, &mut kafka);
         }
         Look::Failed { error } => kafka.problem(
             "servers",
@@ -168,7 +170,18 @@ pub(crate) fn all(facts: &Facts, plan: &InitPlan) -> Vec<Check> {
         }
         Look::Failed { error } => mongo.problem("server", error, "mongosh \"$MONGODB_URI\" --eval 'db.hello()'"),
     }
-    [postgres, connect, kafka, mongo].into_iter().flat_map(|link| link.checks).collect()
+    let checks = [postgres, connect, kafka, mongo].into_iter().flat_map(|link| link.checks);
+    checks.map(|check| with_connector(check, plan)).collect()
+}
+
+/// The check with a remedy that can be pasted: evp sets up what the same connector file says.
+fn with_connector(mut check: Check, plan: &InitPlan) -> Check {
+    if let (Some(remedy), Some(file)) = (&mut check.remedy, &plan.connector_file) {
+        for command in ["evp init", "evp capture"] {
+            *remedy = remedy.replace(command, &format!("{command} --connector '{}'", file.display()));
+        }
+    }
+    check
 }
 
 /// Facts with which nothing is wrong.
@@ -191,5 +204,14 @@ mod tests {
         clock(&mut link, 900);
         assert_eq!((link.checks[0].grade, link.checks[1].grade), (Grade::Warning, Grade::Good));
         assert!(link.checks[0].what.contains("-90.0 s"), "{:?}", link.checks[0]);
+    }
+
+    #[test]
+    fn remedies_name_the_connector_file_that_is_in_use() {
+        let plan = InitPlan { connector_file: Some("c.json".into()), ..tests_of::plan() };
+        let mut link = Link::new("x");
+        link.problem("topic", "gone", "evp init --partitions N");
+        let check = with_connector(link.checks.remove(0), &plan);
+        assert_eq!(check.remedy.as_deref(), Some("evp init --connector 'c.json' --partitions N"));
     }
 }

@@ -56,8 +56,8 @@ pub(in crate::doctor) mod tests {
             replica_set: Some("rs0".to_owned()),
             is_writable: true,
             clock_skew_ms: 0,
-            counts: [("users", 1)].into(),
-            total_users: 1,
+            counts: [("users".to_owned(), 1)].into(),
+            total_users: None,
             missing: Vec::new(),
             default_write_concern: Some("majority".to_owned()),
         }

@@ -189,6 +189,8 @@ pub(in crate::doctor) mod tests {
             .into(),
             missing_topics: Vec::new(),
             bounds: [(0, (0, 10)), (1, (0, 20))].into(),
+            user: None,
+            missing_rights: Some(Vec::new()),
             group_name: "event-processor-group".to_owned(),
             committed: [(0, 10), (1, 20)].into(),
             group: Some(GroupLook { state: "Stable".to_owned(), members: vec![("evp".to_owned(), "host".to_owned())] }),

@@ -53,7 +53,7 @@ impl Masks {
             let path = match field.parent {
                 FieldParent::Envelope => field.field.clone(),
                 FieldParent::Source => format!("source.{}", field.field),
-                FieldParent::Transaction => continue,
+                FieldParent::Transaction | FieldParent::Before | FieldParent::After => continue,
             };
             let Some((_, why)) = OF_ENVELOPES.into_iter().find(|(masked, _)| *masked == path) else { continue };
             if is_header {

@@ -29,7 +29,9 @@ impl Dispatcher {
             self.progress.waits(&event);
             self.parking.failed(&event);
             if event.parks() {
-                let waiting = self.waiting.extract(|effect| follows(effect, &event));
+                let mut waiting = self.waiting.extract(|effect| follows(effect, &event));
+                waiting.extend(self.busy.extract(|effect| follows(effect, &event)));
+                waiting.sort_by_key(|effect| effect.event.position.order);
                 events.extend(self.parking.fail_behind(&event, waiting));
             }
             self.given_up.extend(vec![event]);

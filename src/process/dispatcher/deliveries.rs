@@ -6,9 +6,9 @@ use super::Dispatcher;
 use crate::error::Result;
 use crate::kafka::consumer::Delivery;
 use crate::process::in_flight::InFlight;
-use crate::process::tasks::join;
+use crate::process::tasks::{join, join_first};
 
-/// A rebalance waits this long for the batch that is being written; the consumer thread waits a little longer.
+/// A rebalance waits this long for what is being written; the consumer thread waits a little longer.
 const FENCE_WAIT: Duration = Duration::from_secs(8);
 
 impl Dispatcher {
@@ -45,15 +45,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Lets the batch that is being written finish, forgets what is behind it, and says what may be committed.
+    /// Lets what is being written finish, forgets what is behind it, and says what may be committed.
     async fn fence(&mut self, partitions: &[i32]) -> Result<Vec<(i32, i64)>> {
         tracing::info!(event = "partitions_revoked", ?partitions, "another member reads them from now on");
         self.parts.dead_letters.forget_refusals();
         let deadline = tokio::time::Instant::now() + FENCE_WAIT;
-        if self.applying.is_some()
-            && let Ok(applied) = tokio::time::timeout_at(deadline, join(&mut self.applying)).await
+        while !self.writes.is_empty()
+            && let Ok(applied) = tokio::time::timeout_at(deadline, join_first(&mut self.writes)).await
         {
             self.settle(applied?)?;
+            self.write_released();
         }
         if self.giving_up.is_some()
             && let Ok(outcome) = tokio::time::timeout_at(deadline, join(&mut self.giving_up)).await
@@ -68,6 +69,7 @@ impl Dispatcher {
         let progress = &self.progress;
         let is_ours = |event: &InFlight| progress.is_current(event);
         self.waiting.retain(is_ours);
+        self.busy.retain(is_ours);
         self.given_up.retain(is_ours);
         self.parking.retain(is_ours, partitions);
         self.first_records.retain(is_ours);

@@ -84,7 +84,7 @@ impl Dispatcher {
 
     /// A run that is to end at the topic's end does not wait for what was tried often enough in vain.
     pub(super) fn check_hopeless(&self) -> Result<()> {
-        if self.parts.until != Until::CaughtUp || self.applying.is_some() {
+        if self.parts.until != Until::CaughtUp || !self.writes.is_empty() {
             return Ok(());
         }
         self.breaker.exhausted(self.parts.process.retries_max).map_or(Ok(()), Err)

@@ -31,7 +31,7 @@ fn assert_same(builtin: &HandlerRegistry, shipped: &HandlerRegistry, event: &Eve
 
 #[test]
 fn the_shipped_file_has_the_event_types_and_collections_of_the_handlers_in_rust() {
-    let builtin = HandlerRegistry::builtin();
+    let builtin = crate::activity::registry();
     assert_eq!(shipped().event_types(), builtin.event_types());
     assert_eq!(shipped().collections(), builtin.collections());
     assert_eq!(shipped().len(), 6);
@@ -105,7 +105,7 @@ proptest! {
         kind in prop::sample::select(vec!["UserCreated", "UserUpdated", "ActivityCreated", "ActivityUpdated", "ParticipantJoined"]),
         payload in payload(),
     ) {
-        thread_local! { static BOTH: (HandlerRegistry, HandlerRegistry) = (HandlerRegistry::builtin(), shipped()); }
+        thread_local! { static BOTH: (HandlerRegistry, HandlerRegistry) = (crate::activity::registry(), shipped()); }
         BOTH.with(|(builtin, shipped)| assert_same(builtin, shipped, &Event::sample(kind, payload)));
     }
 }
@@ -155,7 +155,7 @@ fn handlers_of_the_program_stay_where_the_file_says_so() {
             "program_handlers: {keep}\nhandlers: [{{ name: n, event: New, create: news, fields: {{ a: {{ value: 1 }} }} }}]"
         )
     };
-    let of = |keep| HandlerRegistry::builtin().with_projections("f", &file(keep)).unwrap();
+    let of = |keep| crate::activity::registry().with_projections("f", &file(keep)).unwrap();
     assert_eq!((of("keep").len(), of("none").len()), (7, 1));
 }
 

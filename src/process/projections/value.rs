@@ -7,7 +7,7 @@ use super::yaml::{Content, Entry, Mistakes, Node, check_names, find};
 use crate::error::{Error, Result};
 use crate::mongo::{Path, joined_text};
 use crate::process::Event;
-use crate::process::handlers::fields::{coordinates, pair, point_at};
+use crate::process::coordinates::{coordinates, pair, point_at};
 
 /// Parts of an event beside its payload.
 const OF_EVENT: [(&str, OfEvent); 6] = [

@@ -65,6 +65,10 @@ fn write_timestamp_element(out: &mut Vec<u8>, text: &str, column: &ColumnType) -
 }
 
 fn write_zoned_timestamp_element(out: &mut Vec<u8>, text: &str, column: &ColumnType) -> Result<(), Unwritten> {
+    if text == "-infinity" {
+        let Date { year, month, day } = ELEMENT_MINUS_INFINITY;
+        return write_zoned_timestamp(out, &format!("{year:04}-{month:02}-{day:02} 23:00:00+00"), column);
+    }
     let moment = era(text).0;
     match moment.split_once(' ') {
         Some((date, time)) if date.starts_with("1582-10-") => {

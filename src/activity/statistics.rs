@@ -4,8 +4,8 @@ use crate::error::Result;
 use crate::mongo::{CollectionSpec, WriteModel};
 use crate::process::{AfterFailure, Event, Handler};
 
-const STATISTICS: &str = "statistics";
-const GLOBAL: &str = "global_stats";
+pub(crate) const STATISTICS: &str = "statistics";
+pub(crate) const GLOBAL: &str = "global_stats";
 
 /// Counts the users that were ever created.
 pub(super) struct UserCount;

@@ -1,15 +1,24 @@
-//! The handlers of the activity read models: one file per collection, one line per handler.
+//! The application that evp ships: activities, their participants, and users.
+//!
+//! Its handlers have one file per collection and one line each; [`sample`] makes events for them. The machine knows none of it:
+//! another application is another registry, as `examples/custom_handler.rs` shows.
 
 mod activities;
-pub(super) mod fields;
+mod fields;
+mod mix;
+pub(crate) mod sample;
 mod statistics;
 mod users;
 
-use super::HandlerRegistry;
+pub use mix::Mix;
+pub use sample::{EventSource, OutboxEvent};
+pub(crate) use statistics::{GLOBAL, STATISTICS};
 
-/// Adds all of them.
-pub(super) fn register(registry: HandlerRegistry) -> HandlerRegistry {
-    registry
+use crate::process::HandlerRegistry;
+
+/// All of its handlers.
+pub fn registry() -> HandlerRegistry {
+    HandlerRegistry::new()
         .register(users::UserCreated)
         .register(users::UserUpdated)
         .register(statistics::UserCount)
@@ -22,11 +31,12 @@ pub(super) fn register(registry: HandlerRegistry) -> HandlerRegistry {
 mod tests {
     use serde_json::json;
 
-    use crate::process::{Event, HandlerRegistry};
+    use super::registry;
+    use crate::process::Event;
 
     #[test]
     fn every_event_type_has_its_handlers() {
-        let registry = HandlerRegistry::builtin();
+        let registry = registry();
         let types = ["ActivityCreated", "ActivityUpdated", "ParticipantJoined", "UserCreated", "UserUpdated"];
         assert_eq!(registry.event_types(), types);
         assert_eq!(registry.handlers("UserCreated").len(), 2);
@@ -35,7 +45,7 @@ mod tests {
 
     #[test]
     fn wrong_types_are_refused_and_operators_stay_data() {
-        let registry = HandlerRegistry::builtin();
+        let registry = registry();
         let hostile = json!({ "$set": { "_id": 1 }, "a.b": 1, "__proto__": {}, "_id": "x", "_evp": {}, "email": "$email",
             "user_id": "$$ROOT", "title": "$title" });
         for event_type in registry.event_types() {
