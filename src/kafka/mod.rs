@@ -45,6 +45,9 @@ pub(crate) fn client_config(config: &KafkaConfig, client_id: &str) -> ClientConf
         // The default of 100 ms to 10 s makes a broker that came back wait for us.
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
+        // To a server whose queue of connections is full the system knocks in intervals that double; half a minute of that, the
+        // default, is a wait of a quarter of one behind its return. Kafka's own clients give a connection as long as this.
+        .set("socket.connection.setup.timeout.ms", "10000")
         .set("socket.nagle.disable", "true");
     client
 }
