@@ -164,7 +164,9 @@ fn wanted<'t>(
 ) -> Result<Option<&'t TablePlan>> {
     let table = tables.get(relation).map_err(|error| Error::protocol(error.to_string()))?;
     let is_skipped = operation != Operation::Update && settings.skipped_operations.contains(&operation);
-    Ok(table.as_ref().filter(|_| !is_skipped))
+    // Debezium passes over a change without values (`RelationalChangeRecordEmitter`).
+    let has_values = |table: &&TablePlan| operation == Operation::Truncate || !table.shape().columns.is_empty();
+    Ok(table.as_ref().filter(|_| !is_skipped).filter(has_values))
 }
 
 /// The clock, nanoseconds since 1970.
