@@ -24,7 +24,7 @@ pub fn print_json(summary: &GenerateSummary) {
 fn text(summary: &GenerateSummary) -> String {
     let by_type: Vec<_> = summary.events.iter().map(|(name, count)| format!("{count} {name}")).collect();
     let mut text = format!(
-        "{} events in {:.1} s, {:.1} a second ({})\n{}{:.1} % of what was sent is written\n\n\
+        "{} events in {:.1} s, {:.1} a second\n{}\n{}{:.1} % of what was sent is written\n\n\
          {:<24}{:>9}{:>9}{:>9}{:>9}{:>9}{:>9}\n",
         summary.event_count(),
         summary.elapsed.as_secs_f64(),
@@ -125,7 +125,7 @@ mod tests {
             failures: None,
         };
         let text = text(&summary);
-        assert!(text.starts_with("3 events in 2.0 s, 1.5 a second (3 UserCreated)\n"), "{text}");
+        assert!(text.starts_with("3 events in 2.0 s, 1.5 a second\n3 UserCreated\n"), "{text}");
         assert!(text.contains("2 in the best second, 1 in the last; 100.0 % of what was sent"), "{text}");
         assert!(text.contains("1 of 3 new documents") && text.contains("schedule was not held"), "{text}");
         assert_eq!(json_of(&summary)["schedule_held"], false);

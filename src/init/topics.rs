@@ -4,6 +4,7 @@ use super::{InitPlan, Report, Step};
 use crate::error::{Error, Result};
 use crate::kafka::admin::{Admin, COMPACTED, Creation, KEPT, TopicPlan};
 use crate::process::dead_letter_topic;
+use crate::terminal::counted;
 
 const BYTES_MAX: &str = "max.message.bytes";
 
@@ -63,7 +64,7 @@ fn wanted(plan: &InitPlan) -> Vec<WantedTopic> {
 }
 
 async fn create(plan: &InitPlan, admin: &Admin, topic: &WantedTopic, report: &mut Report) -> Result<()> {
-    let what = format!("topic {} ({} partition{})", topic.name, topic.partitions, plural(topic.partitions));
+    let what = format!("topic {} ({})", topic.name, counted(topic.partitions, "partition"));
     if plan.is_dry_run {
         report.step(Step::Created, what);
         return Ok(());
@@ -92,8 +93,4 @@ async fn dead_letter_bytes_max(admin: &Admin, topic: &str) -> Option<String> {
     let settings = admin.settings(&[topic]).await.ok()?;
     let bytes: i32 = settings.first()?.get(BYTES_MAX)?.parse().ok()?;
     Some(bytes.saturating_mul(2).to_string())
-}
-
-fn plural(count: i32) -> &'static str {
-    if count == 1 { "" } else { "s" }
 }

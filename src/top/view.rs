@@ -12,8 +12,10 @@ use crate::terminal::{Tone, bytes, instant};
 
 /// Of a sentence that says why a half does not work.
 const WORDS_MAX: usize = 60;
+/// Seconds of work of a group that keeps up.
+const BEHIND_SECONDS: f64 = 5.0;
 const KEYS: &str = "q, Esc or Ctrl-C leaves";
-const NO_HALVES: &str = "  --capture-http and --process-http show what the halves themselves tell";
+const NO_HALVES: &str = "--capture-http and --process-http show what the halves themselves tell";
 
 /// Draws the screen; before the first look there is none.
 pub(super) fn draw(frame: &mut Frame<'_>, screen: Option<&Screen>, has_colours: bool) {
@@ -51,37 +53,36 @@ impl Pen {
         Line::from(Span::styled(text, self.style(tone)))
     }
 
-    /// All lines; partitions and handlers share what the others leave.
+    /// All lines; partitions and handlers share what the others leave, and what these leave keeps sections apart.
     fn screen(&self, screen: &Screen, area: Rect) -> Vec<Line<'static>> {
-        let mut above = vec![self.title("evp top", &instant(screen.at_ms), Tone::Plain)];
-        above.extend(self.postgres(&screen.postgres));
+        let mut above = vec![vec![self.title("evp top", &instant(screen.at_ms), Tone::Plain)]];
+        above.push(self.postgres(&screen.postgres));
         match &screen.capture {
-            Some(half) => above.extend(self.half(("capture", area.width), half, |numbers| self.capture(numbers))),
-            None if screen.processes.is_empty() => above.push(Line::from(NO_HALVES)),
+            Some(half) => above.push(self.half(("capture", area.width), half, |numbers| self.capture(numbers))),
+            None if screen.processes.is_empty() => above.push(vec![Line::from(NO_HALVES)]),
             None => {}
         }
-        let (kafka, partitions) = match &screen.kafka {
+        let (mut kafka, partitions) = match &screen.kafka {
             Ok(kafka) => (self.kafka(kafka), kafka.partitions.as_slice()),
             Err(error) => (vec![self.title("Kafka", error, Tone::Bad)], &[][..]),
         };
-        above.extend(kafka);
         let mut below = Vec::new();
         for half in &screen.processes {
-            below.extend(self.half(("process", area.width), half, |numbers| self.process(numbers)));
+            below.push(self.half(("process", area.width), half, |numbers| self.process(numbers)));
         }
-        below.extend(self.mongo(&screen.mongo));
+        below.push(self.mongo(&screen.mongo));
         let (letters, handlers) = self.letters(&screen.letters);
-        below.push(letters);
 
-        let taken = above.len().saturating_add(below.len()).saturating_add(1);
-        let room = usize::from(area.height).saturating_sub(taken);
+        let lines = above.iter().chain(&below).map(Vec::len).sum::<usize>();
+        let room = usize::from(area.height).saturating_sub(lines.saturating_add(kafka.len()).saturating_add(2));
         let handler_rows = handlers.len().min((room / 3).max(1)).min(room);
         let partition_rows = partitions.len().min(room.saturating_sub(handler_rows));
-        above.extend(self.partitions(partitions, partition_rows));
+        kafka.extend(self.partitions(partitions, partition_rows));
+        let letters = std::iter::once(letters).chain(cut(handlers, handler_rows)).collect();
+        above.push(kafka);
         above.extend(below);
-        above.extend(cut(handlers, handler_rows));
-        above.push(Line::from(KEYS));
-        above
+        above.extend([letters, vec![Line::from(KEYS)]]);
+        joined(above, area.height)
     }
 
     fn postgres(&self, look: &Look<PostgresFacts>) -> Vec<Line<'static>> {
@@ -189,7 +190,7 @@ impl Pen {
         }
         let lines = shown.into_iter().map(|PartitionNumbers { id, end, lag, written, done }| {
             let row = format!("  {id:>9} {end:>14} {lag:>12} {:>11} {:>11}", rate(*written), rate(*done));
-            self.line(row, if *lag > 0 { Tone::Warning } else { Tone::Plain })
+            self.line(row, if is_behind(*lag, *done) { Tone::Warning } else { Tone::Plain })
         });
         cut(lines.collect(), rows)
     }
@@ -219,6 +220,20 @@ impl Pen {
         let rows = letters.iter().map(|(handler, count)| self.line(format!("  {handler:<40} {count:>8}"), Tone::Bad));
         (self.title("dead letters", &format!("{all} wait, by handler: evp dlq list"), Tone::Bad), rows.collect())
     }
+}
+
+/// Whether what waits is more than a few seconds of work.
+#[allow(clippy::cast_precision_loss)]
+fn is_behind(lag: i64, done: Option<f64>) -> bool {
+    lag > 0 && done.is_none_or(|done| lag as f64 > done * BEHIND_SECONDS)
+}
+
+/// The lines of all sections, with one between them where there is room for that.
+fn joined(sections: Vec<Vec<Line<'static>>>, height: u16) -> Vec<Line<'static>> {
+    let lines: usize = sections.iter().map(Vec::len).sum();
+    let gaps = sections.len().saturating_sub(1);
+    let gap = if lines.saturating_add(gaps) <= usize::from(height) { vec![Line::default()] } else { Vec::new() };
+    sections.join(&gap[..])
 }
 
 /// A sentence in lines that fit behind the margin, broken between words.

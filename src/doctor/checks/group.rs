@@ -2,6 +2,7 @@
 
 use super::Link;
 use crate::facts::{DeadLetterFacts, KafkaFacts};
+use crate::terminal::counted;
 
 /// Records that a busy group may be behind for a moment.
 const LAG_MAX: i64 = 100_000;
@@ -37,20 +38,27 @@ pub(super) fn check(facts: &KafkaFacts, link: &mut Link) {
         Some(group) if !group.members.is_empty() => {
             let members = group.members.len();
             if lag > LAG_MAX {
-                let what = format!("{members} members are {lag} records behind");
+                let what = format!("{}, {} behind", counted(members, "member"), counted(lag, "record"));
                 link.warning("group", what, "evp status --watch; start more processes, up to one a partition");
             } else {
-                link.good("group", format!("{members} members, {lag} records behind"));
+                link.good("group", format!("{}, {} behind", counted(members, "member"), counted(lag, "record")));
             }
             if members > partitions {
-                link.note("group", format!("{members} members share {partitions} partitions, so that some are idle"));
+                link.note(
+                    "group",
+                    format!("{members} members share {}, so that some are idle", counted(partitions, "partition")),
+                );
             }
         }
         // Of a group of the newer protocol nothing is told in the older words.
         group if group.as_ref().is_some_and(|group| group.is_empty()) || facts.committed.is_empty() => {
-            link.warning("group", format!("{name} has no members, and is {lag} records behind"), "evp process");
+            link.warning(
+                "group",
+                format!("{name} has no members, and is {} behind", counted(lag, "record")),
+                "evp process",
+            );
         }
-        _ => link.note("group", format!("{lag} records behind; the brokers do not tell its members")),
+        _ => link.note("group", format!("{} behind; the brokers do not tell its members", counted(lag, "record"))),
     }
 }
 

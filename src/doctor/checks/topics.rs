@@ -4,6 +4,7 @@ use super::{Fix, Link};
 use crate::dead_letters::dead_letter_topic;
 use crate::facts::{KafkaFacts, PostgresFacts, TopicFacts};
 use crate::init::InitPlan;
+use crate::terminal::counted;
 
 const HOUR_MS: i64 = 3_600_000;
 /// What process has not applied when its records expire is lost to it.
@@ -58,7 +59,7 @@ pub(super) fn check(facts: &KafkaFacts, source: Option<&PostgresFacts>, plan: &I
         }
     }
     let count = facts.topics.get(&facts.topic).map_or(0, |topic| topic.partitions.len());
-    link.otherwise_good("topic", format!("{}, {count} partitions, all with leaders", facts.topic));
+    link.otherwise_good("topic", format!("{}, {}, all with leaders", facts.topic, counted(count, "partition")));
 }
 
 /// What `evp init` makes besides the topics of events.
