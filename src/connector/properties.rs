@@ -36,7 +36,7 @@ pub(super) enum Rule {
 }
 
 use Rule::{Any, Default, Either, Idle, Only};
-use reasons::{CONNECT, CONVERTER, OTHER, SINK, WORKER};
+use reasons::{CONNECT, CONVERTER, DRIVER, OTHER, SINK, WORKER};
 pub(super) use table::TABLE;
 
 /// Families of names; what the table has by its whole name is judged there.
@@ -52,6 +52,7 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("consumer.", Idle(WORKER)),
     ("database.history", Idle(OTHER)),
     ("database.ssl.", Idle(OTHER)),
+    ("driver.", Idle(DRIVER)),
     ("errors.deadletterqueue.", Idle(SINK)),
     ("group.", Idle(WORKER)),
     ("gtid.", Idle(OTHER)),
@@ -159,11 +160,21 @@ mod tests {
 
     #[test]
     fn what_is_meant_for_others_is_accepted_with_a_reason_and_what_is_misspelt_is_not() {
-        for name in
-            ["bootstrap.servers", "producer.override.max.block.ms", "database.history.kafka.topic", "topics.regex"]
-        {
+        for name in [
+            "bootstrap.servers",
+            "producer.override.max.block.ms",
+            "database.history.kafka.topic",
+            "topics.regex",
+            "driver.socketTimeout",
+            "database.prepareThreshold",
+            "sanitize.field.names",
+        ] {
             assert!(matches!(property_status(name, "x"), WithoutEffect(_)), "{name}");
         }
+        let factory = |name| property_status("database.sslfactory", name);
+        assert!(matches!(factory("org.postgresql.ssl.NonValidatingFactory"), WithoutEffect(_)));
+        assert!(matches!(factory("com.example.Factory"), Refused(_)));
+        assert!(matches!(property_status("driver.sslmode", "require"), Refused(_)));
         assert_eq!(property_status("column.mask.with.5.chars", "a.b.c"), Supported);
         assert_eq!(property_status("table.includelist", "x"), Unknown { nearest: Some("table.include.list") });
     }
