@@ -51,7 +51,13 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("confluent.", Idle("it is for Confluent's Kafka Connect")),
     ("consumer.", Idle(WORKER)),
     ("database.history", Idle(OTHER)),
+    ("database.preparedStatement", Idle(DRIVER)),
     ("database.ssl.", Idle(OTHER)),
+    ("driver.options", refused("give database.initial.statements instead")),
+    (
+        "driver.ssl",
+        refused("give database.sslmode, database.sslrootcert, database.sslcert and database.sslkey instead"),
+    ),
     ("driver.", Idle(DRIVER)),
     ("errors.deadletterqueue.", Idle(SINK)),
     ("group.", Idle(WORKER)),

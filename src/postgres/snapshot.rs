@@ -9,16 +9,19 @@ use tokio::task::AbortHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, CopyOutStream};
 
-use super::sql::{answered, connect_abortable, query_error};
+use super::sql::{answered, connect_abortable, query_error, run_initial};
 use crate::config::PostgresConfig;
 use crate::error::{Error, ErrorKind, Result};
 use crate::lsn::Lsn;
 
+/// What the user's statements may change: how many digits numbers have, as they do in Debezium.
+const BEFORE_STATEMENTS: &str = "SET extra_float_digits = 3";
+
 /// Values have the texts that the replication session has. Nothing ends the transaction while Kafka keeps it waiting, and
 /// rows that a policy hides are an error instead of missing.
 const SETTINGS: &str = "SET client_encoding = 'UTF8'; SET DateStyle = 'ISO, MDY'; SET TimeZone = 'UTC'; \
-     SET extra_float_digits = 3; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; \
-     SET standard_conforming_strings = on; SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
+     SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; SET standard_conforming_strings = on; \
+     SET statement_timeout = 0; SET idle_in_transaction_session_timeout = 0; \
      SET row_security = off; SET jit = off; \
      SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout'; \
      SELECT set_config('client_encoding', 'SQL_ASCII', false) WHERE current_setting('server_encoding') = 'SQL_ASCII'";
@@ -66,17 +69,20 @@ impl SnapshotTransaction {
     /// Begins, with the tables kept from what a snapshot does not survive: being rewritten or truncated before it is read.
     pub async fn begin(
         config: &PostgresConfig,
+        statements: &[String],
         tables: &[(String, String)],
         lock_timeout: Duration,
     ) -> Result<(Self, SnapshotFacts)> {
-        let transaction = Self::connect(config).await?;
+        let transaction = Self::connect(config, statements).await?;
         let facts = transaction.begin_next(tables, lock_timeout).await?;
         Ok((transaction, facts))
     }
 
-    /// A connection on which such transactions follow each other; none is open yet.
-    pub async fn connect(config: &PostgresConfig) -> Result<Self> {
+    /// A connection on which such transactions follow each other; none is open yet. `statements` are run there first.
+    pub async fn connect(config: &PostgresConfig, statements: &[String]) -> Result<Self> {
         let (client, connection) = connect_abortable(config).await?;
+        answered("beginning the snapshot", config, client.batch_execute(BEFORE_STATEMENTS)).await?;
+        run_initial(&client, config, statements).await?;
         answered("beginning the snapshot", config, client.batch_execute(SETTINGS)).await?;
         Ok(Self { client, connection, config: config.clone() })
     }

@@ -44,10 +44,16 @@ impl Catalog {
 
 async fn begun(config: &PostgresConfig, statements: &[String]) -> Result<Client> {
     let client = connect(config).await?;
+    run_initial(&client, config, statements).await?;
+    Ok(client)
+}
+
+/// Runs what the user wants to be run on a connection.
+pub(super) async fn run_initial(client: &Client, config: &PostgresConfig, statements: &[String]) -> Result<()> {
     for statement in statements {
         answered("running a statement of database.initial.statements", config, client.batch_execute(statement)).await?;
     }
-    Ok(client)
+    Ok(())
 }
 
 /// Connects; the connection's task ends with the client, once all that was asked for has been answered.

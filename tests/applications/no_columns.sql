@@ -1,10 +1,7 @@
-# snapshot.mode = initial
 # provide.transaction.metadata = true
 CREATE TABLE nothing ();
 CREATE TABLE something (id int PRIMARY KEY);
 ALTER TABLE nothing REPLICA IDENTITY FULL;
-INSERT INTO nothing DEFAULT VALUES;
-INSERT INTO something VALUES (1);
 --- rows without a value
 INSERT INTO nothing DEFAULT VALUES;
 BEGIN; INSERT INTO nothing DEFAULT VALUES; INSERT INTO something VALUES (2); COMMIT;

@@ -100,7 +100,8 @@ impl Reader {
     async fn read(&mut self, connection: &mut Option<SnapshotTransaction>, request: &Request) -> Result<()> {
         let sql = match connection {
             Some(sql) => sql,
-            None => connection.insert(SnapshotTransaction::connect(&self.options.postgres).await?),
+            // Keys of a chunk are compared with those of the stream by their texts, which no statement of the user may change.
+            None => connection.insert(SnapshotTransaction::connect(&self.options.postgres, &[]).await?),
         };
         let window = Uuid::new_v4().to_string();
         let _ = self.told.send(Told::Window(window.clone()));
@@ -205,6 +206,6 @@ impl Reader {
 /// The key of a copied row.
 fn place(shape: &TableShape, key: &[String], line: &[u8]) -> Result<Vec<(String, String)>> {
     let mut row = CopiedRow::default();
-    let values = row.read(line).map_err(|error| Error::protocol(error.to_string()))?;
+    let values = row.read(line, shape.columns.len()).map_err(|error| Error::protocol(error.to_string()))?;
     Ok(key_of(shape, key, values.columns()))
 }

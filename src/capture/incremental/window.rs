@@ -190,13 +190,13 @@ mod tests {
     fn line(columns: [Option<&str>; 4]) -> CopiedRow {
         let text = columns.map(|column| column.unwrap_or("\\N")).join("\t");
         let mut row = CopiedRow::default();
-        row.read(text.as_bytes()).unwrap();
+        row.read(text.as_bytes(), 4).unwrap();
         row
     }
 
     fn touched(window: &Window, shape: &TableShape, columns: [&str; 4]) -> bool {
         let mut row = CopiedRow::default();
-        window.has_touched(TABLE, shape, row.read(columns.join("\t").as_bytes()).unwrap())
+        window.has_touched(TABLE, shape, row.read(columns.join("\t").as_bytes(), 4).unwrap())
     }
 
     fn window() -> Window {

@@ -194,7 +194,8 @@ impl Pipeline<'_> {
         names: &[(String, String)],
         place: Place,
     ) -> Result<(SnapshotTransaction, Shared)> {
-        let (sql, began) = (SnapshotTransaction::connect(&self.options.postgres).await?, Instant::now());
+        let statements = &self.options.settings.initial_statements;
+        let (sql, began) = (SnapshotTransaction::connect(&self.options.postgres, statements).await?, Instant::now());
         let mut is_told = false;
         loop {
             let facts = sql.begin_next(names, self.options.settings.snapshot.lock_timeout).await?;
@@ -251,7 +252,9 @@ impl Pipeline<'_> {
             place.is_last_of_table = next.is_none();
             let Some(row) = std::mem::replace(&mut held, next) else { continue };
             place.is_last = place.is_last_of_table && !has_rows(sql, later).await.map_err(Failure::Reading)?;
-            let new = line.read(&row).map_err(|error| Failure::Reading(Error::protocol(error.to_string())))?;
+            let new = line
+                .read(&row, plan.shape().columns.len())
+                .map_err(|error| Failure::Reading(Error::protocol(error.to_string())))?;
             self.wait_for_room(stream).await.map_err(Failure::Sending)?;
             let context = RowContext {
                 transaction: &shared.transaction,

@@ -126,7 +126,9 @@ impl Pipeline<'_> {
         }
         let (mut line, mut rows) = (CopiedRow::default(), 0_u64);
         for copied in &part.lines {
-            let new = line.read(copied).map_err(|error| Error::protocol(error.to_string()))?;
+            let new = line
+                .read(copied, part.plan.shape().columns.len())
+                .map_err(|error| Error::protocol(error.to_string()))?;
             if window.has_touched(RelationId(part.oid), part.plan.shape(), new) {
                 continue;
             }

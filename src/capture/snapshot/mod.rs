@@ -79,7 +79,8 @@ pub(super) async fn take(
         return Ok(Taken::Stopped);
     }
     let (tables, patience) = (context.tables_left()?, settings.snapshot.lock_timeout);
-    let (sql, facts) = SnapshotTransaction::begin(&context.options.postgres, &tables, patience).await?;
+    let (postgres, statements) = (&context.options.postgres, &settings.initial_statements);
+    let (sql, facts) = SnapshotTransaction::begin(postgres, statements, &tables, patience).await?;
     let known = sql.tables(&settings.publication_name, context.tables).await?;
     let moment = context.begin_attempt(&facts, known.clone())?;
     context.save().await?;

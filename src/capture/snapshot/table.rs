@@ -162,7 +162,10 @@ impl<'r, 'a> TableReader<'r, 'a> {
     async fn write(&mut self, open: &mut Open<'_>, line: &[u8], place: RowPlace) -> Result<()> {
         open.number = open.number.saturating_add(1);
         let options = self.context.options;
-        let new = self.line.read(line).map_err(|error| Error::protocol(error.to_string()))?;
+        let new = self
+            .line
+            .read(line, open.plan.shape().columns.len())
+            .map_err(|error| Error::protocol(error.to_string()))?;
         let change = RowChange::Read { new };
         let first = Position {
             kind: PositionKind::Snapshot,
@@ -207,7 +210,10 @@ impl<'r, 'a> TableReader<'r, 'a> {
 
     /// Waits until Kafka has all that was sent, `last` the last row of it, and notes that.
     async fn save(&mut self, open: &mut Open<'_>, last: &[u8]) -> Result<()> {
-        let values = self.line.read(last).map_err(|error| Error::protocol(error.to_string()))?;
+        let values = self
+            .line
+            .read(last, open.plan.shape().columns.len())
+            .map_err(|error| Error::protocol(error.to_string()))?;
         let after = key_of(open.plan.shape(), open.key, values.columns());
         self.settle().await?;
         // What was refused before is behind us.
