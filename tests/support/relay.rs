@@ -33,8 +33,12 @@ pub(crate) async fn relay(from: &str, to: &str, delay: Duration) -> Unanswered {
             let (far_read, far_write) = far.into_split();
             let (most, asked) = (Arc::clone(&most), Arc::new(AtomicUsize::new(0)));
             let answered = Arc::clone(&asked);
-            let ask = move || drop(most.fetch_max(asked.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst));
-            let answer = move || drop(answered.fetch_sub(1, Ordering::SeqCst));
+            let ask = move || {
+                most.fetch_max(asked.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            };
+            let answer = move || {
+                answered.fetch_sub(1, Ordering::SeqCst);
+            };
             tokio::spawn(pass(near_read, far_write, delay, ask));
             tokio::spawn(pass(far_read, near_write, delay, answer));
         }
