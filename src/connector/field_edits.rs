@@ -25,7 +25,7 @@ pub(super) fn field_edit(section: &mut Section<'_>, class: &str) -> Option<Field
     Some(FieldEdit { action: action?, nulls })
 }
 
-fn list(section: &Section<'_>, part: &str) -> Vec<String> {
+pub(super) fn list(section: &Section<'_>, part: &str) -> Vec<String> {
     let list = section.get(part).unwrap_or_default();
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }

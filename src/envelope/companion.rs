@@ -1,6 +1,7 @@
 //! Records that stand beside those of rows: what they have in common, and heartbeats.
 
 use super::change::RecordOptions;
+use super::derived_key::fields_edited;
 use super::fields::{ShownField, Source, edited, schema_of};
 use super::pieces::quoted_name;
 use super::plan::framed;
@@ -9,7 +10,7 @@ use super::{Headers, Position, Record};
 use crate::connect::json::write_string;
 use crate::connect::{Converter, Field, Schema, SchemaType, text_of};
 use crate::row::Operation;
-use crate::transform::{Beside, FieldEdit};
+use crate::transform::{Beside, FieldEdit, KeyEdit};
 
 /// A struct that a converter writes: its fields, and what stands before and after them.
 #[derive(Debug, Clone)]
@@ -23,14 +24,24 @@ pub(super) struct Framed {
 impl Framed {
     /// The struct of this schema behind the edits; the struct itself where Kafka could not make them.
     pub(super) fn new(converter: Converter, schema: &Schema, edits: &[FieldEdit]) -> Self {
-        let fields = match &schema.schema_type {
-            SchemaType::Struct(fields) => fields.as_slice(),
-            _ => &[],
-        };
-        let own = |(at, field): (usize, &Field)| ShownField::own(field.name.clone(), field.schema.clone(), at);
-        let own = || fields.iter().enumerate().map(own).collect();
-        let fields = edited(own(), edits).unwrap_or_else(|_| own());
-        let (head, tail) = framed(converter.shown(&schema_of(&fields, schema)));
+        let fields = edited(own_fields(schema), edits).unwrap_or_else(|_| own_fields(schema));
+        let schema = schema_of(&fields, schema);
+        Self::of(converter, fields, &schema)
+    }
+
+    /// The same of a key.
+    pub(super) fn of_key(converter: Converter, schema: &Schema, edits: &[KeyEdit]) -> Self {
+        let start = Some((own_fields(schema), schema.clone()));
+        let behind = edits.iter().try_fold(start, |key, edit| match key {
+            Some((fields, schema)) => fields_edited(fields, &schema, edit),
+            None => Ok(None),
+        });
+        let (fields, schema) = behind.ok().flatten().unwrap_or_else(|| (own_fields(schema), schema.clone()));
+        Self::of(converter, fields, &schema)
+    }
+
+    fn of(converter: Converter, fields: Vec<ShownField<usize>>, schema: &Schema) -> Self {
+        let (head, tail) = framed(converter.shown(schema));
         Self { fields, head, tail, is_text: !converter.is_json() }
     }
 
@@ -55,6 +66,13 @@ impl Framed {
     }
 }
 
+/// The fields of a struct, by their numbers.
+fn own_fields(schema: &Schema) -> Vec<ShownField<usize>> {
+    let SchemaType::Struct(fields) = &schema.schema_type else { return Vec::new() };
+    let own = |(at, field): (usize, &Field)| ShownField::own(field.name.clone(), field.schema.clone(), at);
+    fields.iter().enumerate().map(own).collect()
+}
+
 fn json_of<'a>(source: &'a Source<usize>, given: &[&'a [u8]]) -> &'a [u8] {
     match source {
         Source::Bytes(bytes) => bytes,
@@ -73,12 +91,13 @@ pub(super) struct Companion {
     pub(super) value: Vec<u8>,
     position: Vec<u8>,
     with_position: bool,
+    headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Companion {
-    pub(super) fn new(options: &RecordOptions) -> Self {
+    pub(super) fn new(options: &RecordOptions, headers: Vec<(String, Option<Vec<u8>>)>) -> Self {
         let (key, value, position) = Default::default();
-        Self { key, value, position, with_position: options.with_position }
+        Self { key, value, position, with_position: options.with_position, headers }
     }
 
     /// The record of what was written into the buffers.
@@ -91,8 +110,8 @@ impl Companion {
         if self.with_position {
             position.write(&mut self.position);
         }
-        let headers =
-            Headers { position: self.with_position.then_some(self.position.as_slice()), ..Headers::default() };
+        let position_header = self.with_position.then_some(self.position.as_slice());
+        let headers = Headers { position: position_header, fixed: &self.headers, ..Headers::default() };
         Record {
             topic,
             key: Some(&self.key),
@@ -113,22 +132,24 @@ pub struct Heartbeats {
     frame: Framed,
     number: Vec<u8>,
     value: Vec<u8>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Heartbeats {
     /// Heartbeats of a connector, whose keys and values these converters write.
     pub fn new(beside: Beside, topic_prefix: &str, (keys, values): (Converter, Converter)) -> Self {
-        let Beside { topic, edits } = beside;
+        let Beside { topic, edits, keys: key_edits, headers } = beside;
         let schema = |field, schema_type, name| {
             let fields = [(field, Schema::new(schema_type))];
             Schema::of_fields(fields).named(format!("io.debezium.connector.common.{name}")).version(1)
         };
         let (mut key, mut name) = (Vec::new(), Vec::new());
         write_string(&mut name, topic_prefix);
-        let key_frame = Framed::new(keys, &schema("serverName", SchemaType::String, "ServerNameKey"), &[]);
+        let key_schema = schema("serverName", SchemaType::String, "ServerNameKey");
+        let key_frame = Framed::of_key(keys, &key_schema, &key_edits);
         key_frame.write(&mut key, &[&name]);
         let frame = Framed::new(values, &schema("ts_ms", SchemaType::Int64, "Heartbeat"), &edits);
-        Self { topic, key, frame, number: Vec::new(), value: Vec::new() }
+        Self { topic, key, frame, number: Vec::new(), value: Vec::new(), headers }
     }
 
     /// The heartbeat of `now_ms`, milliseconds since 1970.
@@ -136,7 +157,8 @@ impl Heartbeats {
         self.number.clear();
         write_number(&mut self.number, now_ms);
         self.frame.write(&mut self.value, &[&self.number]);
-        Record { topic: &self.topic, key: Some(&self.key), value: Some(&self.value), ..Record::default() }
+        let headers = Headers { fixed: &self.headers, ..Headers::default() };
+        Record { topic: &self.topic, key: Some(&self.key), value: Some(&self.value), headers, ..Record::default() }
     }
 }
 

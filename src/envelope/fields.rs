@@ -67,7 +67,7 @@ pub(super) fn edited<S>(mut fields: Vec<ShownField<S>>, edits: &[FieldEdit]) -> 
 }
 
 /// The first that looks at a null says what becomes of it.
-fn note_nulls<S>(field: &mut ShownField<S>, seen: Nulls) {
+pub(super) fn note_nulls<S>(field: &mut ShownField<S>, seen: Nulls) {
     if let (Source::Own { nulls, .. }, Nulls::Replaced) = (&mut field.source, seen) {
         *nulls = Some(Nulls::Replaced);
     }

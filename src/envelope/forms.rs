@@ -2,33 +2,34 @@
 
 use std::sync::Arc;
 
+use super::derived_key::DerivedKey;
 use super::event::EventPlan;
 use super::fields::{ShownField, Source, edited, schema_of};
+use super::form_headers::FormHeader;
 use super::guard::Condition;
 use super::pieces::{Pieces, SourceNames, quoted, quoted_name, source_pieces, source_value};
 use super::plan::{ColumnPiece, ColumnPlan, Piece, PlanError, PlanOptions, framed};
 use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema, transaction_field_schema};
 use crate::connect::{Converter, Nulls, Schema, SchemaType};
 use crate::row::TableShape;
-use crate::transform::{AddedHeader, FieldEdit, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
+use crate::transform::{FieldEdit, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
 
 /// What a kind of record looks like.
 #[derive(Debug, Clone)]
 pub(super) struct Form {
     /// Piece by piece; none is a tombstone.
     pub(super) value: Option<Arc<[Piece]>>,
+    /// What stands in the place of the table's key.
+    pub(super) key: Option<DerivedKey>,
     pub(super) headers: Vec<FormHeader>,
+    /// Names of Debezium's headers that it does not have.
+    pub(super) dropped: Vec<String>,
+    /// Why there can be no such record, at which capture ends.
+    pub(super) failure: Option<Arc<str>>,
     /// Instead of a value, the event that the row holds.
     pub(super) event: Option<Box<EventPlan>>,
     /// What a record has to pass, in order.
     pub(super) guards: Vec<Condition>,
-}
-
-/// A header that a transform adds: its name, and what its value is.
-#[derive(Debug, Clone)]
-pub(super) struct FormHeader {
-    pub(super) name: String,
-    pub(super) value: Piece,
 }
 
 /// The forms of all kinds, in the order of [`RecordKind::ALL`]; none for a kind that is not written.
@@ -52,7 +53,7 @@ impl Forms {
 
     /// Whether any record has the key of the table and not that of an event.
     pub(super) fn have_keys_of_table(&self) -> bool {
-        self.0.iter().flatten().any(|form| form.event.is_none())
+        self.0.iter().flatten().any(|form| form.event.is_none() && form.key.is_none())
     }
 }
 
@@ -67,6 +68,10 @@ pub(super) struct Layout<'a> {
     pub(super) columns: &'a [Option<ColumnPlan>],
     /// What the names of its schemas begin with.
     pub(super) schema_base: &'a str,
+    /// The schema of its keys, the places of their columns, and whether records have any.
+    pub(super) key: &'a Schema,
+    pub(super) places: &'a [usize],
+    pub(super) has_key: bool,
 }
 
 /// What a table's records are like.
@@ -74,8 +79,6 @@ pub(super) struct OfTable {
     /// Their topic, unless its rows say theirs.
     pub(super) topic: Option<String>,
     pub(super) forms: Forms,
-    /// The field of the key that takes its place.
-    pub(super) key_field: Option<String>,
 }
 
 /// Works the transforms out for a table.
@@ -84,7 +87,6 @@ pub(super) fn of_table(layout: &Layout<'_>) -> Result<OfTable, PlanError> {
     let topic = layout.options.transforms.topic_of_rows(name);
     let envelope = layout.object(layout.envelope_fields(), &layout.envelope_schema(), &[])?;
     let mut forms = [const { None }; 7];
-    let mut key_fields = Vec::new();
     for (form, kind) in forms.iter_mut().zip(RecordKind::ALL) {
         let Some(outcome) = layout.options.transforms.outcome(name, kind) else { continue };
         let is_event = matches!(outcome.value, ValueForm::Event(_));
@@ -99,22 +101,38 @@ pub(super) fn of_table(layout: &Layout<'_>) -> Result<OfTable, PlanError> {
                 Converter::Bytes => return Err(PlanError::Converter("ByteArrayConverter")),
             }
         }
-        match (is_event, &outcome.key_field) {
-            (true, Some(field)) => return Err(PlanError::NoKeyField(field.clone())),
-            (true, None) => {}
-            (false, field) => key_fields.push(field.clone()),
+        if is_event && outcome.is_changed() {
+            return Err(PlanError::Events);
         }
-        *form = Some(layout.form(outcome, &envelope)?);
+        *form = Some(match layout.form(kind, outcome, &envelope) {
+            // Others of its records may be all that there ever are.
+            Err(error) if !kind.has_row_after() && error.is_of_record() => Form::failing(error.to_string()),
+            made => made?,
+        });
     }
-    let key_field = key_fields.first().cloned().flatten();
-    match key_fields.into_iter().find(|other| *other != key_field) {
-        Some(other) => Err(PlanError::Keys(other.or(key_field).unwrap_or_default())),
-        None => Ok(OfTable { topic, forms: Forms(forms), key_field }),
+    Ok(OfTable { topic, forms: Forms(forms) })
+}
+
+impl Form {
+    /// The form of a kind of record that there cannot be.
+    fn failing(why: String) -> Self {
+        let (value, key, headers, dropped, event, guards) = Default::default();
+        Self { value, key, headers, dropped, failure: Some(why.into()), event, guards }
     }
 }
 
 impl Layout<'_> {
-    fn form(&self, outcome: Outcome, envelope: &Arc<[Piece]>) -> Result<Form, PlanError> {
+    fn form(&self, kind: RecordKind, outcome: Outcome, envelope: &Arc<[Piece]>) -> Result<Form, PlanError> {
+        if let Some(why) = outcome.failure {
+            return Err(PlanError::Unmade(why.to_owned()));
+        }
+        if let Some(schema_base) = outcome.schema_base.clone().filter(|base| base != self.schema_base) {
+            let row = &self.row.clone().named(format!("{schema_base}.Value"));
+            let other = Layout { row, schema_base: &schema_base, ..*self };
+            let envelope = other.object(other.envelope_fields(), &other.envelope_schema(), &[])?;
+            return other.form(kind, outcome, &envelope);
+        }
+        let key = self.derived_key(kind, &outcome.keys)?;
         let mut event = None;
         let value = match outcome.value {
             ValueForm::Event(form) => {
@@ -134,31 +152,17 @@ impl Layout<'_> {
             }
             ValueForm::Tombstone => None,
         };
-        let headers = outcome.headers.iter().filter_map(|header| self.header(header).transpose());
+        let headers = outcome.headers.iter().filter_map(|header| self.header(kind, header).transpose());
         let headers = headers.collect::<Result<_, _>>()?;
         let guards = outcome.guards.iter().map(|guard| self.condition(guard)).collect::<Result<_, _>>()?;
-        Ok(Form { value, headers, event, guards })
-    }
-
-    fn header(&self, header: &AddedHeader) -> Result<Option<FormHeader>, PlanError> {
-        let value = match header {
-            AddedHeader::Field(reference) => match self.copied(reference) {
-                Some((value, schema)) if schema.has_text_of_json() => value,
-                Some(_) => {
-                    return Err(PlanError::WrongType { column: reference.field.clone(), what: "in a header" });
-                }
-                None => return Ok(None),
-            },
-            AddedHeader::Text(_, text) => Piece::Bytes(quoted(text)),
-        };
-        Ok(Some(FormHeader { name: header.name().to_owned(), value }))
+        Ok(Form { value, key, headers, dropped: outcome.dropped, failure: None, event, guards })
     }
 
     fn envelope_schema(&self) -> Schema {
         envelope_schema(self.schema_base, self.row, self.facts)
     }
 
-    fn envelope_fields(&self) -> Vec<ShownField<Vec<Piece>>> {
+    pub(super) fn envelope_fields(&self) -> Vec<ShownField<Vec<Piece>>> {
         let field = |field: &EnvelopeField| {
             let pieces = match field {
                 EnvelopeField::Before => vec![Piece::Before],
@@ -209,19 +213,10 @@ impl Layout<'_> {
     /// A row alone, with what was added behind its columns.
     fn unwrapped(&self, form: &RowForm, edits: &[FieldEdit]) -> Result<Arc<[Piece]>, PlanError> {
         let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(Arc::default()) };
-        let added = self.added(form);
-        let names = || columns.iter().map(|field| &field.name).chain(added.iter().map(|field| &field.name));
-        if let Some((_, name)) = names().enumerate().find(|(at, name)| names().take(*at).any(|other| other == *name)) {
-            return Err(PlanError::Duplicate(name.clone()));
-        }
+        let added = self.added(form)?;
         let nulls = if form.replaces_nulls { Nulls::Replaced } else { self.options.value_converter.nulls() };
         if !edits.is_empty() {
-            let columns = columns.iter().filter_map(|field| {
-                let (mut piece, schema) = self.column_of_row(form.is_before, &field.name)?;
-                piece.nulls = form.replaces_nulls.then_some(Nulls::Replaced);
-                Some(ShownField::own(field.name.clone(), schema, vec![Piece::Column(Box::new(piece))]))
-            });
-            return self.object(columns.chain(added).collect(), self.row, edits);
+            return self.object(self.row_fields(form)?, self.row, edits);
         }
         // All columns at once, which is quicker than one by one.
         let mut schema = schema_of(&added, self.row);
@@ -241,8 +236,19 @@ impl Layout<'_> {
         Ok(pieces.0.into())
     }
 
+    /// The columns of a row one by one, and what stands behind them.
+    pub(super) fn row_fields(&self, form: &RowForm) -> Result<Vec<ShownField<Vec<Piece>>>, PlanError> {
+        let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(Vec::new()) };
+        let columns = columns.iter().filter_map(|field| {
+            let (mut piece, schema) = self.column_of_row(form.is_before, &field.name)?;
+            piece.nulls = form.replaces_nulls.then_some(Nulls::Replaced);
+            Some(ShownField::own(field.name.clone(), schema, vec![Piece::Column(Box::new(piece))]))
+        });
+        Ok(columns.chain(self.added(form)?).collect())
+    }
+
     /// What stands behind the columns of a row.
-    fn added(&self, form: &RowForm) -> Vec<ShownField<Vec<Piece>>> {
+    fn added(&self, form: &RowForm) -> Result<Vec<ShownField<Vec<Piece>>>, PlanError> {
         let deleted = form.deleted.map(|text| {
             let schema = Schema::new(SchemaType::String).optional();
             ShownField::own("__deleted", schema, vec![Piece::Bytes(quoted(text))])
@@ -252,11 +258,17 @@ impl Layout<'_> {
             let schema = Schema { default: None, ..schema.optional() };
             Some(ShownField::own(reference.new_name.clone(), schema, vec![piece]))
         });
-        deleted.into_iter().chain(copied).collect()
+        let added: Vec<_> = deleted.into_iter().chain(copied).collect();
+        let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(added) };
+        let names = || columns.iter().map(|field| &field.name).chain(added.iter().map(|field| &field.name));
+        match names().enumerate().find(|(at, name)| names().take(*at).any(|other| other == *name)) {
+            Some((_, name)) => Err(PlanError::Duplicate(name.clone())),
+            None => Ok(added),
+        }
     }
 
     /// A field of the envelope and its schema; `None` where envelopes have none of that name.
-    fn copied(&self, reference: &FieldReference) -> Option<(Piece, Schema)> {
+    pub(super) fn copied(&self, reference: &FieldReference) -> Option<(Piece, Schema)> {
         let name = reference.field.as_str();
         let inner = match reference.parent {
             FieldParent::Envelope => None,
@@ -292,7 +304,7 @@ impl Layout<'_> {
     }
 
     /// A field of rows by itself.
-    fn column_of_row(&self, is_before: bool, name: &str) -> Option<(ColumnPiece, Schema)> {
+    pub(super) fn column_of_row(&self, is_before: bool, name: &str) -> Option<(ColumnPiece, Schema)> {
         let SchemaType::Struct(fields) = &self.row.schema_type else { return None };
         let field = fields.iter().find(|field| field.name == name)?;
         let is_shown = |column: &ColumnPlan| column.is_in_value && column.field_name == name;
@@ -317,7 +329,7 @@ impl Layout<'_> {
 }
 
 /// The pieces of a field.
-fn shown(field: ShownField<Vec<Piece>>) -> Result<Vec<Piece>, PlanError> {
+pub(super) fn shown(field: ShownField<Vec<Piece>>) -> Result<Vec<Piece>, PlanError> {
     let (mut pieces, seen, mask) = match field.source {
         Source::Bytes(bytes) => return Ok(vec![Piece::Bytes(bytes)]),
         Source::Own { of, nulls, mask } => (of, nulls, mask),

@@ -5,9 +5,11 @@
 mod change;
 mod companion;
 pub mod decode;
+mod derived_key;
 mod event;
 mod expand;
 mod fields;
+mod form_headers;
 mod forms;
 mod guard;
 mod header_text;

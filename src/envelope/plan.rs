@@ -9,7 +9,7 @@ use super::mask::{ColumnMask, Mask};
 use super::pieces::quoted_name;
 use crate::connect::{Adjustment, Converter, Named, Nulls, Schema, SchemaType};
 use crate::row::{ColumnShape, TableShape};
-use crate::transform::Transforms;
+use crate::transform::{RecordKind, Transforms};
 use crate::typemap::{ColumnType, Handling, Placeholder};
 
 /// How records of a table are to look.
@@ -81,10 +81,11 @@ pub enum PlanError {
     )]
     NoKeyField(String),
     #[error(
-        "{0} would be the key of some of its records, and evp gives all of them the same key: give ExtractField$Key no predicate but \
-         one of topics"
+        "a transform changes keys, headers or fields of events before the event router: list it behind, or give it a predicate"
     )]
-    Keys(String),
+    Events,
+    #[error("{0}")]
+    Unmade(String),
     #[error("the condition of the filter: {0}")]
     Filter(String),
     #[error(
@@ -92,6 +93,13 @@ pub enum PlanError {
          org.apache.kafka.connect.json.JsonConverter"
     )]
     Converter(&'static str),
+}
+
+impl PlanError {
+    /// Whether a kind of record alone is the reason, and the others can be written.
+    pub(super) fn is_of_record(&self) -> bool {
+        matches!(self, Self::Unmade(_) | Self::NoKeyField(_))
+    }
 }
 
 /// A column, ready to write its values.
@@ -131,8 +139,6 @@ pub(super) struct KeyPlan {
     pub(super) is_there: bool,
     /// Places of its columns, in the key's order.
     pub(super) places: Vec<usize>,
-    /// The place of the column that is the whole key (`ExtractField$Key`); headers that name another key have all columns.
-    pub(super) extracted: Option<usize>,
     /// What stands before and after the columns' object: nothing, or the schema.
     pub(super) head: Vec<u8>,
     pub(super) tail: &'static [u8],
@@ -238,18 +244,22 @@ impl TablePlan {
         let fields = (0..columns.len()).filter_map(field).filter(|(column, _)| column.is_in_value);
         let fields = fields.map(|(column, schemas)| (column.field_name.clone(), schemas.value.clone()));
         let row = Schema::of_fields(fields).optional().named(format!("{base}.Value"));
-        let layout = Layout { shape: &shape, facts, options, row: &row, columns: &columns, schema_base: &base };
-        let OfTable { topic, forms, key_field } = forms::of_table(&layout)?;
-        let extracted = match key_field.filter(|_| is_there) {
-            Some(name) => Some(extracted_field(&name, &places, field).ok_or(PlanError::NoKeyField(name))?),
-            None => None,
+        let layout = Layout {
+            shape: &shape,
+            facts,
+            options,
+            row: &row,
+            columns: &columns,
+            schema_base: &base,
+            key: &key_schema,
+            places: &places,
+            has_key: is_there,
         };
-        let shown = extracted.as_ref().map_or(&key_schema, |(_, schema)| schema);
-        let (head, tail) = framed(options.key_converter.shown(shown));
+        let OfTable { topic, forms } = forms::of_table(&layout)?;
+        let (head, tail) = framed(options.key_converter.shown(&key_schema));
         let key = KeyPlan {
             is_there,
             places,
-            extracted: extracted.map(|(place, _)| place),
             head,
             tail,
             is_text: options.key_converter == Converter::Text,
@@ -263,12 +273,6 @@ impl TablePlan {
         }
         if forms.have_keys_of_table() && (key.is_text || key.is_text_in_headers) {
             refuse_without_text(&key.schema)?;
-        }
-        if let Some(Some(column)) = key.extracted.filter(|_| key.is_text).and_then(|place| columns.get(place))
-            && !column.is_not_null
-        {
-            let what = "the key that StringConverter writes, because it may be null";
-            return Err(PlanError::WrongType { column: column.plain_name.clone(), what });
         }
         let is_routed = topic.is_none();
         let topic = topic.unwrap_or_else(|| options.schema_name.clone());
@@ -289,18 +293,19 @@ impl TablePlan {
     pub fn is_routed(&self) -> bool {
         self.is_routed
     }
-}
 
-/// The place of the field that takes the place of a key of these, and its schema.
-fn extracted_field<'p>(
-    name: &str,
-    places: &[usize],
-    field: impl Fn(usize) -> Option<(&'p ColumnPlan, &'p ColumnSchemas)>,
-) -> Option<(usize, Schema)> {
-    places.iter().find_map(|place| {
-        let (column, schemas) = field(*place)?;
-        (column.field_name == name).then(|| (*place, schemas.key.clone()))
-    })
+    /// Whether the keys that transforms make of rows show all of these columns; none where keys are the table's.
+    pub fn derived_key_holds(&self, columns: &[String]) -> Option<bool> {
+        let key = self.forms.of(RecordKind::Row)?.key.as_ref()?;
+        let place = |name: &String| self.shape.columns.iter().position(|column| column.name == *name);
+        Some(key.holds(columns.iter().map(place)))
+    }
+
+    /// Kinds of records at which capture would end, and why.
+    pub fn failing(&self) -> impl Iterator<Item = (RecordKind, &str)> {
+        let why = |kind| self.forms.of(kind).and_then(|form| form.failure.as_deref());
+        RecordKind::ALL.into_iter().filter_map(move |kind| Some((kind, why(kind)?)))
+    }
 }
 
 /// Refuses a key whose decimals are not written as those of values are.
