@@ -25,7 +25,7 @@ const OF_LOGICAL_TABLE: [&str; 8] = [
 /// The transform of this class, if it is one of these; none where it is not understood, which is noted.
 pub(super) fn key_transform(section: &mut Section<'_>, class: &str) -> Option<Option<Transform>> {
     if class == LOGICAL_TABLE {
-        return Some(logical_table(section).map(|table| Transform::Key(KeyTransform::Logical(table))));
+        return Some(logical_table(section).map(|table| Transform::Key(KeyTransform::Logical(Box::new(table)))));
     }
     let key = |transform: Option<KeyTransform>| Some(transform.map(Transform::Key));
     let header = |transform: Option<HeaderTransform>| Some(transform.map(Transform::Header));
@@ -81,21 +81,17 @@ fn extract(section: &mut Section<'_>) -> Option<KeyTransform> {
 }
 
 fn insert_header(section: &mut Section<'_>) -> Option<HeaderTransform> {
-    section.only(&["header", "literal.value"]);
-    let name = section.required("header")?;
-    let text = match section.get("literal.value").map(header_text) {
-        None => None,
-        Some(Some(text)) => text,
-        Some(None) => {
-            let said = "`literal.value` is a text, true, false, null, or a number of no more than seven digits and its whole part";
-            section.mistakes.push(said.to_owned());
-            return None;
-        }
-    };
-    if super::transforms::is_own_header(name) {
-        section.mistakes.push(format!("`{name}` is a header of evp's own"));
+    section.only(&["header", "value.literal"]);
+    let (name, literal) = (section.required("header"), section.required("value.literal"));
+    if name.is_some_and(super::transforms::is_own_header) {
+        section.mistakes.push("`header` names one of evp's own".to_owned());
     }
-    Some(HeaderTransform::Insert(name.to_owned(), text))
+    let Some(text) = header_text(literal?) else {
+        let said = "`value.literal` is to be a text, true, false, null, a whole number, or another of seven digits at the most";
+        section.mistakes.push(said.to_owned());
+        return None;
+    };
+    Some(HeaderTransform::Insert(name?.to_owned(), text))
 }
 
 /// What Connect makes of the text of a header: it reads the text as a value and writes the value's text. None inside is null; none
@@ -112,11 +108,13 @@ fn header_text(given: &str) -> Option<Option<String>> {
     if matches!(first, '[' | '{') || given.contains('\\') {
         return None;
     }
-    if !matches!(first, '0'..='9' | '+' | '-') {
+    if !first.is_numeric() && !matches!(first, '+' | '-') {
         return as_it_is();
     }
-    let unsigned = text.trim_start_matches(['+', '-']);
-    if unsigned.contains(':') || text.len() == 10 && text.matches('-').count() == 2 {
+    // Behind what looks like a number it reads no further than to one of these.
+    let is_cut = text.contains([':', ',', '{', '}', '[', ']', '"']);
+    let is_date = text.len() == 10 && text.matches('-').count() == 2;
+    if is_cut || is_date || !first.is_ascii() {
         return None;
     }
     let is_number = |c: char| c.is_ascii_digit() || matches!(c, '.' | 'e' | 'E' | '+' | '-');
@@ -269,9 +267,9 @@ mod tests {
         for (class, parts, told) in [
             ("ValueToKey", &[][..], "needs `fields`"),
             ("ValueToKey", &["fields=a,a"], "each once"),
-            ("InsertHeader", &["literal.value=x"], "needs `header`"),
-            ("InsertHeader", &["header=evp.position"], "evp's own"),
-            ("InsertHeader", &["header=h", "literal.value=[1]"], "is a text"),
+            ("InsertHeader", &["value.literal=x"], "needs `header`"),
+            ("InsertHeader", &["header=evp.position", "value.literal=x"], "evp's own"),
+            ("InsertHeader", &["header=h", "value.literal=[1]"], "is to be a text"),
             ("DropHeaders", &["name=x"], "did you mean `names`"),
             ("HeaderFrom$Value", &["fields=a", "headers=b,c", "operation=move"], "as many"),
             ("HeaderFrom$Key", &["fields=a", "headers=b", "operation=swap"], "move or copy"),
@@ -305,11 +303,12 @@ mod tests {
             assert_eq!(written(given), Some(Some(text.to_owned())), "{given}");
         }
         assert_eq!(written("null"), Some(None));
-        for given in ["2024-01-01", "12:00:00.000Z", "[1]", "{}", "1e5", "0.0001", "1234567.5", "99999999999999999999"]
+        for given in
+            ["2024-01-01", "1,5", "12:00:00.000Z", "[1]", "{}", "1e5", "0.0001", "1234567.5", "99999999999999999999"]
         {
             assert_eq!(written(given), None, "{given}");
         }
-        let inserted = of_kafka("InsertHeader", &["header=h", "literal.value=x"]).unwrap();
+        let inserted = of_kafka("InsertHeader", &["header=h", "value.literal=x"]).unwrap();
         assert_eq!(inserted.headers, [AddedHeader::Literal("h".to_owned(), Some("x".to_owned()))]);
     }
 }

@@ -6,7 +6,7 @@ use super::fields::{ShownField, Source, edited, note_nulls, schema_of};
 use super::forms::{Layout, shown};
 use super::key::java_text;
 use super::pieces::{Pieces, quoted, source_value};
-use super::plan::{ColumnPiece, Piece, PlanError, framed};
+use super::plan::{ColumnPiece, Piece, PlanError, framed, refuse_other_decimals};
 use super::write::{Rows, write_pieces};
 use super::{EncodeError, RowContext, TablePlan};
 use crate::connect::{Nulls, Schema, SchemaType};
@@ -56,12 +56,15 @@ fn unmade(why: impl Into<String>) -> PlanError {
     PlanError::Unmade(why.into())
 }
 
+/// The fields of a struct and its schema.
+pub(super) type StructOf<S> = (Vec<ShownField<S>>, Schema);
+
 /// What a transform makes of the fields of a key, and of its schema; none if it does not leave it a struct.
 pub(super) fn fields_edited<S>(
     fields: Vec<ShownField<S>>,
     schema: &Schema,
     edit: &KeyEdit,
-) -> Result<Option<(Vec<ShownField<S>>, Schema)>, PlanError> {
+) -> Result<Option<StructOf<S>>, PlanError> {
     match edit {
         KeyEdit::Fields(edit) => {
             let fields = edited(fields, std::slice::from_ref(edit))?;
@@ -94,7 +97,7 @@ impl Layout<'_> {
         let Some(key) = self.key_behind(kind, keys)? else { return Ok(None) };
         let converter = self.options.key_converter;
         if converter.is_json() && self.options.key_decimals_are_numbers != self.options.handling.decimals_are_numbers {
-            refuse_decimals(&key.schema)?;
+            refuse_other_decimals(&Schema::of_fields([("alone", key.schema.clone())]))?;
         }
         let mut places = Vec::new();
         let form = match converter.is_json() {
@@ -292,18 +295,6 @@ impl Layout<'_> {
         }
         Ok(pieces)
     }
-}
-
-/// Refuses a key whose decimals are not written as those of values are.
-fn refuse_decimals(schema: &Schema) -> Result<(), PlanError> {
-    let SchemaType::Struct(fields) = &schema.schema_type else {
-        let what = "in a key while key.converter.decimal.format is another than value.converter.decimal.format: set both alike";
-        return match schema.is_decimal() {
-            true => Err(PlanError::WrongType { column: "of decimals".to_owned(), what }),
-            false => Ok(()),
-        };
-    };
-    fields.iter().try_for_each(|field| refuse_decimals(&field.schema))
 }
 
 impl Told<'_> {

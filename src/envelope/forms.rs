@@ -51,7 +51,12 @@ impl Forms {
         .as_ref()
     }
 
-    /// Whether any record has the key of the table and not that of an event.
+    /// Whether any record is of a row and not of an event.
+    pub(super) fn are_of_rows(&self) -> bool {
+        self.0.iter().flatten().any(|form| form.event.is_none())
+    }
+
+    /// Whether any of them has the key of the table.
     pub(super) fn have_keys_of_table(&self) -> bool {
         self.0.iter().flatten().any(|form| form.event.is_none() && form.key.is_none())
     }

@@ -271,7 +271,7 @@ impl TablePlan {
         {
             refuse_other_decimals(&key.schema)?;
         }
-        if forms.have_keys_of_table() && (key.is_text || key.is_text_in_headers) {
+        if (key.is_text && forms.have_keys_of_table()) || (key.is_text_in_headers && forms.are_of_rows()) {
             refuse_without_text(&key.schema)?;
         }
         let is_routed = topic.is_none();
@@ -309,14 +309,14 @@ impl TablePlan {
 }
 
 /// Refuses a key whose decimals are not written as those of values are.
-fn refuse_other_decimals(key: &Schema) -> Result<(), PlanError> {
+pub(super) fn refuse_other_decimals(key: &Schema) -> Result<(), PlanError> {
     let SchemaType::Struct(fields) = &key.schema_type else { return Ok(()) };
     match fields.iter().find(|field| field.schema.is_decimal()) {
         Some(field) => Err(PlanError::WrongType {
             column: field.name.clone(),
             what: "in a key while key.converter.decimal.format is another than value.converter.decimal.format: set both alike",
         }),
-        None => Ok(()),
+        None => fields.iter().try_for_each(|field| refuse_other_decimals(&field.schema)),
     }
 }
 

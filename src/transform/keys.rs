@@ -25,7 +25,7 @@ pub enum KeyTransform {
     /// `ReplaceField$Key`, `InsertField$Key` or `MaskField$Key`.
     Fields(FieldEdit),
     /// `ByLogicalTableRouter`.
-    Logical(LogicalTable),
+    Logical(Box<LogicalTable>),
 }
 
 /// Debezium's `ByLogicalTableRouter`.
@@ -195,7 +195,7 @@ mod tests {
     fn a_logical_table_has_one_topic_and_its_keys_say_the_table() {
         let logical = |identifier| {
             let route = TopicRoute::new("(.*)_\\d+", "$1_all").unwrap();
-            step(KeyTransform::Logical(LogicalTable { route, identifier, names: Adjustment::Underscore }))
+            step(KeyTransform::Logical(Box::new(LogicalTable { route, identifier, names: Adjustment::Underscore })))
         };
         let named = |route: Option<(&str, &str)>| {
             let route = route.map(|(regex, replacement)| TopicRoute::new(regex, replacement).unwrap());
