@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use super::Connector;
 use super::event_router::event_router;
-use super::field_edits::{self, field_edit};
+use super::field_edits::{field_edit, is_field_edit};
 use super::filter::filter;
 use super::properties::nearest;
+use super::value_edits::refuse_behind_others;
 use crate::config::Variables;
 use crate::connect::Nulls;
 use crate::envelope::{ContextHeaders, Profile};
@@ -151,13 +152,13 @@ impl Connector {
                     .mistakes
                     .push("evp changes no fields of events: give it a predicate that names other topics".to_owned());
             }
+            refuse_behind_others(&mut section, &steps, (transform.as_ref(), condition.as_ref()));
             let is_edited = steps.iter().any(|step: &Step| matches!(step.transform, Transform::EditFields(_)));
             if is_edited
                 && matches!(transform, Some(Transform::Unwrap(_) | Transform::Outbox(_) | Transform::Filter(_)))
             {
                 section.mistakes.push(
-                    "evp has it before transforms of fields only: list it before ReplaceField, InsertField and MaskField"
-                        .to_owned(),
+                    "evp has it before transforms of values and their fields only: list it before them".to_owned(),
                 );
             }
             section.finish(variables);
@@ -266,15 +267,13 @@ fn transform(section: &mut Section<'_>) -> Option<Transform> {
             section.only(&OF_UNWRAP);
             Some(Transform::Unwrap(unwrap(section)))
         }
-        class @ (field_edits::REPLACE | field_edits::INSERT | field_edits::MASK) => {
-            field_edit(section, class).map(Transform::EditFields)
-        }
+        class if is_field_edit(class) => field_edit(section, class).map(Transform::EditFields),
         FILTER => filter(section).map(|filter| Transform::Filter(Arc::new(filter))),
         OUTBOX => event_router(section).map(|router| Transform::Outbox(Arc::new(router))),
         class => {
             section.mistakes.push(format!(
-                "evp has no transform {class}; it has RegexRouter, ExtractField$Key, ReplaceField$Value, InsertField$Value and \
-                 MaskField$Value of Kafka Connect, and ExtractNewRecordState, Filter and the outbox's EventRouter of Debezium"
+                "evp has no transform {class}; it has RegexRouter, ExtractField$Key, and ReplaceField, InsertField, MaskField, \
+                 TimestampConverter, Cast, ExtractField, HoistField, Flatten and SetSchemaMetadata with $Value of Kafka Connect, and ExtractNewRecordState, Filter and the outbox's EventRouter of Debezium"
             ));
             None
         }

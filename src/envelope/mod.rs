@@ -2,9 +2,12 @@
 //!
 //! `capture` encodes, `process` decodes. That is what lets the real Debezium stand in for either.
 
+mod cast;
 mod change;
 mod companion;
+mod conversion;
 pub mod decode;
+mod edits;
 mod event;
 mod expand;
 mod fields;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Profile;
+use super::conversion::Conversion;
 use super::forms::{self, Forms, Layout, OfTable};
 use super::header_text::header_text;
 use super::mask::{ColumnMask, Mask};
@@ -85,6 +86,14 @@ pub enum PlanError {
          one of topics"
     )]
     Keys(String),
+    #[error("the column {column} cannot be read by TimestampConverter, because of its `format` {why}")]
+    Unreadable { column: String, why: &'static str },
+    #[error(
+        "its values have no field {0} that could take their place: give ExtractField$Value a predicate that leaves its topic out"
+    )]
+    NoField(String),
+    #[error("{0} may be null, and evp has no transforms of the fields within")]
+    NoFields(String),
     #[error("the condition of the filter: {0}")]
     Filter(String),
     #[error(
@@ -172,8 +181,18 @@ pub(super) struct ColumnPiece {
     pub(super) column: ColumnPlan,
     /// What nulls are, unless it is as in the row.
     pub(super) nulls: Option<Nulls>,
-    /// Is written instead of every value but null.
-    pub(super) stand_in: Option<Vec<u8>>,
+}
+
+/// Pieces whose JSON is not written as it is.
+#[derive(Debug, Clone)]
+pub(super) struct ConvertedPiece {
+    /// Of the field.
+    pub(super) name: String,
+    pub(super) pieces: Vec<Piece>,
+    /// Stands for null.
+    pub(super) when_null: Option<Vec<u8>>,
+    /// What becomes of every value but null.
+    pub(super) conversions: Vec<Conversion>,
 }
 
 /// A stretch of a value: the same for all records of a table, or of this record.
@@ -187,6 +206,7 @@ pub(super) enum Piece {
     OpenAfter(Nulls),
     /// The value of a column alone, of the row before or behind the change; null where there is no such row.
     Column(Box<ColumnPiece>),
+    Converted(Box<ConvertedPiece>),
     Op,
     /// The clock, in milliseconds, microseconds, nanoseconds.
     NowMs,

@@ -4,6 +4,9 @@
 //! costs what it would cost without. What has to look at a value of the row is left for then: filters stand in the
 //! outcome, and an outbox's events end it ([`EventForm`]).
 
+mod conversions;
+mod date_format;
+mod date_reading;
 mod fields;
 mod filter;
 mod groovy;
@@ -15,6 +18,8 @@ mod unwrap;
 
 use std::sync::Arc;
 
+pub use conversions::{CastType, TimeEdit, TimeForm, UnixPrecision};
+pub use date_format::DateFormat;
 pub use fields::{FieldAction, FieldEdit, Inserted, InsertedField, ReplacedFields};
 use filter::Judged;
 pub use filter::{Filter, Guard, NullHandling};
@@ -170,7 +175,7 @@ impl Outcome {
 /// What a transform does.
 #[derive(Debug, Clone)]
 pub enum Transform {
-    /// Kafka Connect's `ReplaceField$Value`, `InsertField$Value` or `MaskField$Value`.
+    /// One of Kafka Connect's transforms of values and their fields.
     EditFields(FieldEdit),
     /// Kafka Connect's `ExtractField$Key`: one field of the key in the place of the key.
     ExtractKey(String),
@@ -302,7 +307,7 @@ impl Transforms {
             }
             match &step.transform {
                 Transform::EditFields(edit) => {
-                    if !matches!(outcome.value, ValueForm::Tombstone | ValueForm::NullRow) {
+                    if edit.is_for(&outcome.value) {
                         outcome.edits.push(edit.in_topic(&outcome.topic));
                         is_copy = true;
                     }
