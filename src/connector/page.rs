@@ -18,7 +18,8 @@ What is in neither table is an unknown property, which is refused with the neare
 const TAIL: &str = "
 `transforms.NAME.…` and `predicates.NAME.…` are judged with the transform that they belong to, and are of no effect where `transforms`
 and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter`, `ExtractField$Key`,
-`ReplaceField$Value`, `InsertField$Value` and `MaskField$Value` and Debezium's `ExtractNewRecordState`, `Filter`
+`ReplaceField$Value`, `InsertField$Value`, `MaskField$Value`, `TimestampConverter$Value`, `Cast$Value`, `ExtractField$Value`,
+`HoistField$Value`, `Flatten$Value` and `SetSchemaMetadata$Value` and Debezium's `ExtractNewRecordState`, `Filter`
 and outbox `EventRouter` (`operations.md`, Limits), of the predicates Kafka's three.
 `topic.creation.NAME.…` is of no effect where `topic.creation.groups` does not list NAME.
 `column.propagate.source.type` and `datatype.propagate.source.type` are refused where `value.converter.schemas.enable` is true and `--compat` is 2.4.

@@ -8,7 +8,7 @@ use super::event_router::event_router;
 use super::field_edits::{field_edit, is_field_edit};
 use super::filter::filter;
 use super::properties::nearest;
-use super::value_edits::refuse_behind_others;
+use super::value_edits::{DESCRIBE_KEY, describe_key, refuse_behind_others};
 use crate::config::Variables;
 use crate::connect::Nulls;
 use crate::envelope::{ContextHeaders, Profile};
@@ -64,6 +64,11 @@ impl<'a> Section<'a> {
             self.mistakes.push(format!("it needs `{part}`"));
         }
         value
+    }
+
+    /// Whether records show the schemas of their keys.
+    pub(super) fn shows_schemas_of_keys(&self) -> bool {
+        self.connector.converter(&mut Variables::default(), "key").shows_schemas()
     }
 
     pub(super) fn flag(&mut self, part: &str, default: bool) -> bool {
@@ -266,6 +271,10 @@ fn transform(section: &mut Section<'_>) -> Option<Transform> {
         UNWRAP => {
             section.only(&OF_UNWRAP);
             Some(Transform::Unwrap(unwrap(section)))
+        }
+        DESCRIBE_KEY => {
+            describe_key(section);
+            None
         }
         class if is_field_edit(class) => field_edit(section, class).map(Transform::EditFields),
         FILTER => filter(section).map(|filter| Transform::Filter(Arc::new(filter))),

@@ -16,6 +16,9 @@ pub(super) const HOIST: &str = "org.apache.kafka.connect.transforms.HoistField$V
 pub(super) const FLATTEN: &str = "org.apache.kafka.connect.transforms.Flatten$Value";
 pub(super) const DESCRIBE: &str = "org.apache.kafka.connect.transforms.SetSchemaMetadata$Value";
 
+/// Of the key.
+pub(super) const DESCRIBE_KEY: &str = "org.apache.kafka.connect.transforms.SetSchemaMetadata$Key";
+
 const OF_TIME: [&str; 5] = ["field", "format", "target.type", "unix.precision", NULLS];
 const OF_CAST: [&str; 2] = ["spec", NULLS];
 const OF_EXTRACT: [&str; 3] = ["field", "field.syntax.version", NULLS];
@@ -40,6 +43,15 @@ pub(super) fn value_edit(section: &mut Section<'_>, class: &str) -> Option<Field
         DESCRIBE => describe(section),
         _ => None,
     }
+}
+
+/// `SetSchemaMetadata$Key`, which is of no effect where no schema of a key is shown.
+pub(super) fn describe_key(section: &mut Section<'_>) {
+    if section.shows_schemas_of_keys() {
+        let told = "evp names the schemas of keys as Debezium does: set `key.converter.schemas.enable` to false, or leave it out";
+        section.mistakes.push(told.to_owned());
+    }
+    describe(section);
 }
 
 /// What evp has not behind a transform that takes the whole value for another one.
@@ -214,5 +226,9 @@ mod tests {
             let told = action(class, more).unwrap_err();
             assert!(told.contains(part), "{class} {more:?}: {told}");
         }
+        let of_key = ["transforms=a", &format!("{TYPE}SetSchemaMetadata$Key"), "transforms.a.schema.name=n"];
+        let with = |shown: &'static str| read(&[&of_key[..], &[shown]].concat());
+        assert!(with("key.converter.schemas.enable=false").is_ok());
+        assert!(with("key.converter.schemas.enable=true").unwrap_err().contains("schemas of keys"));
     }
 }

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use super::edits::{Parts, edited};
+use super::edits::edited;
 use super::event::EventPlan;
-use super::fields::{NULL, Own, ShownField, Source, schema_of};
+use super::fields::{NULL, ShownField, Source, schema_of};
 use super::guard::Condition;
+use super::parts::{PartsOf, nothing, push};
 use super::pieces::{Pieces, SourceNames, quoted, quoted_name, source_pieces, source_value};
-use super::plan::{ColumnPiece, ColumnPlan, ConvertedPiece, Piece, PlanError, PlanOptions, framed};
+use super::plan::{ColumnPiece, ColumnPlan, Piece, PlanError, PlanOptions, framed};
 use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema, transaction_field_schema};
 use crate::connect::{Converter, Field, Nulls, Schema, SchemaType};
 use crate::row::TableShape;
@@ -228,7 +229,7 @@ impl Layout<'_> {
     }
 
     /// The columns of a row one by one.
-    fn columns_alone(&self, is_before: bool, nulls: Option<Nulls>) -> Vec<ShownField<Vec<Piece>>> {
+    pub(super) fn columns_alone(&self, is_before: bool, nulls: Option<Nulls>) -> Vec<ShownField<Vec<Piece>>> {
         let SchemaType::Struct(columns) = &self.row.schema_type else { return Vec::new() };
         let column = |field: &Field| {
             let (mut piece, schema) = self.column_of_row(is_before, &field.name)?;
@@ -342,67 +343,4 @@ impl Layout<'_> {
         };
         Some((piece, field.schema(self.row, self.facts)))
     }
-}
-
-/// What is known of the parts of the values of a kind.
-struct PartsOf<'l> {
-    layout: &'l Layout<'l>,
-    kind: RecordKind,
-}
-
-impl Parts<Vec<Piece>> for PartsOf<'_> {
-    fn fields(&self, part: &Vec<Piece>, schema: &Schema) -> Option<Vec<ShownField<Vec<Piece>>>> {
-        let is_before_there = matches!(self.kind, RecordKind::Delete | RecordKind::OldKeyDelete);
-        match part.as_slice() {
-            [Piece::Before] if !is_before_there => None,
-            _ => self.fields_or_nulls(part, schema),
-        }
-    }
-
-    fn fields_or_nulls(&self, part: &Vec<Piece>, _: &Schema) -> Option<Vec<ShownField<Vec<Piece>>>> {
-        match part.as_slice() {
-            [Piece::Before] => Some(self.layout.columns_alone(true, None)),
-            [Piece::After] => Some(self.layout.columns_alone(false, None)),
-            _ => None,
-        }
-    }
-
-    fn nulls(&self) -> Nulls {
-        self.layout.options.value_converter.nulls()
-    }
-}
-
-/// The same field without a value.
-fn nothing<S>(field: ShownField<S>) -> ShownField<S> {
-    ShownField { source: Source::Bytes(NULL.to_vec()), ..field }
-}
-
-/// Appends what a field is written of.
-fn push(pieces: &mut Pieces, field: ShownField<Vec<Piece>>) {
-    match field.source {
-        Source::Bytes(bytes) => pieces.bytes(&bytes),
-        Source::Own(own) => converted(field.name, own).into_iter().for_each(|piece| pieces.push(piece)),
-        Source::Fields(fields) => {
-            if fields.is_empty() {
-                pieces.bytes(b"{");
-            }
-            for (at, field) in fields.into_iter().enumerate() {
-                pieces.member(at, &field.name);
-                push(pieces, field);
-            }
-            pieces.bytes(b"}");
-        }
-    }
-}
-
-/// The pieces of what a record has, as one where something becomes of them.
-fn converted(name: String, own: Own<Vec<Piece>>) -> Vec<Piece> {
-    let Own { of: mut pieces, nulls, when_null, conversions } = own;
-    if let [Piece::Column(column)] = pieces.as_mut_slice() {
-        column.nulls = column.nulls.or(nulls);
-    }
-    if conversions.is_empty() && when_null.is_none() {
-        return pieces;
-    }
-    vec![Piece::Converted(Box::new(ConvertedPiece { name, pieces, when_null, conversions }))]
 }

@@ -19,6 +19,7 @@ mod mask;
 mod message;
 pub mod number;
 mod outbox;
+mod parts;
 mod pieces;
 mod plan;
 mod position;
