@@ -1,7 +1,8 @@
 //! The properties of the transforms of keys and headers, and of Debezium's `ByLogicalTableRouter`.
 
-use super::field_edits::{self, field_edit, list};
+use super::field_edits::{self, NULLS, field_edit, list};
 use super::transforms::Section;
+use super::value_edits;
 use crate::connect::{Adjustment, Nulls};
 use crate::transform::{
     FieldHeaders, HeaderTransform, KeyTransform, LogicalTable, TableIdentifier, TopicRoute, Transform,
@@ -9,7 +10,6 @@ use crate::transform::{
 
 const OF_KAFKA: &str = "org.apache.kafka.connect.transforms.";
 const LOGICAL_TABLE: &str = "io.debezium.transforms.ByLogicalTableRouter";
-const NULLS: &str = "replace.null.with.default";
 
 const OF_LOGICAL_TABLE: [&str; 8] = [
     "key.enforce.uniqueness",
@@ -39,6 +39,7 @@ pub(super) fn key_transform(section: &mut Section<'_>, class: &str) -> Option<Op
         "ReplaceField$Key" => key(field_edit(section, field_edits::REPLACE).map(KeyTransform::Fields)),
         "InsertField$Key" => key(field_edit(section, field_edits::INSERT).map(KeyTransform::Fields)),
         "MaskField$Key" => key(field_edit(section, field_edits::MASK).map(KeyTransform::Fields)),
+        "Cast$Key" => key(field_edit(section, value_edits::CAST).map(KeyTransform::Fields)),
         "InsertHeader" => header(insert_header(section)),
         "DropHeaders" => {
             section.only(&["names"]);

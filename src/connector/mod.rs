@@ -28,6 +28,7 @@ mod signals;
 mod snapshot;
 mod topic_creation;
 mod transforms;
+mod value_edits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

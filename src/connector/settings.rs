@@ -153,6 +153,7 @@ impl Connector {
             profile,
         };
         settings.refuse_misfits(variables);
+        settings.refuse_extracted_values(variables);
         settings
     }
 

@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use super::Connector;
 use super::event_router::event_router;
-use super::field_edits::{self, field_edit};
+use super::field_edits::{field_edit, is_field_edit};
 use super::filter::filter;
 use super::key_edits::key_transform;
 use super::properties::nearest;
+use super::value_edits::{DESCRIBE_KEY, describe_key, refuse_behind_others};
 use crate::config::Variables;
 use crate::connect::Nulls;
 use crate::envelope::{ContextHeaders, POSITION_HEADER, Profile};
@@ -63,6 +64,11 @@ impl<'a> Section<'a> {
             self.mistakes.push(format!("it needs `{part}`"));
         }
         value
+    }
+
+    /// Whether records show the schemas of their keys.
+    pub(super) fn shows_schemas_of_keys(&self) -> bool {
+        self.connector.converter(&mut Variables::default(), "key").shows_schemas()
     }
 
     pub(super) fn flag(&mut self, part: &str, default: bool) -> bool {
@@ -154,6 +160,7 @@ impl Connector {
                     .mistakes
                     .push("evp changes no fields of events: give it a predicate that names other topics".to_owned());
             }
+            refuse_behind_others(&mut section, &steps, (transform.as_ref(), condition.as_ref()));
             let is_edited = steps.iter().any(|step: &Step| edits_values(&step.transform));
             let is_of_rows = |transform: &Transform| {
                 let is_logical = matches!(transform, Transform::Key(KeyTransform::Logical(_)));
@@ -161,8 +168,7 @@ impl Connector {
             };
             if is_edited && transform.as_ref().is_some_and(is_of_rows) {
                 section.mistakes.push(
-                    "evp has it before transforms of fields only: list it before ReplaceField, InsertField and MaskField"
-                        .to_owned(),
+                    "evp has it before transforms of values and their fields only: list it before them".to_owned(),
                 );
             }
             section.finish(variables);
@@ -274,16 +280,19 @@ fn transform(section: &mut Section<'_>) -> Option<Transform> {
             section.only(&OF_UNWRAP);
             Some(Transform::Unwrap(unwrap(section)))
         }
-        class @ (field_edits::REPLACE | field_edits::INSERT | field_edits::MASK) => {
-            field_edit(section, class).map(Transform::EditFields)
+        DESCRIBE_KEY => {
+            describe_key(section);
+            None
         }
+        class if is_field_edit(class) => field_edit(section, class).map(Transform::EditFields),
         FILTER => filter(section).map(|filter| Transform::Filter(Arc::new(filter))),
         OUTBOX => event_router(section).map(|router| Transform::Outbox(Arc::new(router))),
         class => key_transform(section, class).unwrap_or_else(|| {
             section.mistakes.push(format!(
-                "evp has no transform {class}; it has RegexRouter, ValueToKey, ExtractField$Key, HoistField$Key, InsertHeader, \
-                 DropHeaders, HeaderFrom, ReplaceField, InsertField and MaskField of Kafka Connect, and ExtractNewRecordState, \
-                 ByLogicalTableRouter, Filter and the outbox's EventRouter of Debezium"
+                "evp has no transform {class}; it has RegexRouter, ValueToKey, InsertHeader, DropHeaders, HeaderFrom, ExtractField, \
+                 HoistField, ReplaceField, InsertField and MaskField, and TimestampConverter, Cast, Flatten and SetSchemaMetadata \
+                 with $Value of Kafka Connect, and ExtractNewRecordState, ByLogicalTableRouter, Filter and the outbox's EventRouter \
+                 of Debezium"
             ));
             None
         }),

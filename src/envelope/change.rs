@@ -53,6 +53,8 @@ pub enum EncodeError {
     ColumnCount { topic: String, expected: usize, found: usize },
     #[error("a value of column {column} of {topic} is not of the column's type")]
     Value { topic: String, column: String },
+    #[error("a value of field {field} of {topic} is none that TimestampConverter or Cast can convert")]
+    Unconverted { topic: String, field: String },
     #[error("a row of outbox {table} becomes no event: {why}")]
     Unrouted { table: String, why: &'static str },
     #[error("the condition of a filter asks for a field of a null, or is null, for a row of {table}")]
@@ -70,6 +72,7 @@ impl EncodeError {
             Self::ColumnCount { .. } | Self::Value { .. } => {
                 "correct the value, or leave the column out with the publication's column list"
             }
+            Self::Unconverted { .. } => "correct the value, or let the transform leave the field as it is",
             Self::Unrouted { .. } => "choose another route.by.field, or let only rows with a topic into the outbox",
             Self::Undecided { .. } => "ask with ?. or look at value.op first, as in value.after?.id == 2",
             Self::Unmade { .. } => "mend the transforms, or leave such changes out with skipped.operations",

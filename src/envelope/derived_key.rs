@@ -2,16 +2,18 @@
 
 use std::sync::Arc;
 
-use super::fields::{ShownField, Source, edited, note_nulls, schema_of};
-use super::forms::{Layout, shown};
+use super::edits::{Parts, edited};
+use super::fields::{ShownField, Source, note_nulls};
+use super::forms::Layout;
 use super::key::java_text;
+use super::parts::{PartsOf, push};
 use super::pieces::{Pieces, quoted, source_value};
 use super::plan::{ColumnPiece, Piece, PlanError, framed, refuse_other_decimals};
 use super::write::{Rows, write_pieces};
 use super::{EncodeError, RowContext, TablePlan};
 use crate::connect::{Nulls, Schema, SchemaType};
 use crate::row::Operation;
-use crate::transform::{KeyEdit, RecordKind, SeenValue, ValueForm};
+use crate::transform::{FieldAction, FieldEdit, KeyEdit, RecordKind, SeenValue, ValueForm};
 
 /// What a record tells.
 #[derive(Clone, Copy)]
@@ -42,50 +44,58 @@ enum Text {
     Value(Box<Piece>, Schema),
 }
 
-/// What a field of a key is, or the whole key.
-#[derive(Debug, Clone)]
-pub(super) enum Node {
-    Pieces(Vec<Piece>),
-    Fields(Vec<KeyField>),
-}
-
-/// A field of a key; the whole key is one without a name.
-pub(super) type KeyField = ShownField<Node>;
-
 fn unmade(why: impl Into<String>) -> PlanError {
     PlanError::Unmade(why.into())
 }
 
-/// The fields of a struct and its schema.
-pub(super) type StructOf<S> = (Vec<ShownField<S>>, Schema);
-
-/// What a transform makes of the fields of a key, and of its schema; none if it does not leave it a struct.
-pub(super) fn fields_edited<S>(
-    fields: Vec<ShownField<S>>,
-    schema: &Schema,
+/// A key behind a transform that makes it of nothing but itself.
+pub(super) fn edited_by<S: Clone>(
+    key: ShownField<S>,
     edit: &KeyEdit,
-) -> Result<Option<StructOf<S>>, PlanError> {
-    match edit {
-        KeyEdit::Fields(edit) => {
-            let fields = edited(fields, std::slice::from_ref(edit))?;
-            let schema = schema_of(&fields, schema);
-            Ok(Some((fields, schema)))
+    parts: &impl Parts<S>,
+) -> Result<ShownField<S>, PlanError> {
+    let edit = match edit {
+        KeyEdit::FromValue { .. } => return Ok(key),
+        KeyEdit::Fields(edit) => edit.clone(),
+        KeyEdit::Extract { field, nulls } => FieldEdit { action: FieldAction::Extract(field.clone()), nulls: *nulls },
+        KeyEdit::Hoist(field) => FieldEdit { action: FieldAction::Hoist(field.clone()), nulls: Nulls::Kept },
+        KeyEdit::Logical { schema_name, field } => return of_logical_table(key, schema_name, field.as_ref()),
+    };
+    edited(key, std::slice::from_ref(&edit), parts).map_err(|error| match error {
+        PlanError::NoField(name) => PlanError::NoKeyField(name),
+        PlanError::NoFields(_) => unmade(SINGLE),
+        other => other,
+    })
+}
+
+const SINGLE: &str = "its key is a single value by then, of which a transform of keys wants a field";
+
+fn of_logical_table<S>(
+    key: ShownField<S>,
+    schema_name: &str,
+    field: Option<&(String, String)>,
+) -> Result<ShownField<S>, PlanError> {
+    let Source::Fields(mut fields) = key.source else { return Err(unmade(SINGLE)) };
+    if let Some((name, text)) = field {
+        if fields.iter().any(|other| other.name == *name) {
+            return Err(PlanError::Duplicate(name.clone()));
         }
-        KeyEdit::Logical { schema_name, field } => {
-            let mut fields = fields;
-            if let Some((name, text)) = field {
-                if fields.iter().any(|other| other.name == *name) {
-                    return Err(PlanError::Duplicate(name.clone()));
-                }
-                let (schema, source) = (Schema::new(SchemaType::String), Source::Bytes(quoted(text)));
-                fields.push(ShownField { name: name.clone(), schema, source });
-            }
-            let is_optional = schema.is_optional;
-            let schema = Schema { is_optional, ..schema_of(&fields, schema) }.named(schema_name.clone());
-            Ok(Some((fields, schema)))
-        }
-        KeyEdit::FromValue { .. } | KeyEdit::Extract { .. } | KeyEdit::Hoist(_) => Ok(None),
+        let (schema, source) = (Schema::new(SchemaType::String), Source::Bytes(quoted(text)));
+        fields.push(ShownField { name: name.clone(), schema, source });
     }
+    Ok(ShownField::of_fields(key.name, &key.schema.named(schema_name.to_owned()), fields))
+}
+
+/// What a field without others is written of, in which nulls that no transform has met are these.
+pub(super) fn leaf(mut field: ShownField<Vec<Piece>>, nulls: Nulls) -> Vec<Piece> {
+    if let Source::Own(own) = &mut field.source
+        && let [Piece::Column(column)] = own.of.as_mut_slice()
+    {
+        column.nulls = column.nulls.or(own.nulls).or(Some(nulls));
+    }
+    let mut pieces = Pieces(Vec::new());
+    push(&mut pieces, field);
+    pieces.0
 }
 
 impl Layout<'_> {
@@ -94,10 +104,17 @@ impl Layout<'_> {
         if keys.is_empty() {
             return Ok(None);
         }
-        let Some(key) = self.key_behind(kind, keys)? else { return Ok(None) };
+        let Some(mut key) = self.key_behind(kind, keys)? else { return Ok(None) };
         let converter = self.options.key_converter;
         if converter.is_json() && self.options.key_decimals_are_numbers != self.options.handling.decimals_are_numbers {
             refuse_other_decimals(&Schema::of_fields([("alone", key.schema.clone())]))?;
+        }
+        if key.is_null() {
+            match &key.schema.default {
+                Some(default) if converter.nulls() == Nulls::Replaced => key.source = Source::Bytes(default.clone()),
+                _ if key.schema.is_optional => {}
+                _ => return Err(unmade("its key would be null, of which its schema says that it is not")),
+            }
         }
         let mut places = Vec::new();
         let form = match converter.is_json() {
@@ -114,11 +131,24 @@ impl Layout<'_> {
     }
 
     /// The key as a struct or a value, before it is converted; none where records have none.
-    pub(super) fn key_behind(&self, kind: RecordKind, keys: &[KeyEdit]) -> Result<Option<KeyField>, PlanError> {
-        keys.iter().try_fold(self.key_of_table(kind), |key, edit| self.key_edited(kind, key, edit))
+    pub(super) fn key_behind(
+        &self,
+        kind: RecordKind,
+        keys: &[KeyEdit],
+    ) -> Result<Option<ShownField<Vec<Piece>>>, PlanError> {
+        keys.iter().try_fold(self.key_of_table(kind), |key, edit| match (key, edit) {
+            (_, KeyEdit::FromValue { fields, nulls, value }) => {
+                self.key_of_value(kind, (fields, *nulls), value).map(Some)
+            }
+            (Some(key), edit) => edited_by(key, edit, &PartsOf { layout: self, kind }).map(Some),
+            (None, KeyEdit::Hoist(_)) => {
+                Err(unmade("its records have no key, of which HoistField$Key could make a field"))
+            }
+            (None, _) => Ok(None),
+        })
     }
 
-    fn key_of_table(&self, kind: RecordKind) -> Option<KeyField> {
+    fn key_of_table(&self, kind: RecordKind) -> Option<ShownField<Vec<Piece>>> {
         let SchemaType::Struct(fields) = &self.key.schema_type else { return None };
         if !self.has_key || kind == RecordKind::Truncate {
             return None;
@@ -127,159 +157,111 @@ impl Layout<'_> {
         let fields = fields.iter().zip(self.places).filter_map(|(field, place)| {
             let mut column = self.columns.get(*place)?.clone()?;
             column.mask = None;
-            let piece = ColumnPiece { is_before, place: *place, column, nulls: None, stand_in: None };
-            let node = Node::Pieces(vec![Piece::Column(Box::new(piece))]);
-            Some(ShownField::own(field.name.clone(), field.schema.clone(), node))
+            let piece = Piece::Column(Box::new(ColumnPiece { is_before, place: *place, column, nulls: None }));
+            Some(ShownField::own(field.name.clone(), field.schema.clone(), vec![piece]))
         });
-        Some(ShownField::own("", self.key.clone(), Node::Fields(fields.collect())))
+        Some(ShownField::of_fields("", self.key, fields.collect()))
     }
 
-    fn key_edited(
+    fn key_of_value(
         &self,
         kind: RecordKind,
-        key: Option<KeyField>,
-        edit: &KeyEdit,
-    ) -> Result<Option<KeyField>, PlanError> {
-        if let KeyEdit::FromValue { fields, nulls, value } = edit {
-            return self.key_of_value(fields, *nulls, value).map(Some);
-        }
-        let Some(key) = key else {
-            return match edit {
-                KeyEdit::Hoist(_) => Err(unmade("its records have no key, of which HoistField$Key could make a field")),
-                _ => Ok(None),
-            };
-        };
-        if let KeyEdit::Hoist(name) = edit {
-            let schema = Schema::of_fields([(name.clone(), key.schema.clone())]);
-            return Ok(Some(ShownField::own("", schema, Node::Fields(vec![ShownField { name: name.clone(), ..key }]))));
-        }
-        let schema = key.schema.clone();
-        let Some(fields) = self.fields_of(kind, key)? else {
-            return Err(unmade("its key is a single value by then, of which a transform of keys wants a field"));
-        };
-        if let KeyEdit::Extract { field, nulls } = edit {
-            let found = fields.into_iter().find(|known| known.name == *field);
-            let mut found = found.ok_or_else(|| PlanError::NoKeyField(field.clone()))?;
-            note_nulls(&mut found, *nulls);
-            return Ok(Some(ShownField { name: String::new(), ..found }));
-        }
-        let edited = fields_edited(fields, &schema, edit)?;
-        Ok(edited.map(|(fields, schema)| ShownField::own("", schema, Node::Fields(fields))))
-    }
-
-    fn key_of_value(&self, names: &[String], nulls: Nulls, value: &SeenValue) -> Result<KeyField, PlanError> {
-        let shown = self.fields_of_value(value)?;
+        (names, nulls): (&[String], Nulls),
+        value: &SeenValue,
+    ) -> Result<ShownField<Vec<Piece>>, PlanError> {
+        let shown = self.fields_of_value(kind, value)?;
         let field = |name: &String| {
             let found = shown.iter().find(|field| field.name == *name).cloned();
-            let found = found.ok_or_else(|| {
+            let mut field = found.ok_or_else(|| {
                 unmade(format!(
                     "its values have no field {name} for ValueToKey: give it a predicate that leaves its topic out"
                 ))
             })?;
-            let mut field = match (value.form == ValueForm::Envelope && name == "source", found) {
-                (true, ShownField { name, schema, source: Source::Own { .. } }) => {
-                    ShownField::own(name, schema, Node::Fields(self.fields_of_source()))
-                }
-                (_, ShownField { name, schema, source }) => {
-                    let source = match source {
-                        Source::Own { of, nulls, mask } => Source::Own { of: Node::Pieces(of), nulls, mask },
-                        Source::Bytes(bytes) => Source::Bytes(bytes),
-                    };
-                    ShownField { name, schema, source }
-                }
-            };
+            if value.form == ValueForm::Envelope && name == "source" && matches!(field.source, Source::Own(_)) {
+                field.source = Source::Fields(self.fields_of_source());
+            }
             note_nulls(&mut field, nulls);
             Ok(field)
         };
-        let fields = names.iter().map(field).collect::<Result<Vec<KeyField>, PlanError>>()?;
-        let schema = Schema::of_fields(fields.iter().map(|field| (field.name.clone(), field.schema.clone())));
-        Ok(ShownField::own("", schema, Node::Fields(fields)))
+        let fields = names.iter().map(field).collect::<Result<Vec<_>, PlanError>>()?;
+        Ok(ShownField::of_fields("", &Schema::of_fields(Vec::<(String, Schema)>::new()), fields))
     }
 
-    /// The fields of a value behind all transforms up to then.
-    pub(super) fn fields_of_value(&self, value: &SeenValue) -> Result<Vec<ShownField<Vec<Piece>>>, PlanError> {
-        match &value.form {
-            ValueForm::Envelope => edited(self.envelope_fields(), &value.edits),
-            ValueForm::Row(row) => edited(self.row_fields(row)?, &value.edits),
-            ValueForm::NullRow | ValueForm::Tombstone | ValueForm::Event(_) => Ok(Vec::new()),
+    /// The fields of a value behind all transforms up to then; none of one that has no fields.
+    pub(super) fn fields_of_value(
+        &self,
+        kind: RecordKind,
+        value: &SeenValue,
+    ) -> Result<Vec<ShownField<Vec<Piece>>>, PlanError> {
+        let shown = match &value.form {
+            ValueForm::Envelope => self.envelope(kind),
+            ValueForm::Row(row) => self.row_alone(row)?,
+            ValueForm::NullRow | ValueForm::Tombstone | ValueForm::Event(_) => return Ok(Vec::new()),
+        };
+        match edited(shown, &value.edits, &PartsOf { layout: self, kind })?.source {
+            Source::Fields(fields) => Ok(fields),
+            Source::Own(_) | Source::Bytes(_) => Ok(Vec::new()),
         }
     }
 
-    fn fields_of_source(&self) -> Vec<KeyField> {
+    fn fields_of_source(&self) -> Vec<ShownField<Vec<Piece>>> {
         let field = |field: &super::profile::SourceField| {
             let piece = source_value(self.facts, self.names(), *field);
-            ShownField::own(field.name(), field.schema(self.facts), Node::Pieces(vec![piece]))
+            ShownField::own(field.name(), field.schema(self.facts), vec![piece])
         };
         self.facts.source.iter().map(field).collect()
     }
 
-    /// The fields of a struct; none of a single value.
-    fn fields_of(&self, kind: RecordKind, key: KeyField) -> Result<Option<Vec<KeyField>>, PlanError> {
-        match key.source {
-            Source::Own { of: Node::Fields(fields), .. } => Ok(Some(fields)),
-            Source::Own { of: Node::Pieces(pieces), .. } => match (pieces.as_slice(), &self.row.schema_type) {
-                ([Piece::After], SchemaType::Struct(fields)) if kind.has_row_after() => {
-                    let field = |field: &crate::connect::Field| {
-                        let (piece, schema) = self.column_of_row(false, &field.name)?;
-                        let node = Node::Pieces(vec![Piece::Column(Box::new(piece))]);
-                        Some(ShownField::own(field.name.clone(), schema, node))
-                    };
-                    Ok(Some(fields.iter().filter_map(field).collect()))
-                }
-                ([Piece::After], _) => Err(unmade("it has no row after the change, of which its key is to be a field")),
-                ([Piece::Before], _) => Err(unmade("evp takes no field of the row before the change for a key")),
-                _ => Ok(None),
-            },
-            Source::Bytes(_) => Ok(None),
-        }
-    }
-
-    fn write_json(&self, out: &mut Pieces, field: KeyField, places: &mut Vec<usize>) -> Result<(), PlanError> {
-        if let Source::Own { of: Node::Fields(fields), mask: None, .. } = field.source {
-            out.bytes(if fields.is_empty() { b"{" } else { b"" });
-            for (at, field) in fields.into_iter().enumerate() {
-                out.member(at, &field.name);
-                self.write_json(out, field, places)?;
-            }
-            out.bytes(b"}");
+    fn write_json(
+        &self,
+        out: &mut Pieces,
+        field: ShownField<Vec<Piece>>,
+        places: &mut Vec<usize>,
+    ) -> Result<(), PlanError> {
+        let Source::Fields(fields) = field.source else {
+            let nulls = self.options.key_converter.nulls();
+            self.check_leaf(&field, nulls, places)?;
+            leaf(field, nulls).into_iter().for_each(|piece| out.push(piece));
             return Ok(());
+        };
+        out.bytes(if fields.is_empty() { b"{" } else { b"" });
+        for (at, field) in fields.into_iter().enumerate() {
+            out.member(at, &field.name);
+            self.write_json(out, field, places)?;
         }
-        let key = self.options.key_converter.nulls();
-        self.leaf(field, key, places)?.into_iter().for_each(|piece| out.push(piece));
+        out.bytes(b"}");
         Ok(())
     }
 
-    fn text(&self, field: KeyField, places: &mut Vec<usize>) -> Result<Text, PlanError> {
-        if let Source::Own { of: Node::Fields(fields), mask: None, .. } = field.source {
-            let field = |field: KeyField| Ok((field.name.clone(), self.text(field, places)?));
-            return fields.into_iter().map(field).collect::<Result<_, _>>().map(Text::Struct);
-        }
-        let (name, schema) = (field.name.clone(), field.schema.clone());
-        let mut pieces = self.leaf(field, Nulls::Kept, places)?.into_iter();
-        match (pieces.next(), pieces.next()) {
-            (Some(piece), None) if schema.is_decimal() || schema.has_text_of_json() => {
-                Ok(Text::Value(Box::new(piece), schema))
-            }
-            _ => Err(PlanError::WrongType { column: name, what: "in a key that StringConverter writes" }),
-        }
+    fn text(&self, field: ShownField<Vec<Piece>>, places: &mut Vec<usize>) -> Result<Text, PlanError> {
+        let Source::Fields(fields) = field.source else {
+            let (name, schema) = (field.name.clone(), field.schema.clone());
+            self.check_leaf(&field, Nulls::Kept, places)?;
+            let mut pieces = leaf(field, Nulls::Kept).into_iter();
+            return match (pieces.next(), pieces.next()) {
+                (Some(piece), None) if schema.is_decimal() || schema.has_text_of_json() => {
+                    Ok(Text::Value(Box::new(piece), schema))
+                }
+                _ => Err(PlanError::WrongType { column: name, what: "in a key that StringConverter writes" }),
+            };
+        };
+        let field = |field: ShownField<Vec<Piece>>| Ok((field.name.clone(), self.text(field, places)?));
+        fields.into_iter().map(field).collect::<Result<_, _>>().map(Text::Struct)
     }
 
-    /// The pieces of a single value, in which nulls that no transform has met are as the converter has them.
-    fn leaf(&self, field: KeyField, nulls: Nulls, places: &mut Vec<usize>) -> Result<Vec<Piece>, PlanError> {
-        let ShownField { name, schema, source } = field;
-        let source = match source {
-            Source::Own { of: Node::Pieces(of), nulls, mask } => Source::Own { of, nulls, mask },
-            Source::Own { of: Node::Fields(_), .. } => {
-                return Err(PlanError::WrongType { column: name, what: "masked" });
-            }
-            Source::Bytes(bytes) => Source::Bytes(bytes),
-        };
-        let mut pieces = shown(ShownField { name: name.clone(), schema, source })?;
-        for piece in &mut pieces {
+    /// Notes the column that a field is as it stands in the table, and refuses what a later run may write otherwise.
+    fn check_leaf(
+        &self,
+        field: &ShownField<Vec<Piece>>,
+        nulls: Nulls,
+        places: &mut Vec<usize>,
+    ) -> Result<(), PlanError> {
+        let Source::Own(own) = &field.source else { return Ok(()) };
+        for piece in &own.of {
             match piece {
                 Piece::Column(column) => {
-                    column.nulls.get_or_insert(nulls);
-                    if column.stand_in.is_none() && column.column.mask.is_none() {
+                    let is_as_it_is = own.conversions.is_empty() && own.when_null.is_none();
+                    if is_as_it_is && column.column.mask.is_none() {
                         places.push(column.place);
                     }
                 }
@@ -287,13 +269,29 @@ impl Layout<'_> {
                 Piece::Before | Piece::After if nulls == self.options.value_converter.nulls() => {}
                 // A record that is written again after a restart belongs to the partition where it was.
                 _ => {
+                    let name = &field.name;
                     return Err(unmade(format!(
                         "its key would hold {name}, which may be another when a record is written again after a restart"
                     )));
                 }
             }
         }
-        Ok(pieces)
+        Ok(())
+    }
+}
+
+impl TablePlan {
+    /// Whether the keys that transforms make of rows show all of these columns; none where keys are the table's.
+    pub fn derived_key_holds(&self, columns: &[String]) -> Option<bool> {
+        let key = self.forms.of(RecordKind::Row)?.key.as_ref()?;
+        let place = |name: &String| self.shape().columns.iter().position(|column| column.name == *name);
+        Some(key.holds(columns.iter().map(place)))
+    }
+
+    /// Kinds of records at which capture would end, and why.
+    pub fn failing(&self) -> impl Iterator<Item = (RecordKind, &str)> {
+        let why = |kind| self.forms.of(kind).and_then(|form| form.failure.as_deref());
+        RecordKind::ALL.into_iter().filter_map(move |kind| Some((kind, why(kind)?)))
     }
 }
 
@@ -359,8 +357,7 @@ mod tests {
     use crate::pgoutput::Xid;
     use crate::row::{ColumnShape, OldRow, RowChange, TableShape, Values};
     use crate::transform::{
-        Condition, DeleteHandling, FieldAction, FieldEdit, KeyTransform, Predicate, ReplacedFields, Step, Transform,
-        Transforms, Unwrap,
+        Condition, DeleteHandling, KeyTransform, Predicate, ReplacedFields, Step, Transform, Transforms, Unwrap,
     };
     use crate::typemap::{Handling, PgType, Placeholder};
 

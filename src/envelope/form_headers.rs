@@ -1,8 +1,8 @@
 //! Headers that transforms add, and their bytes.
 
-use super::derived_key::{Node, Told};
-use super::fields::{ShownField, Source, note_nulls};
-use super::forms::{Layout, shown};
+use super::derived_key::{Told, leaf};
+use super::fields::{Source, note_nulls};
+use super::forms::Layout;
 use super::pieces::quoted;
 use super::plan::{Piece, PlanError};
 use super::{EncodeError, TablePlan};
@@ -36,45 +36,25 @@ impl Layout<'_> {
 
     fn field_header(&self, kind: RecordKind, header: &FieldHeader) -> Result<Piece, PlanError> {
         let name = &header.field;
-        let found = match &header.of {
-            HeaderOf::Value(value) => self.fields_of_value(value)?.into_iter().find(|field| field.name == *name),
+        let fields = match &header.of {
+            HeaderOf::Value(value) => self.fields_of_value(kind, value)?,
             HeaderOf::Key(keys) => match self.key_behind(kind, keys)?.map(|key| key.source) {
-                Some(Source::Own { of: Node::Fields(fields), .. }) => {
-                    fields.into_iter().find(|field| field.name == *name).and_then(single)
-                }
-                _ => None,
+                Some(Source::Fields(fields)) => fields,
+                _ => Vec::new(),
             },
         };
-        let Some(mut field) = found else {
-            return Err(PlanError::Unmade(format!(
-                "it has no field {name} for the header {} of HeaderFrom",
-                header.name
-            )));
+        let Some(mut field) = fields.into_iter().find(|field| field.name == *name) else {
+            let header = &header.name;
+            return Err(PlanError::Unmade(format!("it has no field {name} for the header {header} of HeaderFrom")));
         };
         let has_text = field.schema.has_text_of_json();
         note_nulls(&mut field, header.nulls);
-        let mut pieces = shown(field)?.into_iter();
+        let mut pieces = leaf(field, Nulls::Kept).into_iter();
         match (pieces.next(), pieces.next()) {
-            (Some(mut piece), None) if has_text => {
-                if let Piece::Column(column) = &mut piece {
-                    column.nulls.get_or_insert(Nulls::Kept);
-                }
-                Ok(piece)
-            }
+            (Some(piece), None) if has_text => Ok(piece),
             _ => Err(PlanError::WrongType { column: name.clone(), what: "in a header" }),
         }
     }
-}
-
-/// A field of a key that is no struct.
-fn single(field: ShownField<Node>) -> Option<ShownField<Vec<Piece>>> {
-    let ShownField { name, schema, source } = field;
-    let source = match source {
-        Source::Own { of: Node::Pieces(of), nulls, mask } => Source::Own { of, nulls, mask },
-        Source::Own { of: Node::Fields(_), .. } => return None,
-        Source::Bytes(bytes) => Source::Bytes(bytes),
-    };
-    Some(ShownField { name, schema, source })
 }
 
 impl FormHeader {

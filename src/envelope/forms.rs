@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use super::derived_key::DerivedKey;
+use super::edits::edited;
 use super::event::EventPlan;
-use super::fields::{ShownField, Source, edited, schema_of};
+use super::fields::{NULL, ShownField, Source, schema_of};
 use super::form_headers::FormHeader;
 use super::guard::Condition;
+use super::parts::{PartsOf, nothing, push};
 use super::pieces::{Pieces, SourceNames, quoted, quoted_name, source_pieces, source_value};
 use super::plan::{ColumnPiece, ColumnPlan, Piece, PlanError, PlanOptions, framed};
 use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema, transaction_field_schema};
-use crate::connect::{Converter, Nulls, Schema, SchemaType};
+use crate::connect::{Converter, Field, Nulls, Schema, SchemaType};
 use crate::row::TableShape;
-use crate::transform::{FieldEdit, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
+use crate::transform::{FieldAction, FieldEdit, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
 
 /// What a kind of record looks like.
 #[derive(Debug, Clone)]
@@ -90,7 +92,7 @@ pub(super) struct OfTable {
 pub(super) fn of_table(layout: &Layout<'_>) -> Result<OfTable, PlanError> {
     let name = &layout.options.schema_name;
     let topic = layout.options.transforms.topic_of_rows(name);
-    let envelope = layout.object(layout.envelope_fields(), &layout.envelope_schema(), &[])?;
+    let envelope = layout.written(layout.envelope(RecordKind::Row))?;
     let mut forms = [const { None }; 7];
     for (form, kind) in forms.iter_mut().zip(RecordKind::ALL) {
         let Some(outcome) = layout.options.transforms.outcome(name, kind) else { continue };
@@ -99,7 +101,7 @@ pub(super) fn of_table(layout: &Layout<'_>) -> Result<OfTable, PlanError> {
         if !is_event && outcome.topic != *known {
             return Err(PlanError::Topics { first: known.clone(), second: outcome.topic });
         }
-        if !is_event && outcome.value != ValueForm::Tombstone {
+        if !is_event && (outcome.value != ValueForm::Tombstone || !outcome.edits.is_empty()) {
             match layout.options.value_converter {
                 Converter::Json { .. } => {}
                 Converter::Text => return Err(PlanError::Converter("StringConverter")),
@@ -134,10 +136,11 @@ impl Layout<'_> {
         if let Some(schema_base) = outcome.schema_base.clone().filter(|base| base != self.schema_base) {
             let row = &self.row.clone().named(format!("{schema_base}.Value"));
             let other = Layout { row, schema_base: &schema_base, ..*self };
-            let envelope = other.object(other.envelope_fields(), &other.envelope_schema(), &[])?;
+            let envelope = other.written(other.envelope(RecordKind::Row))?;
             return other.form(kind, outcome, &envelope);
         }
         let key = self.derived_key(kind, &outcome.keys)?;
+        let edited = |value| edited(value, &outcome.edits, &PartsOf { layout: self, kind });
         let mut event = None;
         let value = match outcome.value {
             ValueForm::Event(form) => {
@@ -145,17 +148,15 @@ impl Layout<'_> {
                 None
             }
             ValueForm::Envelope if outcome.edits.is_empty() => Some(Arc::clone(envelope)),
-            ValueForm::Envelope => {
-                Some(self.object(self.envelope_fields(), &self.envelope_schema(), &outcome.edits)?)
-            }
-            ValueForm::Row(row) => Some(self.unwrapped(&row, &outcome.edits)?),
+            ValueForm::Envelope => Some(self.written(edited(self.envelope(kind))?)?),
+            ValueForm::Row(row) if outcome.edits.is_empty() => Some(self.unwrapped(&row)?),
+            ValueForm::Row(row) => Some(self.written(edited(self.row_alone(&row)?)?)?),
             ValueForm::NullRow => {
-                let (mut bytes, tail) = framed(self.options.value_converter.shown(self.row));
-                bytes.extend_from_slice(b"null");
-                bytes.extend_from_slice(tail);
-                Some(vec![Piece::Bytes(bytes)].into())
+                let (name, schema, source) = (String::new(), self.row.clone(), Source::Bytes(NULL.to_vec()));
+                Some(self.written(edited(ShownField { name, schema, source })?)?)
             }
-            ValueForm::Tombstone => None,
+            ValueForm::Tombstone if outcome.edits.is_empty() => None,
+            ValueForm::Tombstone => Some(self.hoisted_null(&outcome.edits)),
         };
         let headers = outcome.headers.iter().filter_map(|header| self.header(kind, header).transpose());
         let headers = headers.collect::<Result<_, _>>()?;
@@ -163,12 +164,9 @@ impl Layout<'_> {
         Ok(Form { value, key, headers, dropped: outcome.dropped, failure: None, event, guards })
     }
 
-    fn envelope_schema(&self) -> Schema {
-        envelope_schema(self.schema_base, self.row, self.facts)
-    }
-
-    pub(super) fn envelope_fields(&self) -> Vec<ShownField<Vec<Piece>>> {
-        let field = |field: &EnvelopeField| {
+    /// The envelope of a kind of record, whose fields are null where they are in all of them.
+    pub(super) fn envelope(&self, kind: RecordKind) -> ShownField<Vec<Piece>> {
+        let own = |field: &EnvelopeField| {
             let pieces = match field {
                 EnvelopeField::Before => vec![Piece::Before],
                 EnvelopeField::After => vec![Piece::After],
@@ -179,31 +177,45 @@ impl Layout<'_> {
                 EnvelopeField::TsUs => vec![Piece::NowUs],
                 EnvelopeField::TsNs => vec![Piece::NowNs],
             };
-            ShownField::own(field.name(), field.schema(self.row, self.facts), pieces)
+            let shown = ShownField::own(field.name(), field.schema(self.row, self.facts), pieces);
+            match field {
+                EnvelopeField::Before if matches!(kind, RecordKind::NewKeyRow | RecordKind::Truncate) => nothing(shown),
+                EnvelopeField::After if !matches!(kind, RecordKind::Row | RecordKind::NewKeyRow) => nothing(shown),
+                _ => shown,
+            }
         };
-        self.facts.envelope.iter().map(field).collect()
+        let schema = envelope_schema(self.schema_base, self.row, self.facts);
+        ShownField::of_fields(String::new(), &schema, self.facts.envelope.iter().map(own).collect())
     }
 
-    /// The object of these fields behind all edits, whose schema is named like another one.
-    fn object(
-        &self,
-        fields: Vec<ShownField<Vec<Piece>>>,
-        like: &Schema,
-        edits: &[FieldEdit],
-    ) -> Result<Arc<[Piece]>, PlanError> {
-        let fields = edited(fields, edits)?;
-        let (head, tail) = framed(self.options.value_converter.shown(&schema_of(&fields, like)));
+    /// A value as the converter writes it.
+    fn written(&self, mut value: ShownField<Vec<Piece>>) -> Result<Arc<[Piece]>, PlanError> {
+        let converter = self.options.value_converter;
+        let (head, tail) = framed(converter.shown(&value.schema));
+        if value.is_null()
+            && converter.nulls() == Nulls::Replaced
+            && let Some(default) = &value.schema.default
+        {
+            value.source = Source::Bytes(default.clone());
+        }
         let mut pieces = Pieces(vec![Piece::Bytes(head)]);
-        if fields.is_empty() {
-            pieces.bytes(b"{");
-        }
-        for (at, field) in fields.into_iter().enumerate() {
-            pieces.member(at, &field.name);
-            shown(field)?.into_iter().for_each(|piece| pieces.push(piece));
-        }
-        pieces.bytes(b"}");
+        push(&mut pieces, value);
         pieces.bytes(tail);
         Ok(pieces.0.into())
+    }
+
+    /// A null that has become a field of maps, which have no schema.
+    fn hoisted_null(&self, edits: &[FieldEdit]) -> Arc<[Piece]> {
+        let mut json = NULL.to_vec();
+        for edit in edits {
+            if let FieldAction::Hoist(name) = &edit.action {
+                json = [b"{".as_slice(), &quoted_name(name), &json, b"}"].concat();
+            }
+        }
+        if self.options.value_converter.shows_schemas() {
+            json = [b"{\"schema\":null,\"payload\":".as_slice(), &json, b"}"].concat();
+        }
+        vec![Piece::Bytes(json)].into()
     }
 
     pub(super) fn names(&self) -> SourceNames<'_> {
@@ -215,16 +227,31 @@ impl Layout<'_> {
         }
     }
 
-    /// A row alone, with what was added behind its columns.
-    fn unwrapped(&self, form: &RowForm, edits: &[FieldEdit]) -> Result<Arc<[Piece]>, PlanError> {
+    /// A row alone, with what was added behind its columns, whose schema says that it is never null.
+    pub(super) fn row_alone(&self, form: &RowForm) -> Result<ShownField<Vec<Piece>>, PlanError> {
+        let mut columns = self.columns_alone(form.is_before, form.replaces_nulls.then_some(Nulls::Replaced));
+        columns.extend(self.added(form)?);
+        let like = Schema { is_optional: false, ..self.row.clone() };
+        Ok(ShownField::of_fields(String::new(), &like, columns))
+    }
+
+    /// The columns of a row one by one.
+    pub(super) fn columns_alone(&self, is_before: bool, nulls: Option<Nulls>) -> Vec<ShownField<Vec<Piece>>> {
+        let SchemaType::Struct(columns) = &self.row.schema_type else { return Vec::new() };
+        let column = |field: &Field| {
+            let (mut piece, schema) = self.column_of_row(is_before, &field.name)?;
+            piece.nulls = nulls;
+            Some(ShownField::own(field.name.clone(), schema, vec![Piece::Column(Box::new(piece))]))
+        };
+        columns.iter().filter_map(column).collect()
+    }
+
+    /// The same with all columns at once, which is quicker than one by one.
+    fn unwrapped(&self, form: &RowForm) -> Result<Arc<[Piece]>, PlanError> {
         let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(Arc::default()) };
         let added = self.added(form)?;
         let nulls = if form.replaces_nulls { Nulls::Replaced } else { self.options.value_converter.nulls() };
-        if !edits.is_empty() {
-            return self.object(self.row_fields(form)?, self.row, edits);
-        }
-        // All columns at once, which is quicker than one by one.
-        let mut schema = schema_of(&added, self.row);
+        let mut schema = Schema { is_optional: false, ..schema_of(&added, self.row) };
         if let SchemaType::Struct(fields) = &mut schema.schema_type {
             fields.splice(..0, columns.iter().cloned());
         }
@@ -234,22 +261,11 @@ impl Layout<'_> {
         for (at, field) in added.into_iter().enumerate() {
             pieces.bytes(if at > 0 || !columns.is_empty() { b"," } else { b"" });
             pieces.bytes(&quoted_name(&field.name));
-            shown(field)?.into_iter().for_each(|piece| pieces.push(piece));
+            push(&mut pieces, field);
         }
         pieces.bytes(b"}");
         pieces.bytes(tail);
         Ok(pieces.0.into())
-    }
-
-    /// The columns of a row one by one, and what stands behind them.
-    pub(super) fn row_fields(&self, form: &RowForm) -> Result<Vec<ShownField<Vec<Piece>>>, PlanError> {
-        let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(Vec::new()) };
-        let columns = columns.iter().filter_map(|field| {
-            let (mut piece, schema) = self.column_of_row(form.is_before, &field.name)?;
-            piece.nulls = form.replaces_nulls.then_some(Nulls::Replaced);
-            Some(ShownField::own(field.name.clone(), schema, vec![Piece::Column(Box::new(piece))]))
-        });
-        Ok(columns.chain(self.added(form)?).collect())
     }
 
     /// What stands behind the columns of a row.
@@ -264,7 +280,10 @@ impl Layout<'_> {
             Some(ShownField::own(reference.new_name.clone(), schema, vec![piece]))
         });
         let added: Vec<_> = deleted.into_iter().chain(copied).collect();
-        let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(added) };
+        let columns = match &self.row.schema_type {
+            SchemaType::Struct(columns) => columns.as_slice(),
+            _ => &[],
+        };
         let names = || columns.iter().map(|field| &field.name).chain(added.iter().map(|field| &field.name));
         match names().enumerate().find(|(at, name)| names().take(*at).any(|other| other == *name)) {
             Some((_, name)) => Err(PlanError::Duplicate(name.clone())),
@@ -309,13 +328,13 @@ impl Layout<'_> {
     }
 
     /// A field of rows by itself.
-    pub(super) fn column_of_row(&self, is_before: bool, name: &str) -> Option<(ColumnPiece, Schema)> {
+    fn column_of_row(&self, is_before: bool, name: &str) -> Option<(ColumnPiece, Schema)> {
         let SchemaType::Struct(fields) = &self.row.schema_type else { return None };
         let field = fields.iter().find(|field| field.name == name)?;
         let is_shown = |column: &ColumnPlan| column.is_in_value && column.field_name == name;
         let place = self.columns.iter().position(|column| column.as_ref().is_some_and(is_shown))?;
         let column = self.columns.get(place)?.clone()?;
-        Some((ColumnPiece { is_before, place, column, nulls: None, stand_in: None }, field.schema.clone()))
+        Some((ColumnPiece { is_before, place, column, nulls: None }, field.schema.clone()))
     }
 
     fn copied_from_envelope(&self, name: &str) -> Option<(Piece, Schema)> {
@@ -330,28 +349,5 @@ impl Layout<'_> {
             }
         };
         Some((piece, field.schema(self.row, self.facts)))
-    }
-}
-
-/// The pieces of a field.
-pub(super) fn shown(field: ShownField<Vec<Piece>>) -> Result<Vec<Piece>, PlanError> {
-    let (mut pieces, seen, mask) = match field.source {
-        Source::Bytes(bytes) => return Ok(vec![Piece::Bytes(bytes)]),
-        Source::Own { of, nulls, mask } => (of, nulls, mask),
-    };
-    if let [Piece::Column(column)] = pieces.as_mut_slice() {
-        column.nulls = column.nulls.or(seen);
-        column.stand_in = mask;
-        return Ok(pieces);
-    }
-    match (mask, pieces.as_slice()) {
-        (None, _) => Ok(pieces),
-        (Some(_), [Piece::Bytes(bytes)]) if bytes.as_slice() == b"null" => Ok(pieces),
-        (Some(mask), [Piece::Op | Piece::NowMs | Piece::NowUs | Piece::NowNs | Piece::Bytes(_)]) => {
-            Ok(vec![Piece::Bytes(mask)])
-        }
-        (Some(_), _) => {
-            Err(PlanError::WrongType { column: field.name, what: "masked by MaskField, because it may be null" })
-        }
     }
 }

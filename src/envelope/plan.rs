@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 
 use super::Profile;
+use super::conversion::Conversion;
 use super::forms::{self, Forms, Layout, OfTable};
 use super::header_text::header_text;
 use super::mask::{ColumnMask, Mask};
 use super::pieces::quoted_name;
 use crate::connect::{Adjustment, Converter, Named, Nulls, Schema, SchemaType};
 use crate::row::{ColumnShape, TableShape};
-use crate::transform::{RecordKind, Transforms};
+use crate::transform::Transforms;
 use crate::typemap::{ColumnType, Handling, Placeholder};
 
 /// How records of a table are to look.
@@ -86,6 +87,14 @@ pub enum PlanError {
     Events,
     #[error("{0}")]
     Unmade(String),
+    #[error("the column {column} cannot be read by TimestampConverter, because of its `format` {why}")]
+    Unreadable { column: String, why: &'static str },
+    #[error(
+        "its values have no field {0} that could take their place: give ExtractField$Value a predicate that leaves its topic out"
+    )]
+    NoField(String),
+    #[error("{0} may be null, and evp has no transforms of the fields within")]
+    NoFields(String),
     #[error("the condition of the filter: {0}")]
     Filter(String),
     #[error(
@@ -178,8 +187,18 @@ pub(super) struct ColumnPiece {
     pub(super) column: ColumnPlan,
     /// What nulls are, unless it is as in the row.
     pub(super) nulls: Option<Nulls>,
-    /// Is written instead of every value but null.
-    pub(super) stand_in: Option<Vec<u8>>,
+}
+
+/// Pieces whose JSON is not written as it is.
+#[derive(Debug, Clone)]
+pub(super) struct ConvertedPiece {
+    /// Of the field.
+    pub(super) name: String,
+    pub(super) pieces: Vec<Piece>,
+    /// Stands for null.
+    pub(super) when_null: Option<Vec<u8>>,
+    /// What becomes of every value but null.
+    pub(super) conversions: Vec<Conversion>,
 }
 
 /// A stretch of a value: the same for all records of a table, or of this record.
@@ -193,6 +212,7 @@ pub(super) enum Piece {
     OpenAfter(Nulls),
     /// The value of a column alone, of the row before or behind the change; null where there is no such row.
     Column(Box<ColumnPiece>),
+    Converted(Box<ConvertedPiece>),
     Op,
     /// The clock, in milliseconds, microseconds, nanoseconds.
     NowMs,
@@ -292,19 +312,6 @@ impl TablePlan {
     /// Whether each row says the topic of its record.
     pub fn is_routed(&self) -> bool {
         self.is_routed
-    }
-
-    /// Whether the keys that transforms make of rows show all of these columns; none where keys are the table's.
-    pub fn derived_key_holds(&self, columns: &[String]) -> Option<bool> {
-        let key = self.forms.of(RecordKind::Row)?.key.as_ref()?;
-        let place = |name: &String| self.shape.columns.iter().position(|column| column.name == *name);
-        Some(key.holds(columns.iter().map(place)))
-    }
-
-    /// Kinds of records at which capture would end, and why.
-    pub fn failing(&self) -> impl Iterator<Item = (RecordKind, &str)> {
-        let why = |kind| self.forms.of(kind).and_then(|form| form.failure.as_deref());
-        RecordKind::ALL.into_iter().filter_map(move |kind| Some((kind, why(kind)?)))
     }
 }
 

@@ -5,6 +5,9 @@
 //! outcome, and an outbox's events end it ([`EventForm`]).
 
 mod beside;
+mod conversions;
+mod date_format;
+mod date_reading;
 mod fields;
 mod filter;
 mod groovy;
@@ -19,6 +22,8 @@ mod unwrap;
 use std::sync::Arc;
 
 pub use beside::Beside;
+pub use conversions::{CastType, TimeEdit, TimeForm, UnixPrecision};
+pub use date_format::DateFormat;
 pub use fields::{FieldAction, FieldEdit, Inserted, InsertedField, ReplacedFields};
 use filter::Judged;
 pub use filter::{Filter, Guard, NullHandling};
@@ -189,7 +194,7 @@ impl Outcome {
 /// What a transform does.
 #[derive(Debug, Clone)]
 pub enum Transform {
-    /// Kafka Connect's `ReplaceField$Value`, `InsertField$Value` or `MaskField$Value`.
+    /// One of Kafka Connect's transforms of values and their fields.
     EditFields(FieldEdit),
     /// A transform of keys.
     Key(KeyTransform),
@@ -300,7 +305,7 @@ impl Transforms {
             }
             match &step.transform {
                 Transform::EditFields(edit) => {
-                    if !matches!(outcome.value, ValueForm::Tombstone | ValueForm::NullRow) {
+                    if edit.is_for(&outcome.value) {
                         outcome.edits.push(edit.in_topic(&outcome.topic));
                         is_copy = true;
                     }
