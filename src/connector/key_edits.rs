@@ -42,8 +42,8 @@ pub(super) fn key_transform(section: &mut Section<'_>, class: &str) -> Option<Op
         "Cast$Key" => key(field_edit(section, value_edits::CAST).map(KeyTransform::Fields)),
         "InsertHeader" => header(insert_header(section)),
         "DropHeaders" => {
-            section.only(&["names"]);
-            let names = section.required("names").map(|_| list(section, "names"));
+            section.only(&["headers"]);
+            let names = section.required("headers").map(|_| list(section, "headers"));
             header(names.map(HeaderTransform::Drop))
         }
         "HeaderFrom$Value" => header(header_from(section, false)),
@@ -271,7 +271,7 @@ mod tests {
             ("InsertHeader", &["value.literal=x"], "needs `header`"),
             ("InsertHeader", &["header=evp.position", "value.literal=x"], "evp's own"),
             ("InsertHeader", &["header=h", "value.literal=[1]"], "is to be a text"),
-            ("DropHeaders", &["name=x"], "did you mean `names`"),
+            ("DropHeaders", &["header=x"], "did you mean `headers`"),
             ("HeaderFrom$Value", &["fields=a", "headers=b,c", "operation=move"], "as many"),
             ("HeaderFrom$Key", &["fields=a", "headers=b", "operation=swap"], "move or copy"),
             ("TimestampRouter", &[], "do not have"),

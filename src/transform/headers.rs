@@ -51,24 +51,20 @@ pub enum HeaderOf {
 }
 
 impl HeaderTransform {
-    /// Applies it to a record that had these headers before the first transform; whether it is another one then.
-    pub(super) fn apply(&self, record: &mut Outcome, own: &[&str]) -> bool {
+    /// Applies it to a record that had these headers before the first transform.
+    pub(super) fn apply(&self, record: &mut Outcome, own: &[&str]) {
         match self {
             Self::Insert(name, text) => record.headers.push(super::AddedHeader::Literal(name.clone(), text.clone())),
             Self::Drop(names) => {
                 let is_named = |name: &str| names.iter().any(|dropped| dropped == name);
-                let count = record.headers.len();
                 record.headers.retain(|header| !is_named(header.name()));
                 let own =
                     own.iter().filter(|name| is_named(name) && !record.dropped.iter().any(|known| known == *name));
                 let own: Vec<String> = own.map(|name| (*name).to_owned()).collect();
-                let is_other = record.headers.len() < count || !own.is_empty();
                 record.dropped.extend(own);
-                return is_other;
             }
             Self::From(headers) => headers.apply(record),
         }
-        true
     }
 }
 

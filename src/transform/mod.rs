@@ -311,7 +311,10 @@ impl Transforms {
                     }
                 }
                 Transform::Key(transform) => is_copy |= transform.apply(&mut outcome),
-                Transform::Header(transform) => is_copy |= transform.apply(&mut outcome, headers),
+                Transform::Header(transform) => {
+                    transform.apply(&mut outcome, headers);
+                    is_copy = true;
+                }
                 Transform::Route(route) => {
                     if let Some(topic) = route.apply(&outcome.topic) {
                         outcome.topic = topic;

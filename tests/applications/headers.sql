@@ -22,7 +22,7 @@
 # transforms.null.header = null
 # transforms.null.value.literal = null
 # transforms.drop.type = org.apache.kafka.connect.transforms.DropHeaders
-# transforms.drop.names = __debezium.context.taskId,__debezium.newkey,hb,nosuch
+# transforms.drop.headers = __debezium.context.taskId,__debezium.newkey,hb,nosuch
 CREATE TABLE t (id int, k text, v text DEFAULT 'd', f float8, b bool, PRIMARY KEY (id, k));
 --- rows
 INSERT INTO t VALUES (1, 'x', 'ü"', 1e20, true), (2, 'y', NULL, NULL, NULL);
