@@ -18,7 +18,7 @@ What is in neither table is an unknown property, which is refused with the neare
 const TAIL: &str = "
 `transforms.NAME.…` and `predicates.NAME.…` are judged with the transform that they belong to, and are of no effect where `transforms`
 and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter`, `ValueToKey`, `ExtractField`, `HoistField`, `ReplaceField`,
-`InsertField` and `MaskField` of keys and values, `TimestampConverter$Value`, `Cast$Value`, `Flatten$Value`, `SetSchemaMetadata$Value`,
+`InsertField` and `MaskField` of keys and values, `TimestampConverter$Value`, `Cast$Key`, `Cast$Value`, `Flatten$Value`, `SetSchemaMetadata$Value`,
 `InsertHeader`, `DropHeaders` and `HeaderFrom`, and Debezium's `ExtractNewRecordState`, `ByLogicalTableRouter`, `Filter` and outbox
 `EventRouter` (`operations.md`, Limits), of the predicates Kafka's three.
 `topic.creation.NAME.…` is of no effect where `topic.creation.groups` does not list NAME.
