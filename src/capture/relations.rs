@@ -6,12 +6,13 @@ use tokio_postgres::Client;
 
 use super::CaptureOptions;
 use super::snapshot::Visibility;
-use crate::connector::key_of_indexes;
+use crate::connector::{ConnectorSettings, key_of_indexes};
 use crate::envelope::TablePlan;
 use crate::error::{Error, ErrorKind, Result};
 use crate::pgoutput::{Relation, Xid};
 use crate::postgres::{self, published_columns, table_shape, unique_index_columns};
-use crate::row::TableShape;
+use crate::row::{Operation, TableShape};
+use crate::transform::RecordKind;
 use crate::typemap::Handling;
 
 /// A commit that a synchronous standby holds up shows when that answers, which may be never.
@@ -107,8 +108,23 @@ impl Relations<'_> {
             column.pg_type = pg_type;
         }
         let options = settings.plan_options(&shape, &postgres.database, key_columns, handling);
-        TablePlan::new(shape, &options).map_err(|error| {
+        let plan = TablePlan::new(shape, &options).map_err(|error| {
             Error::new(ErrorKind::Unsupported, format!("the connector does not fit table {table}: {error}"))
-        })
+        })?;
+        warn_of_failing(settings, &plan);
+        Ok(plan)
+    }
+}
+
+/// Says of which of a table's records capture would end, if it ever met one.
+fn warn_of_failing(settings: &ConnectorSettings, plan: &TablePlan) {
+    let is_told = |(kind, _): &(RecordKind, &str)| {
+        let operation = if *kind == RecordKind::Truncate { Operation::Truncate } else { Operation::Delete };
+        let is_written = settings.tombstones_on_delete || !kind.is_tombstone();
+        is_written && !settings.skipped_operations.contains(&operation)
+    };
+    if let Some((kind, why)) = plan.failing().find(is_told) {
+        let table = plan.shape().name();
+        tracing::warn!(event = "records_cannot_be", table, ?kind, why, "capture will stop at such a record of {table}");
     }
 }

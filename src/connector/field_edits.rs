@@ -1,6 +1,7 @@
 //! The properties of Kafka Connect's transforms of fields.
 
 use super::transforms::Section;
+use super::value_edits::{self, value_edit};
 use crate::connect::Nulls;
 use crate::transform::{FieldAction, FieldEdit, Inserted, InsertedField, ReplacedFields};
 
@@ -8,24 +9,31 @@ pub(super) const REPLACE: &str = "org.apache.kafka.connect.transforms.ReplaceFie
 pub(super) const INSERT: &str = "org.apache.kafka.connect.transforms.InsertField$Value";
 pub(super) const MASK: &str = "org.apache.kafka.connect.transforms.MaskField$Value";
 
-const NULLS: &str = "replace.null.with.default";
+pub(super) const NULLS: &str = "replace.null.with.default";
 const OF_REPLACE: [&str; 4] = ["exclude", "include", "renames", NULLS];
 const OF_INSERT: [&str; 7] =
     ["offset.field", "partition.field", "static.field", "static.value", "timestamp.field", "topic.field", NULLS];
 const OF_MASK: [&str; 3] = ["fields", "replacement", NULLS];
+
+/// Whether a transform of this class is one of values and their fields.
+pub(super) fn is_field_edit(class: &str) -> bool {
+    use value_edits::{CAST, DESCRIBE, EXTRACT, FLATTEN, HOIST, TIME};
+    [REPLACE, INSERT, MASK, TIME, CAST, EXTRACT, HOIST, FLATTEN, DESCRIBE].contains(&class)
+}
 
 /// What the transform of this class does to values.
 pub(super) fn field_edit(section: &mut Section<'_>, class: &str) -> Option<FieldEdit> {
     let action = match class {
         REPLACE => replace(section),
         INSERT => insert(section),
-        _ => mask(section),
+        MASK => mask(section),
+        _ => value_edit(section, class),
     };
     let nulls = if section.flag(NULLS, true) { Nulls::Replaced } else { Nulls::Kept };
     Some(FieldEdit { action: action?, nulls })
 }
 
-fn list(section: &Section<'_>, part: &str) -> Vec<String> {
+pub(super) fn list(section: &Section<'_>, part: &str) -> Vec<String> {
     let list = section.get(part).unwrap_or_default();
     list.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }

@@ -7,6 +7,7 @@ mod event_router;
 mod field_edits;
 mod filter;
 mod form;
+mod key_edits;
 mod keys;
 mod lists;
 mod masks;
@@ -27,6 +28,7 @@ mod signals;
 mod snapshot;
 mod topic_creation;
 mod transforms;
+mod value_edits;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -313,6 +315,17 @@ impl Connector {
         let prefix = self.topic_prefix().unwrap_or_default();
         let transforms = self.transforms(&mut Variables::default());
         transforms.topic_of_rows(&topic_name(self.topic_delimiter(), prefix, schema, table))
+    }
+
+    /// The topics of tables, each once.
+    pub fn topics_of(&self, tables: &[(String, String)]) -> Vec<String> {
+        let mut topics: Vec<String> = Vec::new();
+        for topic in tables.iter().filter_map(|(schema, table)| self.topic_of(schema, table)) {
+            if !topics.contains(&topic) {
+                topics.push(topic);
+            }
+        }
+        topics
     }
 }
 

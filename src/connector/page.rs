@@ -17,9 +17,10 @@ What is in neither table is an unknown property, which is refused with the neare
 
 const TAIL: &str = "
 `transforms.NAME.…` and `predicates.NAME.…` are judged with the transform that they belong to, and are of no effect where `transforms`
-and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter`, `ExtractField$Key`,
-`ReplaceField$Value`, `InsertField$Value` and `MaskField$Value` and Debezium's `ExtractNewRecordState`, `Filter`
-and outbox `EventRouter` (`operations.md`, Limits), of the predicates Kafka's three.
+and `predicates` do not list NAME. Of the transforms evp has Kafka's `RegexRouter`, `ValueToKey`, `ExtractField`, `HoistField`, `ReplaceField`,
+`InsertField` and `MaskField` of keys and values, `TimestampConverter$Value`, `Cast$Key`, `Cast$Value`, `Flatten$Value`, `SetSchemaMetadata$Value`,
+`InsertHeader`, `DropHeaders` and `HeaderFrom`, and Debezium's `ExtractNewRecordState`, `ByLogicalTableRouter`, `Filter` and outbox
+`EventRouter` (`operations.md`, Limits), of the predicates Kafka's three.
 `topic.creation.NAME.…` is of no effect where `topic.creation.groups` does not list NAME.
 `column.propagate.source.type` and `datatype.propagate.source.type` are refused where `value.converter.schemas.enable` is true and `--compat` is 2.4.
 A column that they list is not hashed, as in Debezium, which takes one such property for each column.

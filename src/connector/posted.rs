@@ -89,6 +89,8 @@ fn files_that_people_post_are_taken_and_what_has_no_effect_is_named() {
         ),
         ("strimzi", &[], &["_aiven.restart.on.failure"]),
         ("groovy-filter", &[], &[]),
+        ("tutorial-keys", &["transforms.unwrap.drop.tombstones transforms.unwrap.delete.tombstone.handling.mode"], &[]),
+        ("shards", &[], &[]),
     ] {
         let (_, said) = taken(file);
         assert_eq!(said.renamed, renamed, "{file}");

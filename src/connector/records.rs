@@ -40,14 +40,14 @@ impl ConnectorSettings {
         table.columns.iter().filter(is_bare).map(|column| column.name.as_str())
     }
 
-    /// Keys of what is no table's have other fields, at which Debezium ends.
-    pub(super) fn refuse_extracted_keys(&self, variables: &mut Variables) {
+    /// What is no table's has other fields, at which Debezium ends.
+    pub(super) fn refuse_misfits(&self, variables: &mut Variables) {
         let heartbeats = self.heartbeat_interval.is_some().then_some(&self.heartbeat_topic);
         let others = heartbeats.into_iter().chain(&self.transaction_topic);
-        for topic in others.filter(|topic| self.transforms.extracts_key_of_others(topic)) {
+        for topic in others.filter(|topic| self.transforms.misfits_others(topic)) {
             variables.mistake(format!(
-                "ExtractField$Key would be applied to records of topic {topic}, which are of no table: give it a predicate that \
-                 names the topics of tables"
+                "a transform of keys or headers asks for a field of records of topic {topic}, which are of no table: give it a \
+                 predicate that names the topics of tables"
             ));
         }
     }

@@ -152,7 +152,8 @@ impl Connector {
             skips_unchanged: self.flag(variables, "skip.messages.without.change", false),
             profile,
         };
-        settings.refuse_extracted_keys(variables);
+        settings.refuse_misfits(variables);
+        settings.refuse_extracted_values(variables);
         settings
     }
 

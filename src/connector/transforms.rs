@@ -5,19 +5,21 @@ use std::sync::Arc;
 
 use super::Connector;
 use super::event_router::event_router;
-use super::field_edits::{self, field_edit};
+use super::field_edits::{field_edit, is_field_edit};
 use super::filter::filter;
+use super::key_edits::key_transform;
 use super::properties::nearest;
+use super::value_edits::{DESCRIBE_KEY, describe_key, refuse_behind_others};
 use crate::config::Variables;
 use crate::connect::Nulls;
-use crate::envelope::{ContextHeaders, Profile};
+use crate::envelope::{ContextHeaders, POSITION_HEADER, Profile};
 use crate::pattern::Pattern;
 use crate::transform::{
-    Condition, DeleteHandling, FieldReference, Predicate, Step, TopicRoute, Transform, Transforms, Unwrap,
+    Condition, DeleteHandling, FieldReference, HeaderTransform, KeyTransform, Predicate, Step, TopicRoute, Transform,
+    Transforms, Unwrap,
 };
 
 const ROUTER: &str = "org.apache.kafka.connect.transforms.RegexRouter";
-const EXTRACT_KEY: &str = "org.apache.kafka.connect.transforms.ExtractField$Key";
 pub(super) const UNWRAP: &str = "io.debezium.transforms.ExtractNewRecordState";
 const FILTER: &str = "io.debezium.transforms.Filter";
 pub(super) const OUTBOX: &str = "io.debezium.transforms.outbox.EventRouter";
@@ -25,7 +27,6 @@ const PREDICATES: &str = "org.apache.kafka.connect.transforms.predicates.";
 
 /// What every transform has.
 const OF_ALL: [&str; 3] = ["type", "predicate", "negate"];
-const OF_EXTRACT_KEY: [&str; 3] = ["field", "field.syntax.version", "replace.null.with.default"];
 const OF_ROUTER: [&str; 2] = ["regex", "replacement"];
 const OF_UNWRAP: [&str; 10] = [
     "add.fields",
@@ -63,6 +64,11 @@ impl<'a> Section<'a> {
             self.mistakes.push(format!("it needs `{part}`"));
         }
         value
+    }
+
+    /// Whether records show the schemas of their keys.
+    pub(super) fn shows_schemas_of_keys(&self) -> bool {
+        self.connector.converter(&mut Variables::default(), "key").shows_schemas()
     }
 
     pub(super) fn flag(&mut self, part: &str, default: bool) -> bool {
@@ -134,14 +140,17 @@ impl Connector {
             let condition = condition(&mut section, &predicates);
             let transform = transform(&mut section);
             let is_behind = steps.iter().any(|step: &Step| matches!(step.transform, Transform::Outbox(_)));
-            let is_extracted = matches!(transform, Some(Transform::ExtractKey(_)));
-            if is_extracted && steps.iter().any(|step: &Step| matches!(step.transform, Transform::ExtractKey(_))) {
-                section.mistakes.push("evp extracts a field of the key once".to_owned());
+            let is_of_keys = matches!(transform, Some(Transform::Key(_) | Transform::Header(_)));
+            if is_behind && is_of_keys && condition.is_none() {
+                section.mistakes.push(
+                    "evp changes no keys and headers of events: give it a predicate that names other topics".to_owned(),
+                );
             }
-            if is_behind && is_extracted && condition.is_none() {
-                section
-                    .mistakes
-                    .push("the keys of events have no fields: give it a predicate that names other topics".to_owned());
+            if let Some(Transform::Filter(filter)) = &transform
+                && filter.condition.asks_for("key")
+                && steps.iter().any(|step: &Step| matches!(step.transform, Transform::Key(_)))
+            {
+                section.mistakes.push("evp filters by keys before transforms of them only: list it before".to_owned());
             }
             if is_behind && matches!(transform, Some(Transform::Filter(_))) {
                 section.mistakes.push("evp filters no events: put it before the EventRouter".to_owned());
@@ -151,13 +160,15 @@ impl Connector {
                     .mistakes
                     .push("evp changes no fields of events: give it a predicate that names other topics".to_owned());
             }
-            let is_edited = steps.iter().any(|step: &Step| matches!(step.transform, Transform::EditFields(_)));
-            if is_edited
-                && matches!(transform, Some(Transform::Unwrap(_) | Transform::Outbox(_) | Transform::Filter(_)))
-            {
+            refuse_behind_others(&mut section, &steps, (transform.as_ref(), condition.as_ref()));
+            let is_edited = steps.iter().any(|step: &Step| edits_values(&step.transform));
+            let is_of_rows = |transform: &Transform| {
+                let is_logical = matches!(transform, Transform::Key(KeyTransform::Logical(_)));
+                is_logical || matches!(transform, Transform::Unwrap(_) | Transform::Outbox(_) | Transform::Filter(_))
+            };
+            if is_edited && transform.as_ref().is_some_and(is_of_rows) {
                 section.mistakes.push(
-                    "evp has it before transforms of fields only: list it before ReplaceField, InsertField and MaskField"
-                        .to_owned(),
+                    "evp has it before transforms of values and their fields only: list it before them".to_owned(),
                 );
             }
             section.finish(variables);
@@ -198,6 +209,20 @@ impl Connector {
         }
         predicates
     }
+}
+
+/// Whether fields of values are no longer those of Debezium behind it.
+fn edits_values(transform: &Transform) -> bool {
+    match transform {
+        Transform::EditFields(_) => true,
+        Transform::Header(HeaderTransform::From(headers)) => headers.is_moved && !headers.is_of_key,
+        _ => false,
+    }
+}
+
+/// Whether evp writes a header of this name itself.
+pub(super) fn is_own_header(name: &str) -> bool {
+    name == POSITION_HEADER
 }
 
 fn condition(section: &mut Section<'_>, predicates: &BTreeMap<&str, Option<Predicate>>) -> Option<Condition> {
@@ -251,33 +276,26 @@ fn transform(section: &mut Section<'_>) -> Option<Transform> {
             let route = TopicRoute::new(regex?, replacement?);
             route.map_err(|error| section.mistakes.push(format!("`regex`: {error}"))).ok().map(Transform::Route)
         }
-        EXTRACT_KEY => {
-            section.only(&OF_EXTRACT_KEY);
-            let mut keeps = |part: &str, value: &str| {
-                if section.get(part).is_some_and(|given| !given.trim().eq_ignore_ascii_case(value)) {
-                    section.mistakes.push(format!("evp has `{part}` {value} only"));
-                }
-            };
-            keeps("field.syntax.version", "V1");
-            keeps("replace.null.with.default", "true");
-            section.required("field").map(|field| Transform::ExtractKey(field.to_owned()))
-        }
         UNWRAP => {
             section.only(&OF_UNWRAP);
             Some(Transform::Unwrap(unwrap(section)))
         }
-        class @ (field_edits::REPLACE | field_edits::INSERT | field_edits::MASK) => {
-            field_edit(section, class).map(Transform::EditFields)
-        }
-        FILTER => filter(section).map(|filter| Transform::Filter(Arc::new(filter))),
-        OUTBOX => event_router(section).map(|router| Transform::Outbox(Arc::new(router))),
-        class => {
-            section.mistakes.push(format!(
-                "evp has no transform {class}; it has RegexRouter, ExtractField$Key, ReplaceField$Value, InsertField$Value and \
-                 MaskField$Value of Kafka Connect, and ExtractNewRecordState, Filter and the outbox's EventRouter of Debezium"
-            ));
+        DESCRIBE_KEY => {
+            describe_key(section);
             None
         }
+        class if is_field_edit(class) => field_edit(section, class).map(Transform::EditFields),
+        FILTER => filter(section).map(|filter| Transform::Filter(Arc::new(filter))),
+        OUTBOX => event_router(section).map(|router| Transform::Outbox(Arc::new(router))),
+        class => key_transform(section, class).unwrap_or_else(|| {
+            section.mistakes.push(format!(
+                "evp has no transform {class}; it has RegexRouter, ValueToKey, InsertHeader, DropHeaders, HeaderFrom, ExtractField, \
+                 HoistField, ReplaceField, InsertField and MaskField, and TimestampConverter, Cast, Flatten and SetSchemaMetadata \
+                 with $Value of Kafka Connect, and ExtractNewRecordState, ByLogicalTableRouter, Filter and the outbox's EventRouter \
+                 of Debezium"
+            ));
+            None
+        }),
     }
 }
 
@@ -325,7 +343,7 @@ fn references(section: &mut Section<'_>, part: &str) -> Vec<FieldReference> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::transform::{RecordKind, ValueForm};
+    use crate::transform::{KeyEdit, RecordKind, ValueForm};
 
     pub(in crate::connector) fn read(sets: &[&str]) -> Result<Transforms, String> {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
@@ -372,7 +390,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_key_is_extracted_once_and_only_of_tables() {
+    fn a_key_is_extracted_only_of_tables() {
         let key = [
             "transforms=key",
             "transforms.key.type=org.apache.kafka.connect.transforms.ExtractField$Key",
@@ -380,17 +398,10 @@ pub(super) mod tests {
             "heartbeat.interval.ms=0",
         ];
         let outcome = read(&key).unwrap().outcome("a.b.c", RecordKind::Delete).unwrap();
-        assert_eq!((outcome.key_field.as_deref(), outcome.value), (Some("id"), ValueForm::Envelope));
+        assert!(matches!(&*outcome.keys, [KeyEdit::Extract { field, .. }] if field == "id"), "{outcome:?}");
+        assert_eq!(outcome.value, ValueForm::Envelope);
         let also = |more: &[&'static str]| refusal(&[&key[..], more].concat());
         assert!(also(&["heartbeat.interval.ms=5000"]).contains("__debezium-heartbeat"));
-        assert!(
-            also(&[
-                "transforms=key,again",
-                "transforms.again.type=org.apache.kafka.connect.transforms.ExtractField$Key",
-                "transforms.again.field=x"
-            ])
-            .contains("once")
-        );
         assert!(also(&["transforms.key.field.syntax.version=V2"]).contains("V1 only"));
         let tables = read(
             &[
@@ -406,7 +417,7 @@ pub(super) mod tests {
             .concat(),
         )
         .unwrap();
-        assert!(!tables.extracts_key_of_others("__debezium-heartbeat.postgres"));
+        assert!(!tables.misfits_others("__debezium-heartbeat.postgres"));
     }
 
     #[test]

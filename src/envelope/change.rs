@@ -1,7 +1,7 @@
 //! One changed row to its records, written into buffers that are used again for the next row.
 
+use super::derived_key::Told;
 use super::event::{EventMemory, EventPlan, EventRow};
-use super::forms::FormHeader;
 use super::guard::Judged;
 use super::key::{changes_key, write_key, write_key_columns, write_key_text};
 use super::plan::TablePlan;
@@ -9,7 +9,7 @@ use super::position::{PART_CHANGE, PART_NEW_KEY, PART_TOMBSTONE};
 use super::transaction::EventOrder;
 use super::write::{Rows, is_unchanged, write_pieces};
 use super::{ContextHeaders, Headers, KeyChange, Position, Record, SnapshotMark};
-use crate::connect::{Nulls, text_of};
+use crate::connect::Nulls;
 use crate::lsn::Lsn;
 use crate::pgoutput::Xid;
 use crate::row::{OldRow, Operation, RowChange, Values};
@@ -53,12 +53,16 @@ pub enum EncodeError {
     ColumnCount { topic: String, expected: usize, found: usize },
     #[error("a value of column {column} of {topic} is not of the column's type")]
     Value { topic: String, column: String },
+    #[error("a value of field {field} of {topic} is none that TimestampConverter or Cast can convert")]
+    Unconverted { topic: String, field: String },
     #[error("a row of outbox {table} becomes no event: {why}")]
     Unrouted { table: String, why: &'static str },
     #[error("the condition of a filter asks for a field of a null, or is null, for a row of {table}")]
     Undecided { table: String },
     #[error("a row of outbox {table} is updated, which table.op.invalid.behavior=fatal forbids")]
     Update { table: String },
+    #[error("a record of {table} cannot be made: {why}")]
+    Unmade { table: String, why: String },
 }
 
 impl EncodeError {
@@ -68,8 +72,10 @@ impl EncodeError {
             Self::ColumnCount { .. } | Self::Value { .. } => {
                 "correct the value, or leave the column out with the publication's column list"
             }
+            Self::Unconverted { .. } => "correct the value, or let the transform leave the field as it is",
             Self::Unrouted { .. } => "choose another route.by.field, or let only rows with a topic into the outbox",
             Self::Undecided { .. } => "ask with ?. or look at value.op first, as in value.after?.id == 2",
+            Self::Unmade { .. } => "mend the transforms, or leave such changes out with skipped.operations",
             Self::Update { .. } => {
                 "let outbox rows be inserted and deleted only, or set table.op.invalid.behavior to warn"
             }
@@ -98,6 +104,7 @@ pub struct ChangeEncoder {
     options: RecordOptions,
     key: Vec<u8>,
     old_key: Vec<u8>,
+    derived_key: Vec<u8>,
     value: Vec<u8>,
     position: Vec<u8>,
     events: EventMemory,
@@ -130,7 +137,7 @@ impl ChangeEncoder {
         }
         write_key(&mut self.key, table, new, whole(old))?;
         write_key(&mut self.old_key, table, old.values, None)?;
-        let keeps_key = !changes_key(table, (&self.old_key, old.values), (&self.key, new))?;
+        let keeps_key = !changes_key(table, (&self.old_key, old.values), (&self.key, new));
         let count = |operation| u64::from(!self.options.skipped_operations.contains(&operation));
         Ok(match keeps_key {
             true => count(Operation::Update),
@@ -145,8 +152,8 @@ impl ChangeEncoder {
         row: RowContext<'_>,
         emit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self { options, value, position, events, .. } = self;
-        let mut emitter = Emitter { table, options, position, value, events, row, emit };
+        let Self { options, derived_key, value, position, events, .. } = self;
+        let mut emitter = Emitter { table, options, position, derived_key, value, events, row, emit };
         let rows = Rows { before: None, after: None };
         emitter.emit((RecordKind::Truncate, row.first.part), &[], rows, Operation::Truncate, None)
     }
@@ -162,9 +169,9 @@ impl ChangeEncoder {
         row: RowContext<'_>,
         emit: impl FnMut(Record<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let Self { options, key, old_key, value, position, events } = self;
+        let Self { options, key, old_key, derived_key, value, position, events } = self;
         let operation = change.operation();
-        let mut emitter = Emitter { table, options, position, value, events, row, emit };
+        let mut emitter = Emitter { table, options, position, derived_key, value, events, row, emit };
         match change {
             RowChange::Create { new } | RowChange::Read { new } => {
                 write_key(key, table, new, None)?;
@@ -179,7 +186,7 @@ impl ChangeEncoder {
                 write_key(key, table, new, whole_old)?;
                 if let Some(old) = old {
                     write_key(old_key, table, old.values, None)?;
-                    if changes_key(table, (old_key, old.values), (key, new))? {
+                    if changes_key(table, (old_key, old.values), (key, new)) {
                         return emitter.emit_key_change((old_key, key), old, new);
                     }
                 }
@@ -201,6 +208,7 @@ struct Emitter<'a, F> {
     table: &'a TablePlan,
     options: &'a RecordOptions,
     position: &'a mut Vec<u8>,
+    derived_key: &'a mut Vec<u8>,
     value: &'a mut Vec<u8>,
     events: &'a mut EventMemory,
     row: RowContext<'a>,
@@ -221,10 +229,7 @@ impl<F> Emitter<'_, F> {
         let (mut old_columns, mut columns) = (Vec::new(), Vec::new());
         let write = if table.key.is_text_in_headers { write_key_text } else { write_key_columns };
         // The headers may show them in another way than the key itself.
-        let has_other = table.key.is_text
-            || table.key.is_text_in_headers
-            || table.key.extracted.is_some()
-            || table.key.nulls == Nulls::Kept;
+        let has_other = table.key.is_text || table.key.is_text_in_headers || table.key.nulls == Nulls::Kept;
         let (old_columns, columns) = match has_other {
             true => {
                 write(&mut old_columns, table, old.values, None)?;
@@ -271,6 +276,9 @@ impl<F> Emitter<'_, F> {
         if let Some(event) = &form.event {
             return self.emit_event((event, part), rows, operation, key_change);
         }
+        if let Some(why) = &form.failure {
+            return Err(EncodeError::Unmade { table: table.shape().name(), why: why.to_string() }.into());
+        }
         if let Some(pieces) = &form.value {
             write_pieces(self.value, table, pieces, rows, operation, row)?;
         }
@@ -278,8 +286,13 @@ impl<F> Emitter<'_, F> {
         if self.options.with_position {
             position.write(self.position);
         }
-        let value_of = |header| header_value(table, header, rows, operation, row);
-        let values = form.headers.iter().map(value_of).collect::<Result<Vec<_>, _>>()?;
+        let told = Told { rows, operation, row };
+        let has_key = match &form.key {
+            Some(derived) => derived.write(self.derived_key, table, told)?,
+            None => table.key.is_there && kind != RecordKind::Truncate,
+        };
+        let key = if form.key.is_some() { self.derived_key.as_slice() } else { key };
+        let values = form.headers.iter().map(|header| header.value(table, told)).collect::<Result<Vec<_>, _>>()?;
         let names = form.headers.iter().map(|header| header.name.as_str());
         let others: Vec<_> = names.zip(values.iter().map(Option::as_deref)).collect();
         let headers = Headers {
@@ -287,10 +300,12 @@ impl<F> Emitter<'_, F> {
             context: self.options.context_headers.as_ref(),
             position: self.options.with_position.then_some(self.position.as_slice()),
             others: &others,
+            dropped: &form.dropped,
+            ..Headers::default()
         };
         (self.emit)(Record {
             topic: &table.topic,
-            key: (table.key.is_there && kind != RecordKind::Truncate).then_some(key),
+            key: has_key.then_some(key),
             value: form.value.as_ref().map(|_| self.value.as_slice()),
             headers,
             operation: Some(operation),
@@ -327,6 +342,7 @@ impl<F> Emitter<'_, F> {
             context: self.options.context_headers.as_ref(),
             position: self.options.with_position.then_some(self.position.as_slice()),
             others: &others,
+            ..Headers::default()
         };
         (self.emit)(Record {
             topic: &event.topic,
@@ -355,20 +371,6 @@ impl<F> Emitter<'_, F> {
         }
         self.emit((kind, PART_TOMBSTONE), key, rows, Operation::Delete, key_change)
     }
-}
-
-/// The value of a header that a transform adds, as `SimpleHeaderConverter` writes it: a text bare, a number in digits,
-/// nothing for null.
-fn header_value(
-    table: &TablePlan,
-    header: &FormHeader,
-    rows: Rows<'_>,
-    operation: Operation,
-    row: RowContext<'_>,
-) -> Result<Option<Vec<u8>>, EncodeError> {
-    let mut json = Vec::new();
-    write_pieces(&mut json, table, std::slice::from_ref(&header.value), rows, operation, row)?;
-    Ok(text_of(&json))
 }
 
 /// What an update of an outbox row comes to: it is no event.

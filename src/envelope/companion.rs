@@ -1,7 +1,12 @@
 //! Records that stand beside those of rows: what they have in common, and heartbeats.
 
+use std::borrow::Cow;
+
 use super::change::RecordOptions;
-use super::fields::{ShownField, Source, edited, schema_of};
+use super::conversion::converted;
+use super::derived_key::edited_by;
+use super::edits::{Plain, edited};
+use super::fields::{NULL, Own, ShownField, Source};
 use super::pieces::quoted_name;
 use super::plan::framed;
 use super::write::write_number;
@@ -9,12 +14,12 @@ use super::{Headers, Position, Record};
 use crate::connect::json::write_string;
 use crate::connect::{Converter, Field, Schema, SchemaType, text_of};
 use crate::row::Operation;
-use crate::transform::{Beside, FieldEdit};
+use crate::transform::{Beside, FieldEdit, KeyEdit};
 
-/// A struct that a converter writes: its fields, and what stands before and after them.
+/// A value that a converter writes: its parts, and what stands before and after them.
 #[derive(Debug, Clone)]
 pub(super) struct Framed {
-    fields: Vec<ShownField<usize>>,
+    source: Source<usize>,
     head: Vec<u8>,
     tail: &'static [u8],
     is_text: bool,
@@ -23,46 +28,81 @@ pub(super) struct Framed {
 impl Framed {
     /// The struct of this schema behind the edits; the struct itself where Kafka could not make them.
     pub(super) fn new(converter: Converter, schema: &Schema, edits: &[FieldEdit]) -> Self {
-        let fields = match &schema.schema_type {
-            SchemaType::Struct(fields) => fields.as_slice(),
-            _ => &[],
-        };
-        let own = |(at, field): (usize, &Field)| ShownField::own(field.name.clone(), field.schema.clone(), at);
-        let own = || fields.iter().enumerate().map(own).collect();
-        let fields = edited(own(), edits).unwrap_or_else(|_| own());
-        let (head, tail) = framed(converter.shown(&schema_of(&fields, schema)));
-        Self { fields, head, tail, is_text: !converter.is_json() }
+        let own = || own_fields(schema);
+        let value = edited(own(), edits, &Plain(converter.nulls())).unwrap_or_else(|_| own());
+        Self::of(converter, value)
+    }
+
+    /// The same of a key.
+    pub(super) fn of_key(converter: Converter, schema: &Schema, edits: &[KeyEdit]) -> Self {
+        let parts = Plain(converter.nulls());
+        let behind = edits.iter().try_fold(own_fields(schema), |key, edit| edited_by(key, edit, &parts));
+        Self::of(converter, behind.unwrap_or_else(|_| own_fields(schema)))
+    }
+
+    fn of(converter: Converter, value: ShownField<usize>) -> Self {
+        let (head, tail) = framed(converter.shown(&value.schema));
+        Self { source: value.source, head, tail, is_text: !converter.is_json() }
     }
 
     /// Writes the fields, given in the order of the schema as JSON, over what `out` holds.
     pub(super) fn write(&self, out: &mut Vec<u8>, given: &[&[u8]]) {
         out.clear();
-        let shown = self.fields.iter().map(|field| (&field.name, json_of(&field.source, given)));
         if self.is_text {
-            let field = |(name, json): (&String, &[u8])| Some([name.as_bytes(), b"=", &text_of(json)?].concat());
-            let fields: Vec<Vec<u8>> = shown.filter_map(field).collect();
-            return out.extend_from_slice(&[b"Struct{".as_slice(), &fields.join(&b','), b"}"].concat());
+            return out.extend_from_slice(&text(&self.source, given).unwrap_or_default());
         }
         out.extend_from_slice(&self.head);
-        out.push(b'{');
-        for (at, (name, json)) in shown.enumerate() {
-            out.extend_from_slice(if at > 0 { b"," } else { b"" });
-            out.extend_from_slice(&quoted_name(name));
-            out.extend_from_slice(json);
-        }
-        out.push(b'}');
+        write_json(out, &self.source, given);
         out.extend_from_slice(self.tail);
     }
 }
 
-fn json_of<'a>(source: &'a Source<usize>, given: &[&'a [u8]]) -> &'a [u8] {
+/// A struct whose fields are known by their numbers.
+fn own_fields(schema: &Schema) -> ShownField<usize> {
+    let fields = match &schema.schema_type {
+        SchemaType::Struct(fields) => fields.as_slice(),
+        _ => &[],
+    };
+    let own = |(at, field): (usize, &Field)| ShownField::own(field.name.clone(), field.schema.clone(), at);
+    ShownField::of_fields(String::new(), schema, fields.iter().enumerate().map(own).collect())
+}
+
+fn write_json(out: &mut Vec<u8>, source: &Source<usize>, given: &[&[u8]]) {
     match source {
-        Source::Bytes(bytes) => bytes,
-        Source::Own { of, mask, .. } => match (given.get(*of).copied().unwrap_or(b"null"), mask) {
-            (b"null", _) => b"null",
-            (json, None) => json,
-            (_, Some(mask)) => mask,
-        },
+        Source::Bytes(bytes) => out.extend_from_slice(bytes),
+        Source::Own(own) => out.extend_from_slice(&json_of(own, given)),
+        Source::Fields(fields) => {
+            out.push(b'{');
+            for (at, field) in fields.iter().enumerate() {
+                out.extend_from_slice(if at > 0 { b"," } else { b"" });
+                out.extend_from_slice(&quoted_name(&field.name));
+                write_json(out, &field.source, given);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+/// What is given, as it is where Kafka could not convert it.
+fn json_of<'a>(own: &'a Own<usize>, given: &[&'a [u8]]) -> Cow<'a, [u8]> {
+    let json = match given.get(own.of).copied().unwrap_or(NULL) {
+        NULL => own.when_null.as_deref().unwrap_or(NULL),
+        json => json,
+    };
+    converted(json, &own.conversions).unwrap_or(Cow::Borrowed(json))
+}
+
+/// Java's text; none of a null.
+fn text(source: &Source<usize>, given: &[&[u8]]) -> Option<Vec<u8>> {
+    match source {
+        Source::Bytes(bytes) => text_of(bytes),
+        Source::Own(own) => text_of(&json_of(own, given)),
+        Source::Fields(fields) => {
+            let field =
+                |field: &ShownField<usize>| Some([field.name.as_bytes(), b"=", &text(&field.source, given)?].concat());
+            let fields: Vec<Vec<u8>> = fields.iter().filter_map(field).collect();
+            Some([b"Struct{".as_slice(), &fields.join(&b','), b"}"].concat())
+        }
     }
 }
 
@@ -73,12 +113,13 @@ pub(super) struct Companion {
     pub(super) value: Vec<u8>,
     position: Vec<u8>,
     with_position: bool,
+    headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Companion {
-    pub(super) fn new(options: &RecordOptions) -> Self {
+    pub(super) fn new(options: &RecordOptions, headers: Vec<(String, Option<Vec<u8>>)>) -> Self {
         let (key, value, position) = Default::default();
-        Self { key, value, position, with_position: options.with_position }
+        Self { key, value, position, with_position: options.with_position, headers }
     }
 
     /// The record of what was written into the buffers.
@@ -91,8 +132,8 @@ impl Companion {
         if self.with_position {
             position.write(&mut self.position);
         }
-        let headers =
-            Headers { position: self.with_position.then_some(self.position.as_slice()), ..Headers::default() };
+        let position_header = self.with_position.then_some(self.position.as_slice());
+        let headers = Headers { position: position_header, fixed: &self.headers, ..Headers::default() };
         Record {
             topic,
             key: Some(&self.key),
@@ -113,22 +154,24 @@ pub struct Heartbeats {
     frame: Framed,
     number: Vec<u8>,
     value: Vec<u8>,
+    headers: Vec<(String, Option<Vec<u8>>)>,
 }
 
 impl Heartbeats {
     /// Heartbeats of a connector, whose keys and values these converters write.
     pub fn new(beside: Beside, topic_prefix: &str, (keys, values): (Converter, Converter)) -> Self {
-        let Beside { topic, edits } = beside;
+        let Beside { topic, edits, keys: key_edits, headers } = beside;
         let schema = |field, schema_type, name| {
             let fields = [(field, Schema::new(schema_type))];
             Schema::of_fields(fields).named(format!("io.debezium.connector.common.{name}")).version(1)
         };
         let (mut key, mut name) = (Vec::new(), Vec::new());
         write_string(&mut name, topic_prefix);
-        let key_frame = Framed::new(keys, &schema("serverName", SchemaType::String, "ServerNameKey"), &[]);
+        let key_schema = schema("serverName", SchemaType::String, "ServerNameKey");
+        let key_frame = Framed::of_key(keys, &key_schema, &key_edits);
         key_frame.write(&mut key, &[&name]);
         let frame = Framed::new(values, &schema("ts_ms", SchemaType::Int64, "Heartbeat"), &edits);
-        Self { topic, key, frame, number: Vec::new(), value: Vec::new() }
+        Self { topic, key, frame, number: Vec::new(), value: Vec::new(), headers }
     }
 
     /// The heartbeat of `now_ms`, milliseconds since 1970.
@@ -136,7 +179,8 @@ impl Heartbeats {
         self.number.clear();
         write_number(&mut self.number, now_ms);
         self.frame.write(&mut self.value, &[&self.number]);
-        Record { topic: &self.topic, key: Some(&self.key), value: Some(&self.value), ..Record::default() }
+        let headers = Headers { fixed: &self.headers, ..Headers::default() };
+        Record { topic: &self.topic, key: Some(&self.key), value: Some(&self.value), headers, ..Record::default() }
     }
 }
 

@@ -13,7 +13,7 @@ use super::plan::{ColumnPlan, PlanError, TablePlan, framed};
 use super::write::write_cell;
 use crate::connect::{Converter, Schema, SchemaType, text_of};
 use crate::row::Values;
-use crate::transform::{EventForm, EventRouter, Placement};
+use crate::transform::{EventForm, EventRouter, Outcome, Placement};
 
 /// As many schemas and topics are kept; beyond that they are worked out anew.
 const KEPT_MAX: usize = 10_000;
@@ -280,10 +280,10 @@ impl EventPlan {
             topics.clear();
         }
         let outcome = self.form.outcome(routed_by, is_null);
-        if outcome.as_ref().is_some_and(|outcome| outcome.key_field.is_some() || !outcome.edits.is_empty()) {
-            return Err(
-                row.unrouted("a transform behind the EventRouter asks for fields of it, which events do not have")
-            );
+        if outcome.as_ref().is_some_and(Outcome::is_changed) {
+            return Err(row.unrouted(
+                "a transform behind the EventRouter changes keys, headers or fields, which evp does not do to events",
+            ));
         }
         let topic = outcome.map(|outcome| outcome.topic);
         topics.insert(key, topic.clone());

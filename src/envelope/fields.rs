@@ -1,12 +1,15 @@
-//! What Kafka Connect's transforms of fields make of the fields of a value.
+//! The fields of a value and where their bytes come from, and what Kafka Connect's transforms make of single ones.
 
+use super::conversion::{Conversion, cast_schema, converted, is_cast, time_form, time_schema};
 use super::plan::PlanError;
 use crate::connect::json::write_string;
 use crate::connect::{Field, Nulls, Schema, SchemaType};
-use crate::transform::{FieldAction, FieldEdit, Inserted, ReplacedFields};
+use crate::transform::{CastType, Inserted, InsertedField, ReplacedFields, TimeEdit, TimeForm};
 use crate::typemap::write_double;
 
-/// A field of a value, and where its bytes come from.
+pub(super) const NULL: &[u8] = b"null";
+
+/// A field of a value, or a value, and where its bytes come from.
 #[derive(Debug, Clone)]
 pub(super) struct ShownField<S> {
     pub(super) name: String,
@@ -18,62 +21,73 @@ pub(super) struct ShownField<S> {
 #[derive(Debug, Clone)]
 pub(super) enum Source<S> {
     /// From the record.
-    Own {
-        of: S,
-        /// What nulls became on the way.
-        nulls: Option<Nulls>,
-        /// Stands for every value but null.
-        mask: Option<Vec<u8>>,
-    },
+    Own(Own<S>),
     /// The same bytes in every record.
     Bytes(Vec<u8>),
+    /// From its fields.
+    Fields(Vec<ShownField<S>>),
+}
+
+/// What a record has, and what becomes of it.
+#[derive(Debug, Clone)]
+pub(super) struct Own<S> {
+    pub(super) of: S,
+    /// What nulls became on the way.
+    pub(super) nulls: Option<Nulls>,
+    /// Stands for null.
+    pub(super) when_null: Option<Vec<u8>>,
+    /// What becomes of every value but null.
+    pub(super) conversions: Vec<Conversion>,
 }
 
 impl<S> ShownField<S> {
     pub(super) fn own(name: impl Into<String>, schema: Schema, of: S) -> Self {
-        Self { name: name.into(), schema, source: Source::Own { of, nulls: None, mask: None } }
+        let own = Own { of, nulls: None, when_null: None, conversions: Vec::new() };
+        Self { name: name.into(), schema, source: Source::Own(own) }
     }
-}
 
-/// The schema of the fields, which is otherwise like another one and never null.
-pub(super) fn schema_of<S>(fields: &[ShownField<S>], like: &Schema) -> Schema {
-    let field = |field: &ShownField<S>| Field { name: field.name.clone(), schema: field.schema.clone() };
-    let schema_type = SchemaType::Struct(fields.iter().map(field).collect());
-    Schema { schema_type, is_optional: false, ..like.clone() }
-}
+    /// A struct of these fields, whose schema is otherwise like another one.
+    pub(super) fn of_fields(name: impl Into<String>, like: &Schema, fields: Vec<Self>) -> Self {
+        Self { name: name.into(), schema: schema_of(&fields, like), source: Source::Fields(fields) }
+    }
 
-/// The fields behind all of these.
-pub(super) fn edited<S>(mut fields: Vec<ShownField<S>>, edits: &[FieldEdit]) -> Result<Vec<ShownField<S>>, PlanError> {
-    for edit in edits {
-        fields.iter_mut().for_each(|field| note_nulls(field, edit.nulls));
-        match &edit.action {
-            FieldAction::Replace(replaced) => fields = replace(fields, replaced)?,
-            FieldAction::Insert(inserted) => fields.extend(inserted.iter().map(|field| ShownField {
-                name: field.name.clone(),
-                schema: Schema { is_optional: field.is_optional, ..inserted_schema(&field.content) },
-                source: Source::Bytes(inserted_json(&field.content)),
-            })),
-            FieldAction::Mask { names, replacement } => {
-                let is_named = |field: &&mut ShownField<S>| names.contains(&field.name);
-                fields.iter_mut().filter(is_named).try_for_each(|field| mask(field, replacement.as_deref()))?;
+    pub(super) fn is_null(&self) -> bool {
+        matches!(&self.source, Source::Bytes(bytes) if bytes.as_slice() == NULL)
+    }
+
+    fn convert(&mut self, conversion: Conversion) -> Result<(), PlanError> {
+        match &mut self.source {
+            Source::Own(own) => own.conversions.push(conversion),
+            Source::Bytes(bytes) => match converted(bytes, &[conversion]) {
+                Some(json) => *bytes = json.into_owned(),
+                None => return Err(self.wrong_type("converted as a transform is told to")),
+            },
+            Source::Fields(_) => {
+                return Err(self.wrong_type("converted as a transform is told to, because it has fields"));
             }
         }
-        let is_repeated = |at: usize, name: &String| fields.iter().take(at).any(|other| other.name == *name);
-        if let Some((_, field)) = fields.iter().enumerate().find(|(at, field)| is_repeated(*at, &field.name)) {
-            return Err(PlanError::Duplicate(field.name.clone()));
-        }
+        Ok(())
     }
-    Ok(fields)
+
+    fn wrong_type(&self, what: &'static str) -> PlanError {
+        PlanError::WrongType { column: self.name.clone(), what }
+    }
+}
+
+/// The schema of the fields, which is otherwise like another one.
+pub(super) fn schema_of<S>(fields: &[ShownField<S>], like: &Schema) -> Schema {
+    let field = |field: &ShownField<S>| Field { name: field.name.clone(), schema: field.schema.clone() };
+    Schema { schema_type: SchemaType::Struct(fields.iter().map(field).collect()), ..like.clone() }
 }
 
 /// The first that looks at a null says what becomes of it.
-fn note_nulls<S>(field: &mut ShownField<S>, seen: Nulls) {
-    if let (Source::Own { nulls, .. }, Nulls::Replaced) = (&mut field.source, seen) {
-        *nulls = Some(Nulls::Replaced);
+pub(super) fn note_nulls<S>(field: &mut ShownField<S>, seen: Nulls) {
+    if let (Source::Own(own), Nulls::Replaced) = (&mut field.source, seen) {
+        own.nulls = Some(Nulls::Replaced);
     }
 }
 
-fn replace<S>(fields: Vec<ShownField<S>>, edit: &ReplacedFields) -> Result<Vec<ShownField<S>>, PlanError> {
+pub(super) fn replace<S>(fields: Vec<ShownField<S>>, edit: &ReplacedFields) -> Result<Vec<ShownField<S>>, PlanError> {
     let is_kept = |name: &str| edit.keeps(name) && fields.iter().any(|field| field.name == name);
     // Kafka takes the value of a field that has a new name of another one from there, and ends where there is none.
     let strange = edit.renames.iter().find(|(old, new)| !is_kept(old) && is_kept(new) && edit.renamed(new) == new);
@@ -82,6 +96,14 @@ fn replace<S>(fields: Vec<ShownField<S>>, edit: &ReplacedFields) -> Result<Vec<S
     }
     let kept = fields.into_iter().filter(|field| edit.keeps(&field.name));
     Ok(kept.map(|field| ShownField { name: edit.renamed(&field.name).to_owned(), ..field }).collect())
+}
+
+pub(super) fn inserted<S>(field: &InsertedField) -> ShownField<S> {
+    ShownField {
+        name: field.name.clone(),
+        schema: Schema { is_optional: field.is_optional, ..inserted_schema(&field.content) },
+        source: Source::Bytes(inserted_json(&field.content)),
+    }
 }
 
 fn inserted_schema(content: &Inserted) -> Schema {
@@ -103,16 +125,51 @@ fn inserted_json(content: &Inserted) -> Vec<u8> {
     json
 }
 
-fn mask<S>(field: &mut ShownField<S>, replacement: Option<&str>) -> Result<(), PlanError> {
-    let Some(json) = masked_json(&field.schema, replacement) else {
-        let what = "masked as MaskField is told to, which has no replacement for its type";
-        return Err(PlanError::WrongType { column: field.name.clone(), what });
-    };
-    match &mut field.source {
-        Source::Own { mask, .. } => *mask = Some(json),
-        Source::Bytes(bytes) if bytes.as_slice() != b"null" => *bytes = json,
-        Source::Bytes(_) => {}
+pub(super) fn mask<S>(field: &mut ShownField<S>, replacement: Option<&str>) -> Result<(), PlanError> {
+    match masked_json(&field.schema, replacement) {
+        Some(json) => field.convert(Conversion::Constant(json)),
+        None => Err(field.wrong_type("masked as MaskField is told to, which has no replacement for its type")),
     }
+}
+
+/// The time gets another form, and loses its default.
+pub(super) fn convert_time<S>(field: &mut ShownField<S>, edit: &TimeEdit) -> Result<(), PlanError> {
+    let Some(form) = time_form(&field.schema) else {
+        return Err(field.wrong_type("converted by TimestampConverter, which knows no times of its type"));
+    };
+    if form == TimeForm::Text {
+        let Some(format) = &edit.format else {
+            return Err(field.wrong_type("converted by TimestampConverter without a `format`"));
+        };
+        if let Some(why) = format.unreadable() {
+            return Err(PlanError::Unreadable { column: field.name.clone(), why });
+        }
+    }
+    // What was seen as null is null also where its default would stand for it.
+    if let Source::Own(own) = &mut field.source {
+        own.nulls = own.nulls.or(Some(Nulls::Kept));
+    }
+    field.convert(Conversion::Time(form, edit.clone()))?;
+    field.schema = time_schema(edit.target, field.schema.is_optional);
+    Ok(())
+}
+
+/// The value gets another type, as does its default.
+pub(super) fn cast_field<S>(field: &mut ShownField<S>, to: CastType) -> Result<(), PlanError> {
+    let conversion = || Conversion::Cast(Box::new(field.schema.clone()), to);
+    if !is_cast(&field.schema, to) {
+        return Err(field.wrong_type("cast as Cast is told to, which takes no values of its type"));
+    }
+    let default = match &field.schema.default {
+        Some(default) => match converted(default, &[conversion()]) {
+            Some(json) => Some(json.into_owned()),
+            None => return Err(field.wrong_type("cast as Cast is told to, which its default does not take")),
+        },
+        None => None,
+    };
+    let conversion = conversion();
+    field.convert(conversion)?;
+    field.schema = Schema { default, ..cast_schema(to, field.schema.is_optional) };
     Ok(())
 }
 
@@ -147,43 +204,6 @@ fn masked_json(schema: &Schema, replacement: Option<&str>) -> Option<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transform::InsertedField;
-
-    fn fields(names: &[&str]) -> Vec<ShownField<()>> {
-        names.iter().map(|name| ShownField::own(*name, Schema::new(SchemaType::String), ())).collect()
-    }
-
-    fn names(fields: &[ShownField<()>]) -> Vec<&str> {
-        fields.iter().map(|field| field.name.as_str()).collect()
-    }
-
-    fn edit(action: FieldAction) -> FieldEdit {
-        FieldEdit { action, nulls: Nulls::Replaced }
-    }
-
-    fn replaced(excluded: &[&str], renames: &[(&str, &str)]) -> FieldEdit {
-        let excluded = excluded.iter().map(|name| (*name).to_owned()).collect();
-        let renames = renames.iter().map(|(old, new)| ((*old).to_owned(), (*new).to_owned())).collect();
-        edit(FieldAction::Replace(ReplacedFields { excluded, included: Vec::new(), renames }))
-    }
-
-    #[test]
-    fn fields_go_and_get_new_names_in_their_places() {
-        let behind = edited(fields(&["a", "b", "c"]), &[replaced(&["c"], &[("a", "b"), ("b", "a")])]).unwrap();
-        assert_eq!(names(&behind), ["b", "a"]);
-        for strange in [replaced(&[], &[("a", "b")]), replaced(&["a"], &[("a", "b")]), replaced(&[], &[("x", "b")])] {
-            assert!(matches!(edited(fields(&["a", "b"]), &[strange]), Err(PlanError::Duplicate(name)) if name == "b"));
-        }
-    }
-
-    #[test]
-    fn added_fields_stand_last_and_only_once() {
-        let added = |name: &str| edit(FieldAction::Insert(vec![InsertedField::new(name, Inserted::Text("x".into()))]));
-        let behind = edited(fields(&["a"]), &[added("b!"), replaced(&["a"], &[])]).unwrap();
-        assert_eq!(names(&behind), ["b"]);
-        assert!(!behind[0].schema.is_optional);
-        assert!(edited(fields(&["a"]), &[added("a")]).is_err());
-    }
 
     #[test]
     fn what_stands_for_a_value_is_of_its_type() {

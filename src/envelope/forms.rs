@@ -2,33 +2,36 @@
 
 use std::sync::Arc;
 
+use super::derived_key::DerivedKey;
+use super::edits::edited;
 use super::event::EventPlan;
-use super::fields::{ShownField, Source, edited, schema_of};
+use super::fields::{NULL, ShownField, Source, schema_of};
+use super::form_headers::FormHeader;
 use super::guard::Condition;
+use super::parts::{PartsOf, nothing, push};
 use super::pieces::{Pieces, SourceNames, quoted, quoted_name, source_pieces, source_value};
 use super::plan::{ColumnPiece, ColumnPlan, Piece, PlanError, PlanOptions, framed};
 use super::profile::{EnvelopeField, ProfileFacts, SourceField, envelope_schema, transaction_field_schema};
-use crate::connect::{Converter, Nulls, Schema, SchemaType};
+use crate::connect::{Converter, Field, Nulls, Schema, SchemaType};
 use crate::row::TableShape;
-use crate::transform::{AddedHeader, FieldEdit, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
+use crate::transform::{FieldAction, FieldEdit, FieldParent, FieldReference, Outcome, RecordKind, RowForm, ValueForm};
 
 /// What a kind of record looks like.
 #[derive(Debug, Clone)]
 pub(super) struct Form {
     /// Piece by piece; none is a tombstone.
     pub(super) value: Option<Arc<[Piece]>>,
+    /// What stands in the place of the table's key.
+    pub(super) key: Option<DerivedKey>,
     pub(super) headers: Vec<FormHeader>,
+    /// Names of Debezium's headers that it does not have.
+    pub(super) dropped: Vec<String>,
+    /// Why there can be no such record, at which capture ends.
+    pub(super) failure: Option<Arc<str>>,
     /// Instead of a value, the event that the row holds.
     pub(super) event: Option<Box<EventPlan>>,
     /// What a record has to pass, in order.
     pub(super) guards: Vec<Condition>,
-}
-
-/// A header that a transform adds: its name, and what its value is.
-#[derive(Debug, Clone)]
-pub(super) struct FormHeader {
-    pub(super) name: String,
-    pub(super) value: Piece,
 }
 
 /// The forms of all kinds, in the order of [`RecordKind::ALL`]; none for a kind that is not written.
@@ -50,9 +53,14 @@ impl Forms {
         .as_ref()
     }
 
-    /// Whether any record has the key of the table and not that of an event.
-    pub(super) fn have_keys_of_table(&self) -> bool {
+    /// Whether any record is of a row and not of an event.
+    pub(super) fn are_of_rows(&self) -> bool {
         self.0.iter().flatten().any(|form| form.event.is_none())
+    }
+
+    /// Whether any of them has the key of the table.
+    pub(super) fn have_keys_of_table(&self) -> bool {
+        self.0.iter().flatten().any(|form| form.event.is_none() && form.key.is_none())
     }
 }
 
@@ -67,6 +75,10 @@ pub(super) struct Layout<'a> {
     pub(super) columns: &'a [Option<ColumnPlan>],
     /// What the names of its schemas begin with.
     pub(super) schema_base: &'a str,
+    /// The schema of its keys, the places of their columns, and whether records have any.
+    pub(super) key: &'a Schema,
+    pub(super) places: &'a [usize],
+    pub(super) has_key: bool,
 }
 
 /// What a table's records are like.
@@ -74,17 +86,14 @@ pub(super) struct OfTable {
     /// Their topic, unless its rows say theirs.
     pub(super) topic: Option<String>,
     pub(super) forms: Forms,
-    /// The field of the key that takes its place.
-    pub(super) key_field: Option<String>,
 }
 
 /// Works the transforms out for a table.
 pub(super) fn of_table(layout: &Layout<'_>) -> Result<OfTable, PlanError> {
     let name = &layout.options.schema_name;
     let topic = layout.options.transforms.topic_of_rows(name);
-    let envelope = layout.object(layout.envelope_fields(), &layout.envelope_schema(), &[])?;
+    let envelope = layout.written(layout.envelope(RecordKind::Row))?;
     let mut forms = [const { None }; 7];
-    let mut key_fields = Vec::new();
     for (form, kind) in forms.iter_mut().zip(RecordKind::ALL) {
         let Some(outcome) = layout.options.transforms.outcome(name, kind) else { continue };
         let is_event = matches!(outcome.value, ValueForm::Event(_));
@@ -92,29 +101,46 @@ pub(super) fn of_table(layout: &Layout<'_>) -> Result<OfTable, PlanError> {
         if !is_event && outcome.topic != *known {
             return Err(PlanError::Topics { first: known.clone(), second: outcome.topic });
         }
-        if !is_event && outcome.value != ValueForm::Tombstone {
+        if !is_event && (outcome.value != ValueForm::Tombstone || !outcome.edits.is_empty()) {
             match layout.options.value_converter {
                 Converter::Json { .. } => {}
                 Converter::Text => return Err(PlanError::Converter("StringConverter")),
                 Converter::Bytes => return Err(PlanError::Converter("ByteArrayConverter")),
             }
         }
-        match (is_event, &outcome.key_field) {
-            (true, Some(field)) => return Err(PlanError::NoKeyField(field.clone())),
-            (true, None) => {}
-            (false, field) => key_fields.push(field.clone()),
+        if is_event && outcome.is_changed() {
+            return Err(PlanError::Events);
         }
-        *form = Some(layout.form(outcome, &envelope)?);
+        *form = Some(match layout.form(kind, outcome, &envelope) {
+            // Others of its records may be all that there ever are.
+            Err(error) if !kind.has_row_after() && error.is_of_record() => Form::failing(error.to_string()),
+            made => made?,
+        });
     }
-    let key_field = key_fields.first().cloned().flatten();
-    match key_fields.into_iter().find(|other| *other != key_field) {
-        Some(other) => Err(PlanError::Keys(other.or(key_field).unwrap_or_default())),
-        None => Ok(OfTable { topic, forms: Forms(forms), key_field }),
+    Ok(OfTable { topic, forms: Forms(forms) })
+}
+
+impl Form {
+    /// The form of a kind of record that there cannot be.
+    fn failing(why: String) -> Self {
+        let (value, key, headers, dropped, event, guards) = Default::default();
+        Self { value, key, headers, dropped, failure: Some(why.into()), event, guards }
     }
 }
 
 impl Layout<'_> {
-    fn form(&self, outcome: Outcome, envelope: &Arc<[Piece]>) -> Result<Form, PlanError> {
+    fn form(&self, kind: RecordKind, outcome: Outcome, envelope: &Arc<[Piece]>) -> Result<Form, PlanError> {
+        if let Some(why) = outcome.failure {
+            return Err(PlanError::Unmade(why.to_owned()));
+        }
+        if let Some(schema_base) = outcome.schema_base.clone().filter(|base| base != self.schema_base) {
+            let row = &self.row.clone().named(format!("{schema_base}.Value"));
+            let other = Layout { row, schema_base: &schema_base, ..*self };
+            let envelope = other.written(other.envelope(RecordKind::Row))?;
+            return other.form(kind, outcome, &envelope);
+        }
+        let key = self.derived_key(kind, &outcome.keys)?;
+        let edited = |value| edited(value, &outcome.edits, &PartsOf { layout: self, kind });
         let mut event = None;
         let value = match outcome.value {
             ValueForm::Event(form) => {
@@ -122,44 +148,25 @@ impl Layout<'_> {
                 None
             }
             ValueForm::Envelope if outcome.edits.is_empty() => Some(Arc::clone(envelope)),
-            ValueForm::Envelope => {
-                Some(self.object(self.envelope_fields(), &self.envelope_schema(), &outcome.edits)?)
-            }
-            ValueForm::Row(row) => Some(self.unwrapped(&row, &outcome.edits)?),
+            ValueForm::Envelope => Some(self.written(edited(self.envelope(kind))?)?),
+            ValueForm::Row(row) if outcome.edits.is_empty() => Some(self.unwrapped(&row)?),
+            ValueForm::Row(row) => Some(self.written(edited(self.row_alone(&row)?)?)?),
             ValueForm::NullRow => {
-                let (mut bytes, tail) = framed(self.options.value_converter.shown(self.row));
-                bytes.extend_from_slice(b"null");
-                bytes.extend_from_slice(tail);
-                Some(vec![Piece::Bytes(bytes)].into())
+                let (name, schema, source) = (String::new(), self.row.clone(), Source::Bytes(NULL.to_vec()));
+                Some(self.written(edited(ShownField { name, schema, source })?)?)
             }
-            ValueForm::Tombstone => None,
+            ValueForm::Tombstone if outcome.edits.is_empty() => None,
+            ValueForm::Tombstone => Some(self.hoisted_null(&outcome.edits)),
         };
-        let headers = outcome.headers.iter().filter_map(|header| self.header(header).transpose());
+        let headers = outcome.headers.iter().filter_map(|header| self.header(kind, header).transpose());
         let headers = headers.collect::<Result<_, _>>()?;
         let guards = outcome.guards.iter().map(|guard| self.condition(guard)).collect::<Result<_, _>>()?;
-        Ok(Form { value, headers, event, guards })
+        Ok(Form { value, key, headers, dropped: outcome.dropped, failure: None, event, guards })
     }
 
-    fn header(&self, header: &AddedHeader) -> Result<Option<FormHeader>, PlanError> {
-        let value = match header {
-            AddedHeader::Field(reference) => match self.copied(reference) {
-                Some((value, schema)) if schema.has_text_of_json() => value,
-                Some(_) => {
-                    return Err(PlanError::WrongType { column: reference.field.clone(), what: "in a header" });
-                }
-                None => return Ok(None),
-            },
-            AddedHeader::Text(_, text) => Piece::Bytes(quoted(text)),
-        };
-        Ok(Some(FormHeader { name: header.name().to_owned(), value }))
-    }
-
-    fn envelope_schema(&self) -> Schema {
-        envelope_schema(self.schema_base, self.row, self.facts)
-    }
-
-    fn envelope_fields(&self) -> Vec<ShownField<Vec<Piece>>> {
-        let field = |field: &EnvelopeField| {
+    /// The envelope of a kind of record, whose fields are null where they are in all of them.
+    pub(super) fn envelope(&self, kind: RecordKind) -> ShownField<Vec<Piece>> {
+        let own = |field: &EnvelopeField| {
             let pieces = match field {
                 EnvelopeField::Before => vec![Piece::Before],
                 EnvelopeField::After => vec![Piece::After],
@@ -170,31 +177,45 @@ impl Layout<'_> {
                 EnvelopeField::TsUs => vec![Piece::NowUs],
                 EnvelopeField::TsNs => vec![Piece::NowNs],
             };
-            ShownField::own(field.name(), field.schema(self.row, self.facts), pieces)
+            let shown = ShownField::own(field.name(), field.schema(self.row, self.facts), pieces);
+            match field {
+                EnvelopeField::Before if matches!(kind, RecordKind::NewKeyRow | RecordKind::Truncate) => nothing(shown),
+                EnvelopeField::After if !matches!(kind, RecordKind::Row | RecordKind::NewKeyRow) => nothing(shown),
+                _ => shown,
+            }
         };
-        self.facts.envelope.iter().map(field).collect()
+        let schema = envelope_schema(self.schema_base, self.row, self.facts);
+        ShownField::of_fields(String::new(), &schema, self.facts.envelope.iter().map(own).collect())
     }
 
-    /// The object of these fields behind all edits, whose schema is named like another one.
-    fn object(
-        &self,
-        fields: Vec<ShownField<Vec<Piece>>>,
-        like: &Schema,
-        edits: &[FieldEdit],
-    ) -> Result<Arc<[Piece]>, PlanError> {
-        let fields = edited(fields, edits)?;
-        let (head, tail) = framed(self.options.value_converter.shown(&schema_of(&fields, like)));
+    /// A value as the converter writes it.
+    fn written(&self, mut value: ShownField<Vec<Piece>>) -> Result<Arc<[Piece]>, PlanError> {
+        let converter = self.options.value_converter;
+        let (head, tail) = framed(converter.shown(&value.schema));
+        if value.is_null()
+            && converter.nulls() == Nulls::Replaced
+            && let Some(default) = &value.schema.default
+        {
+            value.source = Source::Bytes(default.clone());
+        }
         let mut pieces = Pieces(vec![Piece::Bytes(head)]);
-        if fields.is_empty() {
-            pieces.bytes(b"{");
-        }
-        for (at, field) in fields.into_iter().enumerate() {
-            pieces.member(at, &field.name);
-            shown(field)?.into_iter().for_each(|piece| pieces.push(piece));
-        }
-        pieces.bytes(b"}");
+        push(&mut pieces, value);
         pieces.bytes(tail);
         Ok(pieces.0.into())
+    }
+
+    /// A null that has become a field of maps, which have no schema.
+    fn hoisted_null(&self, edits: &[FieldEdit]) -> Arc<[Piece]> {
+        let mut json = NULL.to_vec();
+        for edit in edits {
+            if let FieldAction::Hoist(name) = &edit.action {
+                json = [b"{".as_slice(), &quoted_name(name), &json, b"}"].concat();
+            }
+        }
+        if self.options.value_converter.shows_schemas() {
+            json = [b"{\"schema\":null,\"payload\":".as_slice(), &json, b"}"].concat();
+        }
+        vec![Piece::Bytes(json)].into()
     }
 
     pub(super) fn names(&self) -> SourceNames<'_> {
@@ -206,25 +227,31 @@ impl Layout<'_> {
         }
     }
 
-    /// A row alone, with what was added behind its columns.
-    fn unwrapped(&self, form: &RowForm, edits: &[FieldEdit]) -> Result<Arc<[Piece]>, PlanError> {
+    /// A row alone, with what was added behind its columns, whose schema says that it is never null.
+    pub(super) fn row_alone(&self, form: &RowForm) -> Result<ShownField<Vec<Piece>>, PlanError> {
+        let mut columns = self.columns_alone(form.is_before, form.replaces_nulls.then_some(Nulls::Replaced));
+        columns.extend(self.added(form)?);
+        let like = Schema { is_optional: false, ..self.row.clone() };
+        Ok(ShownField::of_fields(String::new(), &like, columns))
+    }
+
+    /// The columns of a row one by one.
+    pub(super) fn columns_alone(&self, is_before: bool, nulls: Option<Nulls>) -> Vec<ShownField<Vec<Piece>>> {
+        let SchemaType::Struct(columns) = &self.row.schema_type else { return Vec::new() };
+        let column = |field: &Field| {
+            let (mut piece, schema) = self.column_of_row(is_before, &field.name)?;
+            piece.nulls = nulls;
+            Some(ShownField::own(field.name.clone(), schema, vec![Piece::Column(Box::new(piece))]))
+        };
+        columns.iter().filter_map(column).collect()
+    }
+
+    /// The same with all columns at once, which is quicker than one by one.
+    fn unwrapped(&self, form: &RowForm) -> Result<Arc<[Piece]>, PlanError> {
         let SchemaType::Struct(columns) = &self.row.schema_type else { return Ok(Arc::default()) };
-        let added = self.added(form);
-        let names = || columns.iter().map(|field| &field.name).chain(added.iter().map(|field| &field.name));
-        if let Some((_, name)) = names().enumerate().find(|(at, name)| names().take(*at).any(|other| other == *name)) {
-            return Err(PlanError::Duplicate(name.clone()));
-        }
+        let added = self.added(form)?;
         let nulls = if form.replaces_nulls { Nulls::Replaced } else { self.options.value_converter.nulls() };
-        if !edits.is_empty() {
-            let columns = columns.iter().filter_map(|field| {
-                let (mut piece, schema) = self.column_of_row(form.is_before, &field.name)?;
-                piece.nulls = form.replaces_nulls.then_some(Nulls::Replaced);
-                Some(ShownField::own(field.name.clone(), schema, vec![Piece::Column(Box::new(piece))]))
-            });
-            return self.object(columns.chain(added).collect(), self.row, edits);
-        }
-        // All columns at once, which is quicker than one by one.
-        let mut schema = schema_of(&added, self.row);
+        let mut schema = Schema { is_optional: false, ..schema_of(&added, self.row) };
         if let SchemaType::Struct(fields) = &mut schema.schema_type {
             fields.splice(..0, columns.iter().cloned());
         }
@@ -234,7 +261,7 @@ impl Layout<'_> {
         for (at, field) in added.into_iter().enumerate() {
             pieces.bytes(if at > 0 || !columns.is_empty() { b"," } else { b"" });
             pieces.bytes(&quoted_name(&field.name));
-            shown(field)?.into_iter().for_each(|piece| pieces.push(piece));
+            push(&mut pieces, field);
         }
         pieces.bytes(b"}");
         pieces.bytes(tail);
@@ -242,7 +269,7 @@ impl Layout<'_> {
     }
 
     /// What stands behind the columns of a row.
-    fn added(&self, form: &RowForm) -> Vec<ShownField<Vec<Piece>>> {
+    fn added(&self, form: &RowForm) -> Result<Vec<ShownField<Vec<Piece>>>, PlanError> {
         let deleted = form.deleted.map(|text| {
             let schema = Schema::new(SchemaType::String).optional();
             ShownField::own("__deleted", schema, vec![Piece::Bytes(quoted(text))])
@@ -252,11 +279,20 @@ impl Layout<'_> {
             let schema = Schema { default: None, ..schema.optional() };
             Some(ShownField::own(reference.new_name.clone(), schema, vec![piece]))
         });
-        deleted.into_iter().chain(copied).collect()
+        let added: Vec<_> = deleted.into_iter().chain(copied).collect();
+        let columns = match &self.row.schema_type {
+            SchemaType::Struct(columns) => columns.as_slice(),
+            _ => &[],
+        };
+        let names = || columns.iter().map(|field| &field.name).chain(added.iter().map(|field| &field.name));
+        match names().enumerate().find(|(at, name)| names().take(*at).any(|other| other == *name)) {
+            Some((_, name)) => Err(PlanError::Duplicate(name.clone())),
+            None => Ok(added),
+        }
     }
 
     /// A field of the envelope and its schema; `None` where envelopes have none of that name.
-    fn copied(&self, reference: &FieldReference) -> Option<(Piece, Schema)> {
+    pub(super) fn copied(&self, reference: &FieldReference) -> Option<(Piece, Schema)> {
         let name = reference.field.as_str();
         let inner = match reference.parent {
             FieldParent::Envelope => None,
@@ -298,7 +334,7 @@ impl Layout<'_> {
         let is_shown = |column: &ColumnPlan| column.is_in_value && column.field_name == name;
         let place = self.columns.iter().position(|column| column.as_ref().is_some_and(is_shown))?;
         let column = self.columns.get(place)?.clone()?;
-        Some((ColumnPiece { is_before, place, column, nulls: None, stand_in: None }, field.schema.clone()))
+        Some((ColumnPiece { is_before, place, column, nulls: None }, field.schema.clone()))
     }
 
     fn copied_from_envelope(&self, name: &str) -> Option<(Piece, Schema)> {
@@ -313,28 +349,5 @@ impl Layout<'_> {
             }
         };
         Some((piece, field.schema(self.row, self.facts)))
-    }
-}
-
-/// The pieces of a field.
-fn shown(field: ShownField<Vec<Piece>>) -> Result<Vec<Piece>, PlanError> {
-    let (mut pieces, seen, mask) = match field.source {
-        Source::Bytes(bytes) => return Ok(vec![Piece::Bytes(bytes)]),
-        Source::Own { of, nulls, mask } => (of, nulls, mask),
-    };
-    if let [Piece::Column(column)] = pieces.as_mut_slice() {
-        column.nulls = column.nulls.or(seen);
-        column.stand_in = mask;
-        return Ok(pieces);
-    }
-    match (mask, pieces.as_slice()) {
-        (None, _) => Ok(pieces),
-        (Some(_), [Piece::Bytes(bytes)]) if bytes.as_slice() == b"null" => Ok(pieces),
-        (Some(mask), [Piece::Op | Piece::NowMs | Piece::NowUs | Piece::NowNs | Piece::Bytes(_)]) => {
-            Ok(vec![Piece::Bytes(mask)])
-        }
-        (Some(_), _) => {
-            Err(PlanError::WrongType { column: field.name, what: "masked by MaskField, because it may be null" })
-        }
     }
 }

@@ -133,7 +133,7 @@ fn write_quoted(out: &mut Vec<u8>, text: &str) {
 }
 
 /// As Connect formats Java's dates: what is before the second day of 1970 as a time of day, a midnight as a date.
-fn instant(ms: i64) -> String {
+pub(super) fn instant(ms: i64) -> String {
     let (day, of_day) = (Date::of_epoch_day(ms.div_euclid(DAY_MS)), ms.rem_euclid(DAY_MS));
     let (minutes, seconds) = (of_day / 60_000, of_day / 1_000 % 60);
     let time = format!("{:02}:{:02}:{seconds:02}.{:03}Z", minutes / 60, minutes % 60, of_day % 1_000);

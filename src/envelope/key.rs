@@ -4,7 +4,7 @@ use super::change::EncodeError;
 use super::header_text::header_text;
 use super::plan::TablePlan;
 use super::write::{column_count, effective, write_value};
-use crate::connect::{Nulls, text_of};
+use crate::connect::{Nulls, Schema, text_of};
 use crate::row::{Value, Values};
 
 /// Writes the key over what `out` holds: its columns in the key's order, as an object, with their schema if asked for.
@@ -18,38 +18,11 @@ pub(super) fn write_key(
     if !table.key.is_there {
         return Ok(());
     }
-    if let Some(place) = table.key.extracted {
-        return write_extracted_key(out, table, place, (row, old));
-    }
     if table.key.is_text {
         return write_key_text(out, table, row, old);
     }
     out.extend_from_slice(&table.key.head);
     write_columns(out, table, (row, old), table.key.nulls)?;
-    out.extend_from_slice(table.key.tail);
-    Ok(())
-}
-
-/// One column in the place of the key.
-fn write_extracted_key(
-    out: &mut Vec<u8>,
-    table: &TablePlan,
-    place: usize,
-    (row, old): (Values<'_>, Option<Values<'_>>),
-) -> Result<(), EncodeError> {
-    let (Some(Some(column)), Some(data)) = (table.columns.get(place), row.columns().nth(place)) else {
-        return Err(column_count(table, row));
-    };
-    let data = effective(data, old.and_then(|old| old.columns().nth(place)));
-    if table.key.is_text {
-        let mut json = Vec::new();
-        write_value(&mut json, table, column, data, Nulls::Replaced)?;
-        let at = table.key.places.iter().position(|known| *known == place);
-        out.extend_from_slice(&java_text(table, at, &json).unwrap_or_default());
-        return Ok(());
-    }
-    out.extend_from_slice(&table.key.head);
-    write_value(out, table, column, data, Nulls::Replaced)?;
     out.extend_from_slice(table.key.tail);
     Ok(())
 }
@@ -113,7 +86,7 @@ pub(super) fn write_key_text(
         };
         json.clear();
         write_value(&mut json, table, column, effective(data, old_data), Nulls::Replaced)?;
-        let Some(text) = java_text(table, Some(at), &json) else { continue };
+        let Some(text) = java_text(table.key.field(at), &json) else { continue };
         if !std::mem::replace(&mut is_first, false) {
             out.push(b',');
         }
@@ -125,9 +98,9 @@ pub(super) fn write_key_text(
     Ok(())
 }
 
-/// The text in Java of a field of the key, by its number; none of null.
-fn java_text(table: &TablePlan, at: Option<usize>, json: &[u8]) -> Option<Vec<u8>> {
-    match at.and_then(|at| table.key.field(at)).filter(|schema| schema.is_decimal()) {
+/// The text in Java of a value of a schema; none of null.
+pub(super) fn java_text(schema: Option<&Schema>, json: &[u8]) -> Option<Vec<u8>> {
+    match schema.filter(|schema| schema.is_decimal() && json != b"null") {
         Some(decimal) => Some(header_text(json, decimal).into_owned()),
         None => text_of(json),
     }
@@ -138,19 +111,9 @@ pub(super) fn changes_key(
     table: &TablePlan,
     (old_key, old): (&[u8], Values<'_>),
     (key, new): (&[u8], Values<'_>),
-) -> Result<bool, EncodeError> {
+) -> bool {
     if !table.key.is_there {
-        return Ok(false);
+        return false;
     }
-    if key != old_key || has_default_for_null(table, old, new) {
-        return Ok(true);
-    }
-    // What is extracted from a key of several columns may stay while the key changes.
-    if table.key.extracted.is_none() || table.key.places.len() < 2 {
-        return Ok(false);
-    }
-    let (mut old_columns, mut columns) = (Vec::new(), Vec::new());
-    write_key_columns(&mut old_columns, table, old, None)?;
-    write_key_columns(&mut columns, table, new, Some(old))?;
-    Ok(old_columns != columns)
+    key != old_key || has_default_for_null(table, old, new)
 }

@@ -58,12 +58,12 @@ impl MessageRecords {
         // They are of no table.
         let names = SourceNames { topic_prefix: source.topic_prefix, database: source.database, schema: "", table: "" };
         Self {
-            key_frame: Framed::new(keys, &key, &[]),
+            key_frame: Framed::of_key(keys, &key, &beside.keys),
             value_frame: Framed::new(values, &message_value_schema(facts, content), &beside.edits),
+            companion: Companion::new(options, beside.headers),
             topic: beside.topic,
             source: source_pieces(facts, names, values.nulls()),
             mode: source.mode,
-            companion: Companion::new(options),
         }
     }
 

@@ -2,12 +2,17 @@
 //!
 //! `capture` encodes, `process` decodes. That is what lets the real Debezium stand in for either.
 
+mod cast;
 mod change;
 mod companion;
+mod conversion;
 pub mod decode;
+mod derived_key;
+mod edits;
 mod event;
 mod expand;
 mod fields;
+mod form_headers;
 mod forms;
 mod guard;
 mod header_text;
@@ -16,6 +21,7 @@ mod mask;
 mod message;
 pub mod number;
 mod outbox;
+mod parts;
 mod pieces;
 mod plan;
 mod position;

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use super::Profile;
+use super::conversion::Conversion;
 use super::forms::{self, Forms, Layout, OfTable};
 use super::header_text::header_text;
 use super::mask::{ColumnMask, Mask};
@@ -81,10 +82,19 @@ pub enum PlanError {
     )]
     NoKeyField(String),
     #[error(
-        "{0} would be the key of some of its records, and evp gives all of them the same key: give ExtractField$Key no predicate but \
-         one of topics"
+        "a transform changes keys, headers or fields of events before the event router: list it behind, or give it a predicate"
     )]
-    Keys(String),
+    Events,
+    #[error("{0}")]
+    Unmade(String),
+    #[error("the column {column} cannot be read by TimestampConverter, because of its `format` {why}")]
+    Unreadable { column: String, why: &'static str },
+    #[error(
+        "its values have no field {0} that could take their place: give ExtractField$Value a predicate that leaves its topic out"
+    )]
+    NoField(String),
+    #[error("{0} may be null, and evp has no transforms of the fields within")]
+    NoFields(String),
     #[error("the condition of the filter: {0}")]
     Filter(String),
     #[error(
@@ -92,6 +102,13 @@ pub enum PlanError {
          org.apache.kafka.connect.json.JsonConverter"
     )]
     Converter(&'static str),
+}
+
+impl PlanError {
+    /// Whether a kind of record alone is the reason, and the others can be written.
+    pub(super) fn is_of_record(&self) -> bool {
+        matches!(self, Self::Unmade(_) | Self::NoKeyField(_))
+    }
 }
 
 /// A column, ready to write its values.
@@ -131,8 +148,6 @@ pub(super) struct KeyPlan {
     pub(super) is_there: bool,
     /// Places of its columns, in the key's order.
     pub(super) places: Vec<usize>,
-    /// The place of the column that is the whole key (`ExtractField$Key`); headers that name another key have all columns.
-    pub(super) extracted: Option<usize>,
     /// What stands before and after the columns' object: nothing, or the schema.
     pub(super) head: Vec<u8>,
     pub(super) tail: &'static [u8],
@@ -172,8 +187,18 @@ pub(super) struct ColumnPiece {
     pub(super) column: ColumnPlan,
     /// What nulls are, unless it is as in the row.
     pub(super) nulls: Option<Nulls>,
-    /// Is written instead of every value but null.
-    pub(super) stand_in: Option<Vec<u8>>,
+}
+
+/// Pieces whose JSON is not written as it is.
+#[derive(Debug, Clone)]
+pub(super) struct ConvertedPiece {
+    /// Of the field.
+    pub(super) name: String,
+    pub(super) pieces: Vec<Piece>,
+    /// Stands for null.
+    pub(super) when_null: Option<Vec<u8>>,
+    /// What becomes of every value but null.
+    pub(super) conversions: Vec<Conversion>,
 }
 
 /// A stretch of a value: the same for all records of a table, or of this record.
@@ -187,6 +212,7 @@ pub(super) enum Piece {
     OpenAfter(Nulls),
     /// The value of a column alone, of the row before or behind the change; null where there is no such row.
     Column(Box<ColumnPiece>),
+    Converted(Box<ConvertedPiece>),
     Op,
     /// The clock, in milliseconds, microseconds, nanoseconds.
     NowMs,
@@ -238,18 +264,22 @@ impl TablePlan {
         let fields = (0..columns.len()).filter_map(field).filter(|(column, _)| column.is_in_value);
         let fields = fields.map(|(column, schemas)| (column.field_name.clone(), schemas.value.clone()));
         let row = Schema::of_fields(fields).optional().named(format!("{base}.Value"));
-        let layout = Layout { shape: &shape, facts, options, row: &row, columns: &columns, schema_base: &base };
-        let OfTable { topic, forms, key_field } = forms::of_table(&layout)?;
-        let extracted = match key_field.filter(|_| is_there) {
-            Some(name) => Some(extracted_field(&name, &places, field).ok_or(PlanError::NoKeyField(name))?),
-            None => None,
+        let layout = Layout {
+            shape: &shape,
+            facts,
+            options,
+            row: &row,
+            columns: &columns,
+            schema_base: &base,
+            key: &key_schema,
+            places: &places,
+            has_key: is_there,
         };
-        let shown = extracted.as_ref().map_or(&key_schema, |(_, schema)| schema);
-        let (head, tail) = framed(options.key_converter.shown(shown));
+        let OfTable { topic, forms } = forms::of_table(&layout)?;
+        let (head, tail) = framed(options.key_converter.shown(&key_schema));
         let key = KeyPlan {
             is_there,
             places,
-            extracted: extracted.map(|(place, _)| place),
             head,
             tail,
             is_text: options.key_converter == Converter::Text,
@@ -261,14 +291,8 @@ impl TablePlan {
         {
             refuse_other_decimals(&key.schema)?;
         }
-        if forms.have_keys_of_table() && (key.is_text || key.is_text_in_headers) {
+        if (key.is_text && forms.have_keys_of_table()) || (key.is_text_in_headers && forms.are_of_rows()) {
             refuse_without_text(&key.schema)?;
-        }
-        if let Some(Some(column)) = key.extracted.filter(|_| key.is_text).and_then(|place| columns.get(place))
-            && !column.is_not_null
-        {
-            let what = "the key that StringConverter writes, because it may be null";
-            return Err(PlanError::WrongType { column: column.plain_name.clone(), what });
         }
         let is_routed = topic.is_none();
         let topic = topic.unwrap_or_else(|| options.schema_name.clone());
@@ -291,27 +315,15 @@ impl TablePlan {
     }
 }
 
-/// The place of the field that takes the place of a key of these, and its schema.
-fn extracted_field<'p>(
-    name: &str,
-    places: &[usize],
-    field: impl Fn(usize) -> Option<(&'p ColumnPlan, &'p ColumnSchemas)>,
-) -> Option<(usize, Schema)> {
-    places.iter().find_map(|place| {
-        let (column, schemas) = field(*place)?;
-        (column.field_name == name).then(|| (*place, schemas.key.clone()))
-    })
-}
-
 /// Refuses a key whose decimals are not written as those of values are.
-fn refuse_other_decimals(key: &Schema) -> Result<(), PlanError> {
+pub(super) fn refuse_other_decimals(key: &Schema) -> Result<(), PlanError> {
     let SchemaType::Struct(fields) = &key.schema_type else { return Ok(()) };
     match fields.iter().find(|field| field.schema.is_decimal()) {
         Some(field) => Err(PlanError::WrongType {
             column: field.name.clone(),
             what: "in a key while key.converter.decimal.format is another than value.converter.decimal.format: set both alike",
         }),
-        None => Ok(()),
+        None => fields.iter().try_for_each(|field| refuse_other_decimals(&field.schema)),
     }
 }
 

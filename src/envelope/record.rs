@@ -37,6 +37,10 @@ pub struct Headers<'a> {
     pub position: Option<&'a [u8]>,
     /// Others; a header's value can be null.
     pub others: &'a [(&'a str, Option<&'a [u8]>)],
+    /// The same, of all records of a kind alike.
+    pub fixed: &'a [(String, Option<Vec<u8>>)],
+    /// Names of Debezium's headers that are left out.
+    pub dropped: &'a [String],
 }
 
 impl<'a> Headers<'a> {
@@ -45,8 +49,11 @@ impl<'a> Headers<'a> {
         let key_change = self.key_change.map(KeyChange::name_and_value);
         let context = self.context.into_iter().flat_map(ContextHeaders::iter);
         let position = self.position.map(|position| (POSITION_HEADER, position));
-        let own = key_change.into_iter().chain(context).chain(position).map(|(name, value)| (name, Some(value)));
-        own.chain(self.others.iter().copied())
+        let dropped = self.dropped;
+        let is_kept = move |(name, _): &(&str, &[u8])| !dropped.iter().any(|dropped| dropped == name);
+        let own = key_change.into_iter().chain(context).filter(is_kept).chain(position);
+        let fixed = self.fixed.iter().map(|(name, value)| (name.as_str(), value.as_deref()));
+        own.map(|(name, value)| (name, Some(value))).chain(self.others.iter().copied()).chain(fixed)
     }
 }
 
@@ -109,6 +116,7 @@ mod tests {
             context: Some(&context),
             position: Some(b"1"),
             others: &[("other", Some(b"o")), ("none", None)],
+            ..Headers::default()
         };
         let written: Vec<_> = headers.iter().collect();
         assert_eq!(written.first(), Some(&("__debezium.newkey", Some(&b"k"[..]))));
@@ -116,5 +124,10 @@ mod tests {
         let last = [("evp.position", Some(&b"1"[..])), ("other", Some(b"o")), ("none", None)];
         assert_eq!(written.get(5..), Some(&last[..]));
         assert_eq!(Headers::default().iter().count(), 0);
+        let dropped = ["__debezium.newkey".to_owned(), ContextHeaders::NAMES[0].to_owned(), POSITION_HEADER.to_owned()];
+        let fixed = [("last".to_owned(), Some(b"l".to_vec()))];
+        let headers = Headers { dropped: &dropped, fixed: &fixed, ..headers };
+        let names: Vec<_> = headers.iter().map(|(name, _)| name).collect();
+        assert_eq!((names.len(), names.first(), names.last()), (7, Some(&ContextHeaders::NAMES[1]), Some(&"last")));
     }
 }

@@ -78,10 +78,10 @@ impl TransactionRecords {
             .named("io.debezium.connector.common.TransactionMetadataKey")
             .version(1);
         Self {
-            key_frame: Framed::new(keys, &key, &[]),
+            key_frame: Framed::of_key(keys, &key, &beside.keys),
             value_frame: Framed::new(values, &transaction_value_schema(), &beside.edits),
+            companion: Companion::new(options, beside.headers),
             topic: beside.topic,
-            companion: Companion::new(options),
             collections_max: 0,
         }
     }

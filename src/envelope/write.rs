@@ -2,7 +2,8 @@
 
 use super::SnapshotMark;
 use super::change::{EncodeError, RowContext};
-use super::plan::{ColumnPiece, ColumnPlan, Piece, TablePlan};
+use super::conversion::converted;
+use super::plan::{ColumnPiece, ColumnPlan, ConvertedPiece, Piece, TablePlan};
 use super::transaction::{write_transaction, write_transaction_id};
 use crate::connect::Nulls;
 use crate::connect::json::write_string;
@@ -172,14 +173,26 @@ fn write_column(out: &mut Vec<u8>, table: &TablePlan, piece: &ColumnPiece, rows:
         out.extend_from_slice(b"null");
         return Ok(());
     };
-    let start = out.len();
-    write_shown(out, table, &piece.column, effective(data, old_data), piece.nulls.unwrap_or(table.nulls))?;
-    if let (Some(stand_in), Some(written)) = (&piece.stand_in, out.get(start..))
-        && written != b"null"
-    {
-        out.truncate(start);
-        out.extend_from_slice(stand_in);
+    write_shown(out, table, &piece.column, effective(data, old_data), piece.nulls.unwrap_or(table.nulls))
+}
+
+/// Writes pieces and what becomes of them.
+fn write_converted(
+    out: &mut Vec<u8>,
+    table: &TablePlan,
+    piece: &ConvertedPiece,
+    rows: Rows<'_>,
+    (operation, row): (Operation, RowContext<'_>),
+) -> Result<(), EncodeError> {
+    let mut json = Vec::new();
+    write_pieces(&mut json, table, &piece.pieces, rows, operation, row)?;
+    if let (b"null", Some(when_null)) = (json.as_slice(), &piece.when_null) {
+        json.clone_from(when_null);
     }
+    let Some(json) = converted(&json, &piece.conversions) else {
+        return Err(EncodeError::Unconverted { topic: table.topic.clone(), field: piece.name.clone() });
+    };
+    out.extend_from_slice(&json);
     Ok(())
 }
 
@@ -199,6 +212,7 @@ pub(super) fn write_pieces(
             Piece::Before | Piece::OpenBefore(_) => write_part(out, table, rows.before.map(|row| (row, None)), piece)?,
             Piece::After | Piece::OpenAfter(_) => write_part(out, table, rows.after, piece)?,
             Piece::Column(piece) => write_column(out, table, piece, rows)?,
+            Piece::Converted(piece) => write_converted(out, table, piece, rows, (operation, row))?,
             Piece::Op => {
                 out.push(b'"');
                 out.push(u8::try_from(operation.letter()).unwrap_or(b'c'));

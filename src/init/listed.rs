@@ -50,7 +50,7 @@ pub(super) async fn resolved(plan: &InitPlan, client: &Client) -> Result<InitPla
         );
         return Err(Error::new(ErrorKind::Missing, message));
     }
-    plan.event_topics = tables.iter().filter_map(|(schema, table)| plan.connector.topic_of(schema, table)).collect();
+    plan.event_topics = plan.connector.topics_of(&tables);
     plan.tables = tables;
     Ok(plan)
 }

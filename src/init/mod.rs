@@ -91,7 +91,7 @@ impl InitPlan {
         tables.extend(settings.signals.table.clone().filter(|signals| !tables.contains(signals)));
         Ok(Self {
             postgres: connector.postgres(variables),
-            event_topics: tables.iter().filter_map(|(schema, table)| connector.topic_of(schema, table)).collect(),
+            event_topics: connector.topics_of(&tables),
             position_topic: position_topic(&settings.topic_prefix),
             heartbeat_topic: settings.heartbeat_topic,
             publication: settings.publication_name,

@@ -1,8 +1,11 @@
-//! Kafka Connect's transforms of the fields of a value: `ReplaceField$Value`, `InsertField$Value` and `MaskField$Value`.
+//! Kafka Connect's transforms of a value and of its fields: `ReplaceField$Value`, `InsertField$Value`, `TimestampConverter$Value`
+//! and their like.
 
+use super::ValueForm;
+use super::conversions::{CastType, TimeEdit};
 use crate::connect::Nulls;
 
-/// What one of them does to a value that is not null.
+/// What one of them does to a value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldEdit {
     /// What it does.
@@ -11,7 +14,7 @@ pub struct FieldEdit {
     pub nulls: Nulls,
 }
 
-/// What becomes of the fields.
+/// What becomes of the value or its fields.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldAction {
     /// Some are left out, and others get new names.
@@ -24,6 +27,23 @@ pub enum FieldAction {
         names: Vec<String>,
         /// Stands for each value; without one, what is zero or empty.
         replacement: Option<String>,
+    },
+    /// Times in one of them get another form.
+    Time(TimeEdit),
+    /// Some get other types.
+    Cast(Vec<(String, CastType)>),
+    /// One takes the place of the value.
+    Extract(String),
+    /// The value becomes the only field of another one.
+    Hoist(String),
+    /// Fields of fields become fields, whose names are joined with this.
+    Flatten(String),
+    /// The schema gets a name or a version.
+    Describe {
+        /// `schema.name`.
+        name: Option<String>,
+        /// `schema.version`.
+        version: Option<i32>,
     },
 }
 
@@ -75,6 +95,16 @@ impl ReplacedFields {
     }
 }
 
+impl FieldAction {
+    /// Whether a null gets at least another schema.
+    pub fn is_for_null(&self) -> bool {
+        match self {
+            Self::Time(_) | Self::Extract(_) | Self::Hoist(_) | Self::Describe { .. } => true,
+            Self::Replace(_) | Self::Insert(_) | Self::Mask { .. } | Self::Cast(_) | Self::Flatten(_) => false,
+        }
+    }
+}
+
 impl InsertedField {
     /// From `name`, `name?` or `name!`, of which the last cannot be null.
     pub fn new(spec: &str, content: Inserted) -> Self {
@@ -88,6 +118,15 @@ impl InsertedField {
 }
 
 impl FieldEdit {
+    /// Whether it does anything to such a value: most leave a null and its schema alone.
+    pub(super) fn is_for(&self, value: &ValueForm) -> bool {
+        match value {
+            ValueForm::Tombstone => matches!(self.action, FieldAction::Hoist(_)),
+            ValueForm::NullRow => self.action.is_for_null(),
+            ValueForm::Envelope | ValueForm::Row(_) | ValueForm::Event(_) => true,
+        }
+    }
+
     /// The same for a record that is on its way to this topic.
     pub(super) fn in_topic(&self, topic: &str) -> Self {
         let mut edit = self.clone();

@@ -69,15 +69,20 @@ const DEPTH_MAX: usize = 64;
 impl Expression {
     /// Whether it asks which table a record is of, so that not every field need be one of every table.
     pub fn tells_tables_apart(&self) -> bool {
-        let is_asked = |operand: &Operand| match operand {
-            Operand::Path(path) => {
-                path.root == "topic" || path.fields.first().is_some_and(|(name, _)| name == "source")
-            }
-            Operand::Literal(_) => false,
-        };
+        let is_source = |path: &Path| path.fields.first().is_some_and(|(name, _)| name == "source");
+        self.has_path(&|path| path.root == "topic" || is_source(path))
+    }
+
+    /// Whether it looks at a part of the record: `value`, `key` or `topic`.
+    pub fn asks_for(&self, root: &str) -> bool {
+        self.has_path(&|path| path.root == root)
+    }
+
+    fn has_path(&self, is_it: &dyn Fn(&Path) -> bool) -> bool {
+        let is_asked = |operand: &Operand| matches!(operand, Operand::Path(path) if is_it(path));
         match self {
-            Self::Or(left, right) | Self::And(left, right) => left.tells_tables_apart() || right.tells_tables_apart(),
-            Self::Not(inner) => inner.tells_tables_apart(),
+            Self::Or(left, right) | Self::And(left, right) => left.has_path(is_it) || right.has_path(is_it),
+            Self::Not(inner) => inner.has_path(is_it),
             Self::Compare(left, _, right) => is_asked(left) || is_asked(right),
             Self::In(operand, _) | Self::Truth(operand) => is_asked(operand),
         }

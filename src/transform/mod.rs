@@ -4,9 +4,15 @@
 //! costs what it would cost without. What has to look at a value of the row is left for then: filters stand in the
 //! outcome, and an outbox's events end it ([`EventForm`]).
 
+mod beside;
+mod conversions;
+mod date_format;
+mod date_reading;
 mod fields;
 mod filter;
 mod groovy;
+mod headers;
+mod keys;
 mod outbox;
 mod predicate;
 mod route;
@@ -15,10 +21,15 @@ mod unwrap;
 
 use std::sync::Arc;
 
+pub use beside::Beside;
+pub use conversions::{CastType, TimeEdit, TimeForm, UnixPrecision};
+pub use date_format::DateFormat;
 pub use fields::{FieldAction, FieldEdit, Inserted, InsertedField, ReplacedFields};
 use filter::Judged;
 pub use filter::{Filter, Guard, NullHandling};
 pub use groovy::{Comparison, Expression, Literal, Operand, Path};
+pub use headers::{FieldHeader, FieldHeaders, HeaderOf, HeaderTransform};
+pub use keys::{KeyEdit, KeyTransform, LogicalTable, SeenValue, TableIdentifier};
 pub use outbox::{Additional, EventForm, EventRouter, NullFields, Placement, UpdateHandling};
 pub use predicate::{Condition, Predicate};
 pub use route::TopicRoute;
@@ -55,8 +66,14 @@ impl RecordKind {
         Self::Truncate,
     ];
 
-    fn is_tombstone(self) -> bool {
+    /// Whether it is a null that follows a delete.
+    pub fn is_tombstone(self) -> bool {
         matches!(self, Self::Tombstone | Self::OldKeyTombstone)
+    }
+
+    /// Whether it tells of a row that is there behind the change.
+    pub fn has_row_after(self) -> bool {
+        matches!(self, Self::Row | Self::NewKeyRow)
     }
 
     fn is_delete(self) -> bool {
@@ -116,6 +133,10 @@ pub enum AddedHeader {
     Field(FieldReference),
     /// A name and a text.
     Text(String, &'static str),
+    /// A name and what the configuration says, or null.
+    Literal(String, Option<String>),
+    /// A field of the value or the key.
+    OfRecord(Box<FieldHeader>),
 }
 
 impl AddedHeader {
@@ -123,7 +144,8 @@ impl AddedHeader {
     pub fn name(&self) -> &str {
         match self {
             Self::Field(reference) => &reference.new_name,
-            Self::Text(name, _) => name,
+            Self::Text(name, _) | Self::Literal(name, _) => name,
+            Self::OfRecord(header) => &header.name,
         }
     }
 }
@@ -139,41 +161,45 @@ pub struct Outcome {
     pub headers: Vec<AddedHeader>,
     /// Filters that its rows have to pass.
     pub guards: Vec<Guard>,
-    /// The field that is the whole key.
-    pub key_field: Option<String>,
+    /// Headers of Debezium's that it does not have.
+    pub dropped: Vec<String>,
+    /// What is done to the key, in order.
+    pub keys: Vec<KeyEdit>,
     /// What is done to the fields of the value, in order.
     pub edits: Vec<FieldEdit>,
-}
-
-/// What becomes of records that are of no table.
-#[derive(Debug, Clone, Default)]
-pub struct Beside {
-    /// Their topic.
-    pub topic: String,
-    /// What is done to the fields of their values.
-    pub edits: Vec<FieldEdit>,
-}
-
-impl From<String> for Beside {
-    /// Nothing but a topic.
-    fn from(topic: String) -> Self {
-        Self { topic, edits: Vec::new() }
-    }
+    /// What the names of the value's schemas begin with, if not with the topic of the table.
+    pub schema_base: Option<String>,
+    /// Why Kafka Connect ends at such a record.
+    pub failure: Option<&'static str>,
 }
 
 impl Outcome {
     fn new(topic: String, value: ValueForm) -> Self {
-        Self { topic, value, headers: Vec::new(), guards: Vec::new(), key_field: None, edits: Vec::new() }
+        let (headers, guards, dropped, keys, edits) = Default::default();
+        Self { topic, value, headers, guards, dropped, keys, edits, schema_base: None, failure: None }
+    }
+
+    /// Of several reasons the first counts.
+    fn fail(&mut self, why: &'static str) {
+        self.failure.get_or_insert(why);
+    }
+
+    /// Whether more than its topic is another than that of a record without transforms.
+    pub fn is_changed(&self) -> bool {
+        let is_same = self.keys.is_empty() && self.edits.is_empty() && self.dropped.is_empty();
+        !is_same || !self.headers.is_empty() || self.failure.is_some()
     }
 }
 
 /// What a transform does.
 #[derive(Debug, Clone)]
 pub enum Transform {
-    /// Kafka Connect's `ReplaceField$Value`, `InsertField$Value` or `MaskField$Value`.
+    /// One of Kafka Connect's transforms of values and their fields.
     EditFields(FieldEdit),
-    /// Kafka Connect's `ExtractField$Key`: one field of the key in the place of the key.
-    ExtractKey(String),
+    /// A transform of keys.
+    Key(KeyTransform),
+    /// A transform of headers.
+    Header(HeaderTransform),
     /// Debezium's `Filter`.
     Filter(Arc<Filter>),
     /// Debezium's outbox `EventRouter`.
@@ -264,29 +290,6 @@ impl Transforms {
         }
     }
 
-    /// The topic of records that are no table's, which have no headers and nothing to take out.
-    pub fn topic_of_others(&self, topic: &str) -> String {
-        self.outcome_of_others(topic).map_or_else(|| topic.to_owned(), |outcome| outcome.topic)
-    }
-
-    /// The same with what is done to their values; they are written as they are where a transform drops them.
-    pub fn beside_tables(&self, topic: &str) -> Beside {
-        match self.outcome_of_others(topic) {
-            Some(Outcome { topic, edits, .. }) => Beside { topic, edits },
-            None => topic.to_owned().into(),
-        }
-    }
-
-    /// Whether records of a topic that is no table's would get another key.
-    pub fn extracts_key_of_others(&self, topic: &str) -> bool {
-        self.outcome_of_others(topic).is_some_and(|outcome| outcome.key_field.is_some())
-    }
-
-    fn outcome_of_others(&self, topic: &str) -> Option<Outcome> {
-        let value = ValueForm::Row(RowForm::default());
-        self.apply(Outcome::new(topic.to_owned(), value), RecordKind::Row, &[], &mut Vec::new())
-    }
-
     /// Notes in `shared` the headers that are added to the record itself: a transform that changes more makes a copy.
     fn apply(
         &self,
@@ -302,13 +305,14 @@ impl Transforms {
             }
             match &step.transform {
                 Transform::EditFields(edit) => {
-                    if !matches!(outcome.value, ValueForm::Tombstone | ValueForm::NullRow) {
+                    if edit.is_for(&outcome.value) {
                         outcome.edits.push(edit.in_topic(&outcome.topic));
                         is_copy = true;
                     }
                 }
-                Transform::ExtractKey(field) => {
-                    outcome.key_field = Some(field.clone());
+                Transform::Key(transform) => is_copy |= transform.apply(&mut outcome),
+                Transform::Header(transform) => {
+                    transform.apply(&mut outcome, headers);
                     is_copy = true;
                 }
                 Transform::Route(route) => {

@@ -30,7 +30,8 @@ impl Condition {
             Predicate::TopicNameMatches(pattern) => pattern.matches(&record.topic),
             Predicate::RecordIsTombstone => matches!(record.value, ValueForm::NullRow | ValueForm::Tombstone),
             Predicate::HasHeaderKey(name) => {
-                headers.contains(&name.as_str()) || record.headers.iter().any(|header| header.name() == name)
+                let is_own = headers.contains(&name.as_str()) && !record.dropped.contains(name);
+                is_own || record.headers.iter().any(|header| header.name() == name)
             }
         };
         holds != self.is_negated

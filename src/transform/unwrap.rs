@@ -124,7 +124,7 @@ pub struct Unwrap {
     pub fields: Vec<FieldReference>,
     /// `add.headers`.
     pub headers: Vec<FieldReference>,
-    /// What it makes of nulls in columns that have a default, where it writes rows anew to add a field.
+    /// What it makes of nulls in columns that have a default, where it adds `__deleted`.
     pub nulls: Nulls,
 }
 
@@ -152,8 +152,7 @@ impl Unwrap {
             (is_before, mode) => {
                 let word = if is_before { "true" } else { "false" };
                 let deleted = mode.marks_deleted().then_some(word);
-                let is_anew = deleted.is_some() || !self.fields.is_empty();
-                let replaces_nulls = is_anew && self.nulls == Nulls::Replaced;
+                let replaces_nulls = deleted.is_some() && self.nulls == Nulls::Replaced;
                 ValueForm::Row(RowForm { is_before, deleted, fields: self.fields.clone(), replaces_nulls })
             }
         };

@@ -5,6 +5,9 @@ use super::Unwritten;
 /// Microseconds of a day.
 pub(super) const DAY_US: i64 = 86_400_000_000;
 
+/// 1582-10-15, since when the calendar is Gregorian also in Java's older classes.
+pub(crate) const FIRST_GREGORIAN_DAY: i64 = -141_427;
+
 /// A date in the proleptic Gregorian calendar; 1 BC is year 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Date {
@@ -15,7 +18,7 @@ pub(crate) struct Date {
 
 impl Date {
     /// Days since 1970-01-01.
-    pub(super) fn epoch_day(self) -> i64 {
+    pub(crate) fn epoch_day(self) -> i64 {
         // Years begin in March, so that a leap day is the last one.
         let year = if self.month <= 2 { self.year - 1 } else { self.year };
         let (era, of_era) = (year.div_euclid(400), year.rem_euclid(400));
@@ -24,7 +27,7 @@ impl Date {
     }
 
     /// Days since 1970-01-01 of the day that had this date in Java's older calendar, which is Julian up to October 1582.
-    pub(super) fn julian_epoch_day(self) -> i64 {
+    pub(crate) fn julian_epoch_day(self) -> i64 {
         if (self.year, self.month, self.day) >= (1582, 10, 15) {
             return self.epoch_day();
         }
@@ -43,6 +46,20 @@ impl Date {
         let day = day_of_year - (153 * month + 2) / 5 + 1;
         let month = if month < 10 { month + 3 } else { month - 9 };
         Self { year: year + era * 400 + i64::from(month <= 2), month, day }
+    }
+
+    /// The same in Java's older calendar.
+    pub(crate) fn of_julian_epoch_day(days: i64) -> Self {
+        if days >= FIRST_GREGORIAN_DAY {
+            return Self::of_epoch_day(days);
+        }
+        let days = days + 719_470;
+        let year = (4 * days + 3).div_euclid(1_461);
+        let day_of_year = days - (365 * year + year.div_euclid(4));
+        let month = (5 * day_of_year + 2) / 153;
+        let day = day_of_year - (153 * month + 2) / 5 + 1;
+        let month = if month < 10 { month + 3 } else { month - 9 };
+        Self { year: year + i64::from(month <= 2), month, day }
     }
 
     /// `2016-11-04`, with as many digits of the year as it has.
@@ -164,6 +181,7 @@ mod tests {
             let date = Date::of_epoch_day(days);
             prop_assert_eq!(date.epoch_day(), days);
             prop_assert!((1..=12).contains(&date.month) && (1..=31).contains(&date.day));
+            prop_assert_eq!(Date::of_julian_epoch_day(days).julian_epoch_day(), days);
         }
 
         #[test]

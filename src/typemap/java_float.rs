@@ -28,7 +28,7 @@ pub(crate) fn write_double(out: &mut Vec<u8>, number: f64) {
 }
 
 /// Appends the JSON of a float; what is no number is quoted.
-pub(super) fn write_float(out: &mut Vec<u8>, number: f32) {
+pub(crate) fn write_float(out: &mut Vec<u8>, number: f32) {
     if !number.is_finite() {
         return write_special(out, number.is_nan(), number.is_sign_negative());
     }

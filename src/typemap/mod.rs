@@ -24,9 +24,9 @@ mod vector;
 use std::borrow::Cow;
 
 pub(crate) use binary::write_bytes;
-pub(crate) use calendar::Date;
+pub(crate) use calendar::{Date, FIRST_GREGORIAN_DAY};
 pub use handling::{BinaryMode, DecimalMode, Handling, HstoreMode, IntervalMode, Mode, TimeMode};
-pub(crate) use java_float::write_double;
+pub(crate) use java_float::{write_double, write_float};
 pub use missing::Placeholder;
 pub use pg_type::{PgType, PgTypeKind, TypeRow};
 pub use source_type::SourceType;

@@ -144,7 +144,8 @@ impl<'r, 'a> TableReader<'r, 'a> {
         }
         let settings = &self.context.options.settings;
         let columns = settings.message_keys.of_table(plan.shape()).unwrap_or_default();
-        let is_in_key = key.iter().all(|column| columns.contains(column));
+        let is_in_key = || key.iter().all(|column| columns.contains(column));
+        let is_in_key = plan.derived_key_holds(key).unwrap_or_else(is_in_key);
         let identity = if is_in_key { Identity::Key } else { Identity::Row };
         let (kafka, id) = (&self.context.options.kafka, self.moment.id);
         let written = Written::read_back(kafka, plan.topic(), &reading.ends, (id, identity)).await?;

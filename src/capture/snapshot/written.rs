@@ -22,7 +22,7 @@ use crate::lsn::Lsn;
 pub(super) enum Identity {
     /// The record's key.
     Key,
-    /// `after`.
+    /// `after`; of a record that a transform has made flat the whole value.
     Row,
 }
 
@@ -92,7 +92,7 @@ impl Identity {
     fn of(self, key: Option<&[u8]>, value: Option<&[u8]>) -> Option<Vec<u8>> {
         match self {
             Self::Key => key.map(<[u8]>::to_vec),
-            Self::Row => value.and_then(after),
+            Self::Row => value.map(|value| after(value).unwrap_or_else(|| value.to_vec())),
         }
     }
 }
@@ -112,7 +112,7 @@ struct Payload<'a> {
     after: Option<&'a RawValue>,
 }
 
-/// The row, as it stands in an envelope; records that a transform has made flat have no such thing.
+/// The row, as it stands in an envelope.
 fn after(value: &[u8]) -> Option<Vec<u8>> {
     let envelope: Envelope<'_> = serde_json::from_slice(value).ok()?;
     let after = envelope.after.or(envelope.payload.and_then(|payload| payload.after))?;
