@@ -203,6 +203,11 @@ fn flatten<S: Clone>(
             }
             _ => {
                 note_nulls(&mut field, Nulls::Replaced);
+                let is_member = matches!(&field.source, Source::Own(own) if !own.conversions.is_empty());
+                if is_member && parts.nulls() == Nulls::Kept && field.schema.default.is_some() {
+                    let what = "flattened while value.converter.replace.null.with.default is false";
+                    return Err(PlanError::WrongType { column: name, what });
+                }
                 if parts.nulls() == Nulls::Replaced {
                     let default = field.schema.default.clone();
                     match &mut field.source {

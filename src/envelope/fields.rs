@@ -83,7 +83,7 @@ pub(super) fn schema_of<S>(fields: &[ShownField<S>], like: &Schema) -> Schema {
 /// The first that looks at a null says what becomes of it.
 pub(super) fn note_nulls<S>(field: &mut ShownField<S>, seen: Nulls) {
     if let (Source::Own(own), Nulls::Replaced) = (&mut field.source, seen) {
-        own.nulls = Some(Nulls::Replaced);
+        own.nulls.get_or_insert(Nulls::Replaced);
     }
 }
 
