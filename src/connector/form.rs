@@ -1,10 +1,12 @@
-//! The forms in which people keep a connector: the JSON that is posted, its bare map, a Kubernetes resource, a properties file.
+//! The forms in which people keep a connector: the JSON that is posted, its bare map, a Kubernetes resource, a properties file
+//! of Kafka Connect or of Debezium Server.
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
 use super::references::java_properties;
+use super::server_file;
 
 /// What a file says, before any property is judged.
 pub(super) struct Form {
@@ -33,9 +35,12 @@ fn is_property_name(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
 }
 
-/// A properties file, as `connect-standalone` takes it.
+/// A properties file, as `connect-standalone` or Debezium Server takes it.
 fn of_lines(text: &str) -> Result<Form, String> {
     let properties: BTreeMap<String, String> = java_properties(text).into_iter().collect();
+    if server_file::is_of_server(&properties) {
+        return Ok(Form { name: None, properties: server_file::posted(properties)? });
+    }
     if properties.contains_key("apiVersion") || !properties.contains_key("connector.class") {
         return Err(
             "is neither JSON nor a properties file with `connector.class`: give the connector's `config` as JSON"

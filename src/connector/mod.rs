@@ -23,6 +23,7 @@ mod records;
 mod references;
 mod replica_identity;
 mod route;
+mod server_file;
 mod settings;
 mod signals;
 mod snapshot;

@@ -36,7 +36,7 @@ pub(super) enum Rule {
 }
 
 use Rule::{Any, Default, Either, Idle, Only};
-use reasons::{CONNECT, CONVERTER, DRIVER, OTHER, SINK, WORKER};
+use reasons::{CONNECT, CONVERTER, DRIVER, OTHER, SERVER, SINK, WORKER};
 pub(super) use table::TABLE;
 
 /// Families of names; what the table has by its whole name is judged there.
@@ -53,6 +53,7 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("database.history", Idle(OTHER)),
     ("database.preparedStatement", Idle(DRIVER)),
     ("database.ssl.", Idle(OTHER)),
+    ("debezium.", Idle(SERVER)),
     ("driver.options", refused("give database.initial.statements instead")),
     (
         "driver.ssl",
@@ -70,6 +71,7 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("offset.storage", Idle(WORKER)),
     ("openlineage.integration.", Idle("openlineage.integration.enabled is refused")),
     ("producer.", Idle(WORKER)),
+    ("quarkus.", Idle(SERVER)),
     ("rest.", Idle(WORKER)),
     ("sasl.", Idle(WORKER)),
     ("schema.history", Idle(OTHER)),
@@ -174,6 +176,7 @@ mod tests {
             "driver.socketTimeout",
             "database.prepareThreshold",
             "sanitize.field.names",
+            "schema.include",
         ] {
             assert!(matches!(property_status(name, "x"), WithoutEffect(_)), "{name}");
         }

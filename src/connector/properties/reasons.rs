@@ -24,3 +24,4 @@ pub(in crate::connector) const SINK: &str = "it is for a sink";
 pub(in crate::connector) const OTHER: &str = "it is for the connector of another database";
 pub(in crate::connector) const CONVERTER: &str = "it is for another converter than the one that evp has";
 pub(in crate::connector) const DRIVER: &str = "it is for Java's driver of PostgreSQL, which evp does without";
+pub(in crate::connector) const SERVER: &str = "it is for Debezium Server";

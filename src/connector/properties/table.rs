@@ -262,6 +262,7 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ("schema.evolution", Idle(SINK)),
     ("schema.exclude.list", Any),
     ("schema.ignore", Idle(SINK)),
+    ("schema.include", Idle("no connector has it; its name is schema.include.list")),
     ("schema.include.list", Any),
     ("schema.name.adjustment.mode", Any),
     ("schema.refresh.mode", Idle("the stream tells every change of a table's columns")),
