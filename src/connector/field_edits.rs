@@ -121,7 +121,6 @@ mod tests {
     fn what_kafka_connect_would_end_on_is_refused() {
         for (first, more, part) in [
             (&DROP, &["transforms.drop.renames=a"][..], "`a` is not of the form"),
-            (&DROP, &["transforms.drop.blacklist=a"], "use `exclude`"),
             (&ADD, &[], "no field to insert"),
             (&ADD, &["transforms.add.offset.field=o"], "for sinks"),
             (&ADD, &["transforms.add.static.field=s"], "`static.value`"),

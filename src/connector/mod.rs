@@ -110,6 +110,7 @@ impl Connector {
         }
         connector.name_prefix();
         connector.take_old_sanitizing();
+        connector.take_old_converters();
         connector.take_old_transforms();
         connector.posted.clone_from(&connector.properties);
         connector.check(variables);

@@ -1,10 +1,17 @@
 //! What transforms were called before, and their properties, taken for what Debezium calls them today.
 
 use super::Connector;
+use super::field_edits::REPLACE;
 use super::transforms::{OUTBOX, UNWRAP};
 
 /// Its name up to Debezium 0.9.
 const OLD_UNWRAP: &str = "io.debezium.transforms.UnwrapFromEnvelope";
+/// What it was called before it took buffers and arrays alike.
+const OLD_BYTES: &str = "io.debezium.converters.ByteBufferConverter";
+const BYTES: &str = "io.debezium.converters.BinaryDataConverter";
+const REPLACE_KEY: &str = "org.apache.kafka.connect.transforms.ReplaceField$Key";
+/// `ReplaceField` up to Kafka 3.
+const OF_REPLACE: [(&str, &str); 2] = [("blacklist", "exclude"), ("whitelist", "include")];
 const DELETES: &str = "delete.tombstone.handling.mode";
 
 /// Properties of the outbox's router that were only renamed.
@@ -31,14 +38,18 @@ impl Connector {
                     self.take_old_deletes(&prefix);
                     self.take_old_fields(&prefix);
                 }
-                OUTBOX => {
-                    for (old, today) in OF_OUTBOX {
-                        let value = self.of_transform(&prefix, old);
-                        self.take(&prefix, &[old], today, value);
-                    }
-                }
+                OUTBOX => self.take_renamed(&prefix, &OF_OUTBOX),
+                REPLACE | REPLACE_KEY => self.take_renamed(&prefix, &OF_REPLACE),
                 _ => {}
             }
+        }
+    }
+
+    /// Takes what was only renamed.
+    fn take_renamed(&mut self, prefix: &str, names: &[(&str, &str)]) {
+        for (old, today) in names {
+            let value = self.of_transform(prefix, old);
+            self.take(prefix, &[old], today, value);
         }
     }
 
@@ -86,6 +97,16 @@ impl Connector {
         self.take(prefix, &["add.source.fields"], "add.fields", entries.join(","));
         let is_added = self.of_transform(prefix, "operation.header").eq_ignore_ascii_case("true");
         self.take(prefix, &["operation.header"], "add.headers", if is_added { "op" } else { "" }.to_owned());
+    }
+
+    /// Takes the old name of a converter for today's.
+    pub(super) fn take_old_converters(&mut self) {
+        for property in ["key.converter", "value.converter"] {
+            if self.of_transform("", property) == OLD_BYTES {
+                self.renamed.insert(format!("{property}={OLD_BYTES}"), format!("{property}={BYTES}"));
+                self.properties.insert(property.to_owned(), BYTES.to_owned());
+            }
+        }
     }
 
     /// Names that Avro does not take were once made ones that it takes by a flag.
@@ -153,6 +174,20 @@ mod tests {
         assert_eq!(taken(OUTBOX, &sets, "table.field.event.key").0.as_deref(), Some("owner"));
         let both = [sets[1], "table.field.event.key=id"];
         assert_eq!(taken(OUTBOX, &both, "table.field.event.key"), (Some("id".to_owned()), String::new()));
+    }
+
+    #[test]
+    fn fields_that_were_listed_in_black_and_white_are_excluded_and_included() {
+        assert_eq!(taken(REPLACE, &["blacklist=a,b"], "exclude"), (Some("a,b".to_owned()), String::new()));
+        assert_eq!(taken(REPLACE, &["whitelist=a"], "include"), (Some("a".to_owned()), String::new()));
+        assert_eq!(taken(REPLACE, &["blacklist=a", "exclude=b"], "exclude"), (Some("b".to_owned()), String::new()));
+    }
+
+    #[test]
+    fn the_converter_of_bytes_has_its_old_name() {
+        let set = format!("value.converter={OLD_BYTES}");
+        let (class, _) = read_from(&[&set], |connector, _| connector.get("value.converter").map(str::to_owned));
+        assert_eq!(class.as_deref(), Some(BYTES));
     }
 
     #[test]

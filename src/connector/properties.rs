@@ -43,6 +43,7 @@ pub(super) use table::TABLE;
 pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("_aiven.", Idle("it is for Aiven's Kafka Connect")),
     ("admin.", Idle(WORKER)),
+    ("auto.register.schemas", Idle(CONVERTER)),
     ("binlog.", Idle(OTHER)),
     ("column.mask.", Any),
     ("column.truncate.to.", Any),
@@ -67,6 +68,7 @@ pub(super) const FAMILIES: &[(&str, Rule)] = &[
     ("internal.", Idle(CONNECT)),
     ("key.converter.", Idle(CONVERTER)),
     ("log.mining.", Idle(OTHER)),
+    ("max.poll.", Idle(WORKER)),
     ("mongodb.", Idle(OTHER)),
     ("offset.storage", Idle(WORKER)),
     ("openlineage.integration.", Idle("openlineage.integration.enabled is refused")),
@@ -175,7 +177,6 @@ mod tests {
             "topics.regex",
             "driver.socketTimeout",
             "database.prepareThreshold",
-            "sanitize.field.names",
             "schema.include",
         ] {
             assert!(matches!(property_status(name, "x"), WithoutEffect(_)), "{name}");

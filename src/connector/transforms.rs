@@ -105,8 +105,6 @@ fn unknown_property(part: &str, known: &[&'static str]) -> String {
         "drop.tombstones" | "delete.handling.mode" => {
             format!("`{part}` is of Debezium 2, use `delete.tombstone.handling.mode`")
         }
-        "blacklist" => "`blacklist` is of Kafka before 4, use `exclude`".to_owned(),
-        "whitelist" => "`whitelist` is of Kafka before 4, use `include`".to_owned(),
         _ => {
             let hint = nearest(part, known.iter().copied()).map(|near| format!("; did you mean `{near}`?"));
             format!("it has no property `{part}`{}", hint.unwrap_or_default())

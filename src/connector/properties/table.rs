@@ -258,7 +258,7 @@ pub(in crate::connector) const TABLE: &[(&str, Rule)] = &[
     ("retriable.restart.connector.wait.ms", Idle(RETRY)),
     ("retries", Idle(WORKER)),
     ("retry.backoff.ms", Idle(SINK)),
-    ("sanitize.field.names", Idle("Debezium 2 has field.name.adjustment.mode in its place, and passes over it")),
+    ("sanitize.field.names", Default(&["false"], LATER)),
     ("schema.evolution", Idle(SINK)),
     ("schema.exclude.list", Any),
     ("schema.ignore", Idle(SINK)),
