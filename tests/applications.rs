@@ -8,7 +8,8 @@
 //! INSERT …;
 //! ```
 //!
-//! A statement ends with its line. One behind `/*fails*/` may. `EVP_APPLICATIONS` names another directory of cases to run.
+//! A statement ends with its line. One behind `/*fails*/` may. `# statements = other` takes those of `other.sql`.
+//! `EVP_APPLICATIONS` names another directory of cases to run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -57,6 +58,10 @@ impl Case {
             }
         }
         assert!(statement.trim().is_empty(), "{}: no end of {statement}", path.display());
+        if let Some(other) = properties.remove("statements") {
+            assert_eq!(blocks, [Vec::<String>::new()], "{} has statements of its own", path.display());
+            blocks = Self::read(&path.with_file_name(format!("{other}.sql"))).blocks;
+        }
         Self { name: path.file_stem().unwrap().to_str().unwrap().to_owned(), properties, blocks }
     }
 
