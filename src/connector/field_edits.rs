@@ -2,7 +2,6 @@
 
 use super::transforms::Section;
 use super::value_edits::{self, value_edit};
-use crate::connect::Nulls;
 use crate::transform::{FieldAction, FieldEdit, Inserted, InsertedField, ReplacedFields};
 
 pub(super) const REPLACE: &str = "org.apache.kafka.connect.transforms.ReplaceField$Value";
@@ -29,7 +28,7 @@ pub(super) fn field_edit(section: &mut Section<'_>, class: &str) -> Option<Field
         MASK => mask(section),
         _ => value_edit(section, class),
     };
-    let nulls = if section.flag(NULLS, true) { Nulls::Replaced } else { Nulls::Kept };
+    let nulls = section.nulls();
     Some(FieldEdit { action: action?, nulls })
 }
 
@@ -88,6 +87,7 @@ fn mask(section: &mut Section<'_>) -> Option<FieldAction> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connect::Nulls;
     use crate::connector::transforms::tests::read;
     use crate::transform::RecordKind;
 

@@ -104,6 +104,14 @@ mod tests {
     }
 
     #[test]
+    fn a_file_of_debezium_server_has_the_connectors_properties() {
+        let form = read_text("debezium.source.connector.class=P\ndebezium.source.slot.name=s\n");
+        let properties: Vec<(&str, &str)> =
+            form.properties.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        assert_eq!(properties, [("connector.class", "P"), ("slot.name", "s")]);
+    }
+
+    #[test]
     fn what_is_none_of_them_is_told() {
         for (text, told) in [
             ("", "not JSON"),

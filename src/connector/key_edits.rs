@@ -3,7 +3,7 @@
 use super::field_edits::{self, NULLS, field_edit, list};
 use super::transforms::Section;
 use super::value_edits;
-use crate::connect::{Adjustment, Nulls};
+use crate::connect::Adjustment;
 use crate::transform::{
     FieldHeaders, HeaderTransform, KeyTransform, LogicalTable, TableIdentifier, TopicRoute, Transform,
 };
@@ -27,19 +27,15 @@ pub(super) fn key_transform(section: &mut Section<'_>, class: &str) -> Option<Op
     if class == LOGICAL_TABLE {
         return Some(logical_table(section).map(|table| Transform::Key(KeyTransform::Logical(Box::new(table)))));
     }
-    let key = |transform: Option<KeyTransform>| Some(transform.map(Transform::Key));
     let header = |transform: Option<HeaderTransform>| Some(transform.map(Transform::Header));
     match class.strip_prefix(OF_KAFKA)? {
-        "ValueToKey" => key(value_to_key(section)),
-        "ExtractField$Key" => key(extract(section)),
-        "HoistField$Key" => {
-            section.only(&["field"]);
-            key(section.required("field").map(|field| KeyTransform::Hoist(field.to_owned())))
-        }
-        "ReplaceField$Key" => key(field_edit(section, field_edits::REPLACE).map(KeyTransform::Fields)),
-        "InsertField$Key" => key(field_edit(section, field_edits::INSERT).map(KeyTransform::Fields)),
-        "MaskField$Key" => key(field_edit(section, field_edits::MASK).map(KeyTransform::Fields)),
-        "Cast$Key" => key(field_edit(section, value_edits::CAST).map(KeyTransform::Fields)),
+        "ValueToKey" => Some(value_to_key(section).map(Transform::Key)),
+        "ExtractField$Key" => fields(section, value_edits::EXTRACT),
+        "HoistField$Key" => fields(section, value_edits::HOIST),
+        "ReplaceField$Key" => fields(section, field_edits::REPLACE),
+        "InsertField$Key" => fields(section, field_edits::INSERT),
+        "MaskField$Key" => fields(section, field_edits::MASK),
+        "Cast$Key" => fields(section, value_edits::CAST),
         "InsertHeader" => header(insert_header(section)),
         "DropHeaders" => {
             section.only(&["headers"]);
@@ -57,28 +53,20 @@ pub(super) fn key_transform(section: &mut Section<'_>, class: &str) -> Option<Op
     }
 }
 
-fn nulls(section: &mut Section<'_>) -> Nulls {
-    if section.flag(NULLS, true) { Nulls::Replaced } else { Nulls::Kept }
+/// What a transform of values of this class would do, done to keys.
+fn fields(section: &mut Section<'_>, class: &str) -> Option<Option<Transform>> {
+    Some(field_edit(section, class).map(KeyTransform::Fields).map(Transform::Key))
 }
 
 fn value_to_key(section: &mut Section<'_>) -> Option<KeyTransform> {
     section.only(&["fields", NULLS]);
     section.required("fields")?;
-    let (fields, nulls) = (list(section, "fields"), nulls(section));
+    let (fields, nulls) = (list(section, "fields"), section.nulls());
     let is_twice = |at: usize, name: &String| fields.iter().take(at).any(|other| other == name);
     if fields.is_empty() || fields.iter().enumerate().any(|(at, name)| is_twice(at, name)) {
         section.mistakes.push("`fields` is to name fields, each once".to_owned());
     }
     Some(KeyTransform::FromValue { fields, nulls })
-}
-
-fn extract(section: &mut Section<'_>) -> Option<KeyTransform> {
-    section.only(&["field", "field.syntax.version", NULLS]);
-    if section.get("field.syntax.version").is_some_and(|version| !version.trim().eq_ignore_ascii_case("V1")) {
-        section.mistakes.push("evp has `field.syntax.version` V1 only".to_owned());
-    }
-    let nulls = nulls(section);
-    section.required("field").map(|field| KeyTransform::Extract { field: field.to_owned(), nulls })
 }
 
 fn insert_header(section: &mut Section<'_>) -> Option<HeaderTransform> {
@@ -161,7 +149,7 @@ fn header_from(section: &mut Section<'_>, is_of_key: bool) -> Option<HeaderTrans
         }
     };
     fields.and(headers)?;
-    let (fields, headers, nulls) = (list(section, "fields"), list(section, "headers"), nulls(section));
+    let (fields, headers, nulls) = (list(section, "fields"), list(section, "headers"), section.nulls());
     if fields.len() != headers.len() || fields.is_empty() {
         section.mistakes.push("`fields` and `headers` are to name as many".to_owned());
     }
@@ -204,7 +192,7 @@ fn logical_table(section: &mut Section<'_>) -> Option<LogicalTable> {
 mod tests {
     use super::*;
     use crate::connector::transforms::tests::read;
-    use crate::transform::{AddedHeader, KeyEdit, Outcome, RecordKind};
+    use crate::transform::{AddedHeader, FieldAction, KeyEdit, Outcome, RecordKind};
 
     fn sets(class: &str, parts: &[&str]) -> Vec<String> {
         let own =
@@ -246,7 +234,8 @@ mod tests {
             "transforms.c.field=key",
         ]);
         let outcome = chain.unwrap().outcome("p.s.t", RecordKind::Row).unwrap();
-        assert!(matches!(&*outcome.keys, [KeyEdit::FromValue { .. }, KeyEdit::Extract { .. }, KeyEdit::Hoist(_)]));
+        assert!(matches!(&*outcome.keys, [KeyEdit::FromValue { .. }, KeyEdit::Fields(extract), KeyEdit::Fields(hoist)]
+            if extract.action == FieldAction::Extract("id".to_owned()) && hoist.action == FieldAction::Hoist("key".to_owned())));
     }
 
     #[test]

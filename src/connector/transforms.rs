@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::Connector;
 use super::event_router::event_router;
-use super::field_edits::{field_edit, is_field_edit};
+use super::field_edits::{NULLS, field_edit, is_field_edit};
 use super::filter::filter;
 use super::key_edits::key_transform;
 use super::properties::nearest;
@@ -81,6 +81,11 @@ impl<'a> Section<'a> {
                 default
             }
         }
+    }
+
+    /// What the transform makes of nulls in fields that have a default.
+    pub(super) fn nulls(&mut self) -> Nulls {
+        if self.flag(NULLS, true) { Nulls::Replaced } else { Nulls::Kept }
     }
 
     /// Notes every property that is none of these.
@@ -308,7 +313,7 @@ fn unwrap(section: &mut Section<'_>) -> Unwrap {
     for part in ["drop.fields.from.key", "drop.fields.keep.schema.compatible"] {
         section.flag(part, false);
     }
-    let nulls = if section.flag("replace.null.with.default", true) { Nulls::Replaced } else { Nulls::Kept };
+    let nulls = section.nulls();
     let mode = section.get("delete.tombstone.handling.mode");
     let deletes = mode.map_or(Some(DeleteHandling::default()), DeleteHandling::from_word).unwrap_or_else(|| {
         section.mistakes.push(
@@ -341,7 +346,7 @@ fn references(section: &mut Section<'_>, part: &str) -> Vec<FieldReference> {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::transform::{KeyEdit, RecordKind, ValueForm};
+    use crate::transform::{FieldAction, KeyEdit, RecordKind, ValueForm};
 
     pub(in crate::connector) fn read(sets: &[&str]) -> Result<Transforms, String> {
         let sets: Vec<String> = sets.iter().map(|set| (*set).to_owned()).collect();
@@ -396,7 +401,10 @@ pub(super) mod tests {
             "heartbeat.interval.ms=0",
         ];
         let outcome = read(&key).unwrap().outcome("a.b.c", RecordKind::Delete).unwrap();
-        assert!(matches!(&*outcome.keys, [KeyEdit::Extract { field, .. }] if field == "id"), "{outcome:?}");
+        assert!(
+            matches!(&*outcome.keys, [KeyEdit::Fields(edit)] if edit.action == FieldAction::Extract("id".to_owned())),
+            "{outcome:?}"
+        );
         assert_eq!(outcome.value, ValueForm::Envelope);
         let also = |more: &[&'static str]| refusal(&[&key[..], more].concat());
         assert!(also(&["heartbeat.interval.ms=5000"]).contains("__debezium-heartbeat"));

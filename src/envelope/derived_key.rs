@@ -56,12 +56,10 @@ pub(super) fn edited_by<S: Clone>(
 ) -> Result<ShownField<S>, PlanError> {
     let edit = match edit {
         KeyEdit::FromValue { .. } => return Ok(key),
-        KeyEdit::Fields(edit) => edit.clone(),
-        KeyEdit::Extract { field, nulls } => FieldEdit { action: FieldAction::Extract(field.clone()), nulls: *nulls },
-        KeyEdit::Hoist(field) => FieldEdit { action: FieldAction::Hoist(field.clone()), nulls: Nulls::Kept },
+        KeyEdit::Fields(edit) => edit,
         KeyEdit::Logical { schema_name, field } => return of_logical_table(key, schema_name, field.as_ref()),
     };
-    edited(key, std::slice::from_ref(&edit), parts).map_err(|error| match error {
+    edited(key, std::slice::from_ref(edit), parts).map_err(|error| match error {
         PlanError::NoField(name) => PlanError::NoKeyField(name),
         PlanError::NoFields(_) => unmade(SINGLE),
         other => other,
@@ -141,7 +139,7 @@ impl Layout<'_> {
                 self.key_of_value(kind, (fields, *nulls), value).map(Some)
             }
             (Some(key), edit) => edited_by(key, edit, &PartsOf { layout: self, kind }).map(Some),
-            (None, KeyEdit::Hoist(_)) => {
+            (None, KeyEdit::Fields(FieldEdit { action: FieldAction::Hoist(_), .. })) => {
                 Err(unmade("its records have no key, of which HoistField$Key could make a field"))
             }
             (None, _) => Ok(None),
@@ -451,8 +449,12 @@ mod tests {
         KeyTransform::FromValue { fields, nulls: Nulls::Replaced }
     }
 
+    fn fields(action: FieldAction, nulls: Nulls) -> KeyTransform {
+        KeyTransform::Fields(FieldEdit { action, nulls })
+    }
+
     fn extract(field: &str) -> Step {
-        always(KeyTransform::Extract { field: field.to_owned(), nulls: Nulls::Replaced })
+        always(fields(FieldAction::Extract(field.to_owned()), Nulls::Replaced))
     }
 
     fn unwrap(deletes: DeleteHandling) -> Step {
@@ -481,9 +483,9 @@ mod tests {
             vec![unwrap(DeleteHandling::Drop), always(kept)]
         };
         assert_eq!(made(kept(), Converter::Text, &KEY), [Some("Struct{}".to_owned())]);
-        let alone = always(KeyTransform::Extract { field: "v".to_owned(), nulls: Nulls::Kept });
+        let alone = always(fields(FieldAction::Extract("v".to_owned()), Nulls::Kept));
         assert_eq!(made([kept(), vec![alone]].concat(), Converter::Text, &KEY), [None]);
-        let hoisted = vec![rows(), extract("id"), always(KeyTransform::Hoist("key".to_owned()))];
+        let hoisted = vec![rows(), extract("id"), always(fields(FieldAction::Hoist("key".to_owned()), Nulls::Kept))];
         assert_eq!(made(hoisted.clone(), json, &KEY), both(r#"{"key":7}"#));
         assert_eq!(made([hoisted, vec![extract("key")]].concat(), Converter::Text, &KEY), both("7"));
         let envelope = vec![always(from_value(&["source"])), extract("source"), extract("table")];

@@ -1,6 +1,6 @@
 //! Kafka Connect's transforms of keys, from `ValueToKey` on, and Debezium's `ByLogicalTableRouter`, which gives topics and keys.
 
-use super::{FieldEdit, Outcome, TopicRoute, ValueForm};
+use super::{FieldAction, FieldEdit, Outcome, TopicRoute, ValueForm};
 use crate::connect::{Adjustment, Named, Nulls};
 
 /// A transform of keys.
@@ -13,16 +13,7 @@ pub enum KeyTransform {
         /// What it makes of nulls in fields that have a default.
         nulls: Nulls,
     },
-    /// `ExtractField$Key`: one field of the key in the place of the key.
-    Extract {
-        /// Its name.
-        field: String,
-        /// What it makes of null, if the field has a default.
-        nulls: Nulls,
-    },
-    /// `HoistField$Key`: the key is the one field of another.
-    Hoist(String),
-    /// `ReplaceField$Key`, `InsertField$Key` or `MaskField$Key`.
+    /// What a transform of values and their fields does, done to the key: `ExtractField$Key`, `ReplaceField$Key` and others.
     Fields(FieldEdit),
     /// `ByLogicalTableRouter`.
     Logical(Box<LogicalTable>),
@@ -60,16 +51,7 @@ pub enum KeyEdit {
         /// The value.
         value: SeenValue,
     },
-    /// A field of the key is the key.
-    Extract {
-        /// Its name.
-        field: String,
-        /// What is made of null.
-        nulls: Nulls,
-    },
-    /// The key is the one field of another.
-    Hoist(String),
-    /// Its fields change.
+    /// It changes, or its fields do.
     Fields(FieldEdit),
     /// It is of a logical table.
     Logical {
@@ -98,7 +80,11 @@ impl SeenValue {
 impl KeyEdit {
     /// Whether it leaves a key of records that are of no table one of its own kind.
     pub fn fits_all_keys(&self) -> bool {
-        matches!(self, Self::Fields(_) | Self::Logical { .. })
+        match self {
+            Self::FromValue { .. } => false,
+            Self::Fields(edit) => !matches!(edit.action, FieldAction::Extract(_) | FieldAction::Hoist(_)),
+            Self::Logical { .. } => true,
+        }
     }
 }
 
@@ -116,8 +102,6 @@ impl KeyTransform {
                 record.keys.clear();
                 KeyEdit::FromValue { fields: fields.clone(), nulls: *nulls, value: SeenValue::of(record) }
             }
-            Self::Extract { field, nulls } => KeyEdit::Extract { field: field.clone(), nulls: *nulls },
-            Self::Hoist(field) => KeyEdit::Hoist(field.clone()),
             Self::Fields(edit) => KeyEdit::Fields(edit.in_topic(&record.topic)),
             Self::Logical(table) => match table.edit(record) {
                 Some(edit) => edit,
